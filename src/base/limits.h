@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Every limit of the library, in one place, each with its reason. A caller that meets one gets
+ * RP_ERR_LIMIT (or RP_ERR_ARGUMENT for names) with both numbers in the message.
+ */
+#ifndef RP_BASE_LIMITS_H
+#define RP_BASE_LIMITS_H
+
+enum {
+    /* A type is a word such as "embedding"; longer ones are a mistake. */
+    RP_LIMIT_TYPE_BYTES = 128,
+
+    /* A name may be a path: PATH_MAX of Linux, including the closing NUL. */
+    RP_LIMIT_NAME_BYTES = 4096,
+
+    /* "cuda:15", "openvino:GPU.1", "simulated:3" */
+    RP_LIMIT_DEVICE_BYTES = 64,
+    RP_LIMIT_PRECISION_BYTES = 32,
+    RP_LIMIT_ENGINE_BYTES = 64,
+
+    /* More threads than any machine has processors: catches a byte count passed by mistake. */
+    RP_LIMIT_THREADS = 4096,
+
+    /* Dimensions of a tensor: DLPack has no limit, ONNX models stay below 10. */
+    RP_LIMIT_TENSOR_DIMENSIONS = 32,
+
+    /* Inputs or outputs of one model. */
+    RP_LIMIT_MODEL_PORTS = 1024,
+
+    /* Devices in one snapshot: 8 GPUs of 7 MIG slices each are 64. */
+    RP_LIMIT_DEVICES = 1024,
+
+    /* A snapshot file that a person or a program wrote: the largest recorded one is below 100 kB.
+     */
+    RP_LIMIT_SNAPSHOT_BYTES = 4 << 20,
+
+    /* A file under /proc or /sys: /proc/cpuinfo of 1,024 processors is 1.5 MB. */
+    RP_LIMIT_SYSTEM_FILE_BYTES = 8 << 20,
+
+    /* How deep constructors may ask for each other: a chain this long is a loop of changing names.
+     */
+    RP_LIMIT_BUILD_DEPTH = 64,
+
+    /* A text that grows: statistics of 100,000 entries as JSON are 50 MB. */
+    RP_LIMIT_TEXT_BYTES = 256 << 20,
+};
+
+#endif

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Inside the library: the public statuses and errors, and va_list forms of their functions. */
+#ifndef RP_BASE_STATUS_H
+#define RP_BASE_STATUS_H
+
+#include <resourcepool/status.h>
+#include <stdarg.h>
+
+_Static_assert(sizeof(rp_error) == 512,
+               "frozen: fits a stack frame, a socket frame, a shared slot");
+
+rp_status rp_fail_va(rp_error *err, rp_status status, const char *format, va_list args);
+
+/* The status that stands for an errno: ENOENT is not found, ENOMEM is memory, the rest is I/O. */
+rp_status rp_status_of_errno(int os_errno);
+
+#endif
