@@ -6,6 +6,8 @@
 #ifndef RESOURCEPOOL_API_H
 #define RESOURCEPOOL_API_H
 
+#include <stdint.h>
+
 #ifdef __cplusplus
 #define RP_BEGIN_DECLS extern "C" {
 #define RP_END_DECLS   }
@@ -23,5 +25,8 @@
 #define RP_MUST_CHECK
 #define RP_PRINTF(format_index, first_arg)
 #endif
+
+/** A number of bytes, or a count, that nobody knows. Unknown is never 0. */
+#define RP_UNKNOWN_U64 UINT64_MAX
 
 #endif

@@ -34,6 +34,25 @@ enum {
      */
     RP_LIMIT_SNAPSHOT_BYTES = 4 << 20,
 
+    /* One text in a snapshot: the affinity list of 8,192 processors, every other one, is 20 kB. */
+    RP_LIMIT_SNAPSHOT_TEXT_BYTES = 64 << 10,
+
+    /* What a detection met and passed over: more than this and the reader is no wiser. */
+    RP_LIMIT_SNAPSHOT_NOTES = 64,
+
+    /* The most processors a Linux kernel can be built for (NR_CPUS on x86-64). */
+    RP_LIMIT_PROCESSORS = 8192,
+
+    /* The most NUMA nodes a Linux kernel can be built for (MAX_NUMNODES). */
+    RP_LIMIT_NUMA_NODES = 1024,
+
+    /* x86-64 kernels know below 500 feature words, the longest of 19 letters. */
+    RP_LIMIT_CPU_FEATURES = 1024,
+    RP_LIMIT_CPU_FEATURE_BYTES = 64,
+
+    /* Mounts of cgroup file systems that are walked: hybrid machines have about 15. */
+    RP_LIMIT_CGROUP_MOUNTS = 64,
+
     /* A file under /proc or /sys: /proc/cpuinfo of 1,024 processors is 1.5 MB. */
     RP_LIMIT_SYSTEM_FILE_BYTES = 8 << 20,
 

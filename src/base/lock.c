@@ -5,6 +5,8 @@
 
 #include <errno.h>
 
+_Thread_local char rp_thread_mark;
+
 /* With default attributes and valid arguments none of these can fail on Linux. */
 
 void rp_lock_init(struct rp_lock *lock) {

@@ -21,10 +21,11 @@ struct rp_condition {
     pthread_cond_t condition;
 };
 
+extern _Thread_local char rp_thread_mark;
+
 /* A number of this thread that differs from that of every other living one. */
 static inline uintptr_t rp_thread_number(void) {
-    static _Thread_local char here;
-    return (uintptr_t)&here;
+    return (uintptr_t)&rp_thread_mark;
 }
 
 void rp_lock_init(struct rp_lock *lock);

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <resourcepool/text.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,6 +59,10 @@ void rp_text_print(struct rp_text *text, const char *format, ...) {
     vsnprintf(text->bytes + text->length, (size_t)length + 1, format, args);
     va_end(args);
     text->length += (size_t)length;
+}
+
+void rp_string_free(char *text) {
+    rp_free(text);
 }
 
 void rp_text_fini(struct rp_text *text) {

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# The front door. Each target installs what it needs (tools/setup says what it does) and asks
+# nothing; Meson and Ninja do the work in build/.
+
+BUILD = build
+MESON = env -u PYTHONHOME meson
+PREFIX ?= /usr/local
+
+.PHONY: all demo test bench install clean setup-build
+
+all: setup-build
+	@test -f $(BUILD)/build.ninja || $(MESON) setup $(BUILD) --prefix $(PREFIX) >&2
+	@ninja -C $(BUILD) $(QUIET)
+
+setup-build:
+	@tools/setup build
+
+demo:
+	@tools/setup demo
+	@$(MAKE) --no-print-directory all QUIET=--quiet
+	@$(BUILD)/venv/bin/python tools/minilm
+	@$(BUILD)/examples/minilm $(BUILD)/models/minilm tests/data/minilm-reference.txt
+
+test:
+	@tools/setup test
+	@tools/test
+
+bench: all
+	@$(BUILD)/cli/rpool bench
+
+install: all
+	@ninja -C $(BUILD) install
+
+clean:
+	rm -rf $(BUILD)

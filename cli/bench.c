@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * rpool bench: figures with their spread, each beside a baseline that was measured in turn with it.
+ * `hit` needs the inside of the library and comes from it; the rest uses the public calls.
+ */
+#include "command.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { ROUNDS, ROWS_MAX = 32, ROUNDS_DEFAULT = 15, ROUNDS_MAX = 99, CALLERS = 24, SLOW_MS = 1000 };
+
+struct table {
+    rp_measure rows[ROWS_MAX];
+    size_t count;
+};
+
+static double now_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
+}
+
+static int compare(const void *a, const void *b) {
+    double x = *(const double *)a;
+    double y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(double *values, size_t count) {
+    qsort(values, count, sizeof *values, compare);
+    return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
+}
+
+/* A row of figures and the baselines of the same rounds; baselines[i] <= 0 means there is none. */
+static void add_row(struct table *table, const char *name, const char *unit, const double *ours,
+                    const double *baselines, size_t rounds) {
+    double values[ROUNDS_MAX];
+    double bases[ROUNDS_MAX];
+    double ratios[ROUNDS_MAX];
+    for (size_t i = 0; i < rounds; i++) {
+        values[i] = ours[i];
+        bases[i] = baselines[i];
+        ratios[i] = ours[i] / baselines[i];
+    }
+    rp_measure *row = &table->rows[table->count++];
+    row->name = name;
+    row->unit = unit;
+    row->median = median(values, rounds);
+    row->min = values[0];
+    row->max = values[rounds - 1];
+    row->baseline = median(bases, rounds);
+    row->ratio = median(ratios, rounds);
+}
+
+static rp_status make_slowly(rp_build *build, void *user, void **object, rp_error *err) {
+    (void)build;
+    (void)err;
+    struct timespec span = {SLOW_MS / 1000, SLOW_MS % 1000 * 1000000};
+    __atomic_add_fetch((int *)user, 1, __ATOMIC_RELAXED);
+    nanosleep(&span, NULL);
+    *object = user;
+    return RP_OK;
+}
+
+struct caller {
+    rp_pool *pool;
+    const char *name;
+    int *made;
+    rp_status status;
+};
+
+static void *call(void *argument) {
+    struct caller *caller = argument;
+    rp_request request = RP_REQUEST_INIT;
+    request.type = "bench";
+    request.name = caller->name;
+    request.construct = make_slowly;
+    request.user = caller->made;
+    rp_lease *lease = NULL;
+    caller->status = rp_pool_get_model(caller->pool, &request, &lease, NULL);
+    rp_lease_release(lease, NULL);
+    return NULL;
+}
+
+/* How long `count` threads take that ask for `names` different things of SLOW_MS each. */
+static double time_callers(size_t count, size_t names, int *made) {
+    static const char *const all[] = {"a", "b"};
+    struct caller callers[CALLERS];
+    pthread_t threads[CALLERS];
+    rp_pool *pool = NULL;
+    if (rp_pool_open(NULL, &pool, NULL) != RP_OK) abort();
+    double start = now_ms();
+    for (size_t i = 0; i < count; i++) {
+        callers[i] = (struct caller){pool, all[i % names], made, RP_OK};
+        if (pthread_create(&threads[i], NULL, call, &callers[i]) != 0) abort();
+    }
+    for (size_t i = 0; i < count; i++) {
+        pthread_join(threads[i], NULL);
+        if (callers[i].status != RP_OK) abort();
+    }
+    double span = now_ms() - start;
+    rp_pool_close(pool, NULL);
+    return span;
+}
+
+/* Loads that go side by side, a load that many share, and what opening things costs. */
+static rp_status bench_pool(struct table *table, size_t rounds, rp_error *err) {
+    enum { SLOW_ROUNDS = 3 };
+    double ours[ROUNDS_MAX];
+    double base[ROUNDS_MAX];
+    for (size_t i = 0; i < SLOW_ROUNDS; i++) {
+        int made = 0;
+        ours[i] = time_callers(2, 2, &made);
+        base[i] = SLOW_MS;
+    }
+    add_row(table, "two constructors of 1 s, 2 threads", "ms", ours, base, SLOW_ROUNDS);
+    for (size_t i = 0; i < SLOW_ROUNDS; i++) {
+        int made = 0;
+        time_callers(CALLERS, 1, &made);
+        ours[i] = made;
+        base[i] = CALLERS; /* what each caller loading for itself would be */
+    }
+    add_row(table, "constructor calls, 24 threads, one key", "calls", ours, base, SLOW_ROUNDS);
+
+    for (size_t i = 0; i < rounds; i++) {
+        rp_pool *pool = NULL;
+        double start = now_ms();
+        rp_status status = rp_pool_open(NULL, &pool, err);
+        ours[i] = now_ms() - start;
+        base[i] = 1; /* the promise: at most 1 ms */
+        if (status != RP_OK) return status;
+        rp_pool_close(pool, NULL);
+    }
+    add_row(table, "open a pool (baseline: the promised 1 ms)", "ms", ours, base, rounds);
+
+    for (size_t i = 0; i < rounds; i++) {
+        const rp_snapshot *snapshot = NULL;
+        rp_status status = rp_hardware_detect(NULL, &snapshot, err);
+        if (status != RP_OK) return status;
+        ours[i] = rp_snapshot_detect_ms(snapshot);
+        base[i] = 10; /* the promise: at most 10 ms */
+        rp_snapshot_release(snapshot);
+    }
+    add_row(table, "detect hardware (baseline: the promised 10 ms)", "ms", ours, base, rounds);
+    return RP_OK;
+}
+
+/* A model of the caller's: loaded through an empty pool, beside loaded plainly. */
+static rp_status bench_load(struct table *table, const char *path, size_t rounds, rp_error *err) {
+    double pooled[ROUNDS_MAX];
+    double plain[ROUNDS_MAX];
+    rp_status status = RP_OK;
+    for (size_t i = 0; i < rounds && status == RP_OK; i++) {
+        rp_pool *pool = NULL;
+        rp_lease *lease = NULL;
+        rp_model *model = NULL;
+        rp_request request = RP_REQUEST_INIT;
+        request.type = "bench";
+        request.name = path;
+        double start = now_ms();
+        status = rp_pool_open(NULL, &pool, err);
+        if (status == RP_OK) status = rp_pool_get_model(pool, &request, &lease, err);
+        pooled[i] = now_ms() - start;
+        rp_lease_release(lease, NULL);
+        rp_pool_close(pool, NULL);
+        if (status != RP_OK) break;
+        start = now_ms();
+        status = rp_model_open(path, NULL, &model, err);
+        plain[i] = now_ms() - start;
+        rp_model_close(model);
+    }
+    if (status == RP_OK) add_row(table, "load through a pool", "ms", pooled, plain, rounds);
+    return status;
+}
+
+static int print_table(const struct table *table, bool is_json) {
+    if (!is_json) {
+        printf("%-46s %6s %10s %10s %10s %10s %7s\n", "figure", "unit", "min", "median", "max",
+               "baseline", "ratio");
+        for (size_t i = 0; i < table->count; i++) {
+            const rp_measure *row = &table->rows[i];
+            printf("%-46s %6s %10.3f %10.3f %10.3f %10.3f %7.3f\n", row->name, row->unit, row->min,
+                   row->median, row->max, row->baseline, row->ratio);
+        }
+        return 0;
+    }
+    json_t *list = json_array();
+    for (size_t i = 0; i < table->count; i++) {
+        const rp_measure *row = &table->rows[i];
+        json_array_append_new(list, json_pack("{s:s, s:s, s:f, s:f, s:f, s:f, s:f}", "name",
+                                              row->name, "unit", row->unit, "min", row->min,
+                                              "median", row->median, "max", row->max, "baseline",
+                                              row->baseline, "ratio", row->ratio));
+    }
+    return print_json(list);
+}
+
+int bench_run(const struct arguments *arguments) {
+    long rounds = ROUNDS_DEFAULT;
+    if (!parse_number("bench", "rounds", arguments->options[ROUNDS], 3, ROUNDS_MAX, &rounds)) {
+        return EXIT_USAGE;
+    }
+    const char *what = arguments->word_count > 0 ? arguments->words[0] : "all";
+    bool is_all = strcmp(what, "all") == 0;
+    bool is_load = strcmp(what, "load") == 0;
+    if (!is_all && !is_load && strcmp(what, "hit") != 0 && strcmp(what, "pool") != 0) {
+        return usage_error("bench", "there is no benchmark '%s': hit, pool or load MODEL", what);
+    }
+    if (is_load != (arguments->word_count == 2)) {
+        return usage_error("bench", "'rpool bench load' takes a model, the others take none");
+    }
+    struct table table = {.count = 0};
+    rp_error err = RP_ERROR_INIT;
+    rp_status status = RP_OK;
+    if (is_all || strcmp(what, "hit") == 0) {
+        status = rp_bench_hit(table.rows, (size_t)rounds, &err);
+        table.count = RP_BENCH_HIT_ROWS;
+    }
+    if (status == RP_OK && (is_all || strcmp(what, "pool") == 0)) {
+        status = bench_pool(&table, (size_t)rounds, &err);
+    }
+    if (status == RP_OK && is_load) {
+        status = bench_load(&table, arguments->words[1], (size_t)rounds, &err);
+    }
+    return status == RP_OK ? print_table(&table, arguments->json) : report(&err);
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A command of rpool: a row in the table of main.c, with its options and the function that runs
+ * it. Parsing, help and usage errors come from the table.
+ */
+#ifndef RP_CLI_COMMAND_H
+#define RP_CLI_COMMAND_H
+
+#include <jansson.h>
+#include <resourcepool/resourcepool.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+enum { OPTIONS_MAX = 12, ARGUMENTS_MAX = 64, EXIT_USAGE = 2 };
+
+struct option_row {
+    const char *name;  /* without the dashes */
+    const char *value; /* what its value is called in the help; NULL: it takes none */
+    const char *help;
+};
+
+/* What was typed, in the order of the command's options. */
+struct arguments {
+    bool json;
+    const char
+        *options[OPTIONS_MAX]; /* the value; "" for an option that takes none; NULL: not given */
+    const char *words[ARGUMENTS_MAX];
+    size_t word_count;
+};
+
+struct command {
+    const char *name;
+    const char *words; /* for the help: "MODEL", "[hit|pool|...]" */
+    size_t words_min;
+    size_t words_max;
+    const char *help;
+    struct option_row options[OPTIONS_MAX]; /* ends with a row without a name */
+    int (*run)(const struct arguments *arguments);
+};
+
+int hardware_run(const struct arguments *arguments);
+int load_run(const struct arguments *arguments);
+int bench_run(const struct arguments *arguments);
+int doctor_run(const struct arguments *arguments);
+int version_run(const struct arguments *arguments);
+
+/* "rpool: message" and "hint: ..." on stderr; returns the exit code of the error's status. */
+int report(const rp_error *err);
+
+/* "rpool: ..." on stderr with a pointer to the command's --help; returns EXIT_USAGE. */
+int usage_error(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* A whole number from `min` to `max`; false after a usage error. `text` NULL leaves *value alone.
+ */
+bool parse_number(const char *command, const char *option, const char *text, long min, long max,
+                  long *value);
+
+/* Print a document and free it; returns 0, or 1 when it could not be made or written. */
+int print_json(json_t *document);
+
+/* JSON null for what is not known. */
+json_t *json_text(const char *text);
+json_t *json_bytes(uint64_t bytes);
+json_t *json_placement(const rp_placement *placement);
+
+/* Bytes for people: "1.3 GiB"; "unknown". The text lives until the next but three calls. */
+const char *bytes_text(uint64_t bytes);
+
+#endif

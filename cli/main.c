@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* rpool: the table of commands, and all that follows from it: parsing, help, exit codes. */
+#include "command.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* clang-format off */
+static const struct command commands[] = {
+    {"hardware", "", 0, 0, "what this machine has, and what is absent and why",
+     {{"refresh", NULL, "look again rather than use what is known"},
+      {"all", NULL, "also ask slow runtimes (none in this version)"}},
+     hardware_run},
+    {"load", "MODEL", 1, 1, "load a model through the pool, run it once, say what it cost",
+     {{"device", "D", "the device: cpu, cuda:0, ...; auto chooses (default: auto)"},
+      {"engine", "E", "the engine: onnxruntime, simulated (default: the first that can)"},
+      {"threads", "N", "threads of one inference (default: 1)"},
+      {"repeat", "N", "how often to ask the pool: 1 miss, N-1 hits (default: 1)"}},
+     load_run},
+    {"bench", "[hit|pool|load MODEL]", 0, 2, "the figures this project claims, measured here",
+     {{"rounds", "N", "how often each figure is taken, 3 to 99 (default: 15)"}},
+     bench_run},
+    {"doctor", "", 0, 0, "check every component by using it",
+     {{"test", "NAME", "one check only, by name (default: all)"}},
+     doctor_run},
+    {"version", "", 0, 0, "the version, and the engines found", {{0}}, version_run},
+};
+/* clang-format on */
+
+enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
+
+static void print_help(void) {
+    printf("rpool - load each model once per machine, not once per test\n\n"
+           "usage: rpool COMMAND [--json] ...\n\ncommands:\n");
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        printf("  %-10s %s\n", commands[i].name, commands[i].help);
+    }
+    printf("\n'rpool COMMAND --help' tells more.\n"
+           "exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 no room or timed out, 5 no "
+           "broker\n");
+}
+
+static void print_command_help(const struct command *command) {
+    printf("rpool %s - %s\n\nusage: rpool %s [OPTION...]%s%s\n\noptions:\n", command->name,
+           command->help, command->name, command->words[0] ? " " : "", command->words);
+    for (const struct option_row *row = command->options; row->name; row++) {
+        char spelled[32];
+        snprintf(spelled, sizeof spelled, "--%s%s%s", row->name, row->value ? " " : "",
+                 row->value ? row->value : "");
+        printf("  %-16s %s\n", spelled, row->help);
+    }
+    printf("  %-16s %s\n  %-16s %s\n", "--json", "one JSON document on stdout", "--help", "this");
+}
+
+static const struct command *find_command(const char *name) {
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        if (strcmp(commands[i].name, name) == 0) return &commands[i];
+    }
+    return NULL;
+}
+
+int usage_error(const char *command, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    fputs("rpool: ", stderr);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fprintf(stderr, "\nhint: 'rpool%s%s --help' tells more\n", command ? " " : "",
+            command ? command : "");
+    return EXIT_USAGE;
+}
+
+/* Take one "--name", "--name=value" or "--name value"; false after a usage error. */
+static bool take_option(const struct command *command, char **at, struct arguments *arguments,
+                        int *used) {
+    const char *word = at[0] + 2;
+    const char *equals = strchr(word, '=');
+    size_t length = equals ? (size_t)(equals - word) : strlen(word);
+    *used = 1;
+    if (length == 4 && memcmp(word, "json", 4) == 0 && !equals) {
+        arguments->json = true;
+        return true;
+    }
+    for (size_t i = 0; command->options[i].name; i++) {
+        const struct option_row *row = &command->options[i];
+        if (strlen(row->name) != length || memcmp(row->name, word, length) != 0) continue;
+        if (!row->value) {
+            if (equals) {
+                usage_error(command->name, "the option '--%s' takes no value", row->name);
+                return false;
+            }
+            arguments->options[i] = "";
+            return true;
+        }
+        if (!equals && !at[1]) {
+            usage_error(command->name, "the option '--%s' needs a value: %s", row->name,
+                        row->value);
+            return false;
+        }
+        arguments->options[i] = equals ? equals + 1 : at[1];
+        *used = equals ? 1 : 2;
+        return true;
+    }
+    usage_error(command->name, "'rpool %s' has no option '%s'", command->name, at[0]);
+    return false;
+}
+
+static int run_command(const struct command *command, char **at) {
+    struct arguments arguments = {0};
+    bool only_words = false;
+    int used = 1;
+    for (; *at; at += used) {
+        used = 1;
+        if (!only_words && strcmp(*at, "--") == 0) {
+            only_words = true;
+        } else if (!only_words && (strcmp(*at, "--help") == 0 || strcmp(*at, "-h") == 0)) {
+            print_command_help(command);
+            return 0;
+        } else if (!only_words && (*at)[0] == '-' && (*at)[1] == '-') {
+            if (!take_option(command, at, &arguments, &used)) return EXIT_USAGE;
+        } else if (!only_words && (*at)[0] == '-' && (*at)[1] != '\0') {
+            return usage_error(command->name, "'rpool %s' has no option '%s'", command->name, *at);
+        } else if (arguments.word_count == command->words_max) {
+            return usage_error(command->name, "'%s' is one word too many for 'rpool %s'", *at,
+                               command->name);
+        } else {
+            arguments.words[arguments.word_count++] = *at;
+        }
+    }
+    if (arguments.word_count < command->words_min) {
+        return usage_error(command->name, "'rpool %s' needs %s", command->name, command->words);
+    }
+    int code = command->run(&arguments);
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        fprintf(stderr, "rpool: cannot write the result to stdout\n");
+        return code ? code : 1;
+    }
+    return code;
+}
+
+int main(int argc, char **argv) {
+    if (argc < 2) {
+        return usage_error(NULL, "which command?");
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0) {
+        print_help();
+        return 0;
+    }
+    const char *name = strcmp(argv[1], "--version") == 0 ? "version" : argv[1];
+    const struct command *command = find_command(name);
+    if (!command) return usage_error(NULL, "there is no command '%s'", argv[1]);
+    return run_command(command, argv + 2);
+}

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * What a pool holds and how it did: one snapshot in which all figures fit each other.
+ */
+#ifndef RESOURCEPOOL_STATISTICS_H
+#define RESOURCEPOOL_STATISTICS_H
+
+#include <resourcepool/api.h>
+#include <resourcepool/placement.h>
+#include <resourcepool/pool.h>
+#include <resourcepool/status.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/** An immutable snapshot, the caller's: rp_statistics_destroy(). */
+typedef struct rp_statistics rp_statistics;
+
+/** Which name space an entry lives in. */
+typedef enum rp_kind {
+    RP_KIND_RESOURCE = 1,
+    RP_KIND_MODEL = 2,
+    RP_KIND_TOKENIZER = 3,
+} rp_kind;
+
+/** Totals since the pool was opened. requests = hits + misses, always. */
+typedef struct rp_totals {
+    uint64_t requests;
+    uint64_t hits;   /* answered with what was there, or what another caller was loading       */
+    uint64_t misses; /* had to load, or waited in vain                                         */
+    uint64_t waits;  /* requests that found a load in progress, whatever came of it            */
+    uint64_t loads;  /* constructors and engines that were started                             */
+    uint64_t load_failures; /* of those, that made nothing */
+    uint64_t entry_count; /* objects that are loaded, also those that go with their last lease   */
+    uint64_t resource_count;
+    uint64_t model_count;
+    uint64_t tokenizer_count;
+    uint64_t loading_count;
+    uint64_t lease_count;
+    uint64_t memory_bytes; /* of the objects whose size is known                              */
+    uint64_t unknown_memory_count; /* objects whose size nobody said */
+} rp_totals;
+
+/** One loaded object. Texts are borrowed from the snapshot. */
+typedef struct rp_entry_info {
+    const char *key; /* "embedding:bert-base-uncased@cpu"                                */
+    rp_kind kind;
+    const char *type;
+    const char *name; /* "" when it has none                                              */
+    rp_placement placement;
+    uint64_t requests; /* hits + misses of this object                                     */
+    uint64_t hits;
+    uint64_t misses;
+    uint64_t lease_count;
+    uint64_t memory_bytes;     /* RP_UNKNOWN_U64 when nobody said                              */
+    const char *memory_method; /* who said: "constructor", "engine"; NULL when nobody did      */
+    double load_ms;
+    int64_t created_wall_ns; /* since 1970, UTC                                              */
+    double idle_ms;          /* since it was last asked for, on the monotonic clock          */
+    int is_draining;         /* cleared: goes with its last lease                            */
+} rp_entry_info;
+
+/** The leases that one thread holds on one object. */
+typedef struct rp_lease_info {
+    const char *key;
+    int64_t pid;
+    int64_t thread_id; /* as in /proc/PID/task                                             */
+    uint64_t count;
+    double oldest_ms; /* age of the oldest of them                                        */
+} rp_lease_info;
+
+RP_BEGIN_DECLS
+
+/** Take a snapshot. Hits on other threads go on meanwhile. */
+RP_API RP_MUST_CHECK rp_status rp_pool_statistics(rp_pool *pool, rp_statistics **statistics,
+                                                  rp_error *err);
+
+/** Accepts NULL. */
+RP_API void rp_statistics_destroy(rp_statistics *statistics);
+
+/** Borrowed from the snapshot. */
+RP_API const rp_totals *rp_statistics_totals(const rp_statistics *statistics);
+
+/** Entries, oldest first; NULL when the index is not below the count. */
+RP_API size_t rp_statistics_entry_count(const rp_statistics *statistics);
+RP_API const rp_entry_info *rp_statistics_entry(const rp_statistics *statistics, size_t index);
+
+/** Who holds leases, one row per thread and object; NULL when the index is not below the count. */
+RP_API size_t rp_statistics_lease_count(const rp_statistics *statistics);
+RP_API const rp_lease_info *rp_statistics_lease(const rp_statistics *statistics, size_t index);
+
+/** "resource", "model" or "tokenizer". Static storage. */
+RP_API const char *rp_kind_name(rp_kind kind);
+
+RP_END_DECLS
+
+#endif

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How much memory the control groups above this process leave it: versions 1 and 2 and both at
+ * once, on the machine itself and inside a container that sees only a part of the tree.
+ */
+#ifndef RP_HARDWARE_CGROUP_H
+#define RP_HARDWARE_CGROUP_H
+
+#include "base/limits.h"
+#include "hardware/proc.h"
+#include "hardware/snapshot.h"
+
+struct rp_cgroup_limit {
+    uint64_t bytes_total; /* the least limit of all groups above; RP_UNKNOWN_U64: none has one   */
+    uint64_t bytes_free;  /* the least room that any of them has left; RP_UNKNOWN_U64: not known */
+    const char *source;   /* "cgroup v2 /a/b", of the snapshot; NULL when there is no limit      */
+};
+
+/*
+ * Look at every group from this process's own up to the top of what is mounted. What is damaged or
+ * may not be read is noted in the snapshot and passed over. Fails for lack of memory only.
+ */
+rp_status rp_cgroup_read_limit(const char *root, struct rp_snapshot *snapshot,
+                               struct rp_cgroup_limit *limit, rp_error *err);
+
+/*
+ * From /proc/self/cgroup, the path of the process in the hierarchy that has version 1's memory
+ * controller, or in version 2's. False: it is in none, or the line is damaged.
+ */
+bool rp_cgroup_find_path(struct rp_span text, int version, char out[RP_LIMIT_NAME_BYTES]);
+
+/* A mounted hierarchy that may limit memory. */
+struct rp_cgroup_mount {
+    int version;                     /* 1 or 2                             */
+    char root[RP_LIMIT_NAME_BYTES];  /* the group at the top of the mount  */
+    char point[RP_LIMIT_NAME_BYTES]; /* where it is mounted                */
+};
+
+/* From /proc/self/mountinfo, the next of these; lines that cannot be read are passed over. */
+bool rp_cgroup_next_mount(struct rp_span *rest, struct rp_cgroup_mount *mount);
+
+/*
+ * The part of a group's path that lies below the mount: "" is the mount's own top. NULL when the
+ * mount shows another part of the tree, so that nothing in it is about this process.
+ */
+const char *rp_cgroup_path_below(const char *path, const char *mount_root);
+
+#endif

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Detection: walk the kinds of device, ask each, time it; and the one snapshot that a process
+ * shares. That snapshot, its two mutexes and the fork handlers are all the mutable state that this
+ * folder has outside its handles.
+ */
+#include "hardware/detect.h"
+
+#include "base/clock.h"
+#include "base/limits.h"
+#include "base/status.h"
+#include "hardware/device.h"
+#include "hardware/simulated.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Order is that of the devices in a snapshot. */
+static const struct rp_device_ops *const kinds[] = {&rp_device_cpu};
+
+enum { OPS_COUNT = sizeof kinds / sizeof kinds[0] };
+
+static const struct rp_device_ops *find_ops(rp_device_kind kind) {
+    for (size_t i = 0; i < OPS_COUNT; i++) {
+        if (kinds[i]->kind == kind) return kinds[i];
+    }
+    return NULL;
+}
+
+/* Options of a caller that was built against an older or newer header. */
+static rp_status read_options(const rp_hardware_options *given, rp_hardware_options *options,
+                              rp_error *err) {
+    *options = (rp_hardware_options)RP_HARDWARE_OPTIONS_INIT;
+    if (!given) return RP_OK;
+    if (given->size < sizeof given->size) {
+        rp_fail(err, RP_ERR_ARGUMENT, "options of %zu bytes are none", given->size);
+        rp_hint(err, "start from RP_HARDWARE_OPTIONS_INIT");
+        return RP_ERR_ARGUMENT;
+    }
+    const unsigned char *bytes = (const unsigned char *)given;
+    for (size_t i = sizeof *options; i < given->size; i++) {
+        if (bytes[i] == 0) continue;
+        return rp_fail(err, RP_ERR_UNSUPPORTED,
+                       "these options set what only a newer version of the library knows");
+    }
+    memcpy(options, given, given->size < sizeof *options ? given->size : sizeof *options);
+    options->size = sizeof *options;
+    if (options->root && options->simulate) {
+        return rp_fail(err, RP_ERR_ARGUMENT,
+                       "a root ('%s') and a file to simulate ('%s') cannot both be the machine",
+                       options->root, options->simulate);
+    }
+    if (options->root && strlen(options->root) >= RP_LIMIT_NAME_BYTES) {
+        return rp_fail(err, RP_ERR_ARGUMENT, "the root is a path of %zu bytes, of %d at most",
+                       strlen(options->root), RP_LIMIT_NAME_BYTES - 1);
+    }
+    return RP_OK;
+}
+
+static rp_status probe_kind(struct rp_snapshot *snapshot, rp_device_kind kind, rp_error *err) {
+    const struct rp_device_ops *ops = find_ops(kind);
+    if (!ops) {
+        return rp_snapshot_add_absence(snapshot, kind, "this version does not look for it yet",
+                                       err);
+    }
+    rp_error why = RP_ERROR_INIT;
+    int64_t start_ns = rp_clock_ns();
+    rp_status status = ops->probe(snapshot, &why);
+    if (ops->close) ops->close();
+    snapshot->probe_ms[kind] = rp_snapshot_round_ms(rp_elapsed_ms(start_ns, rp_clock_ns()));
+    if (status == RP_ERR_MEMORY) {
+        if (err) *err = why;
+        return status;
+    }
+    return status == RP_OK ? RP_OK : rp_snapshot_add_absence(snapshot, kind, why.message, err);
+}
+
+/* A new snapshot for a folder that stands for "/"; "" is this machine. */
+static rp_status create_for_root(const char *root, struct rp_snapshot **out, rp_error *err) {
+    struct rp_snapshot *snapshot = rp_snapshot_create();
+    if (!snapshot) return rp_fail_no_memory(err);
+    size_t length = strlen(root);
+    while (length > 0 && root[length - 1] == '/') {
+        length--;
+    }
+    char *copy = rp_snapshot_alloc(snapshot, length + 1);
+    if (!copy) {
+        rp_snapshot_release(snapshot);
+        return rp_fail_no_memory(err);
+    }
+    memcpy(copy, root, length);
+    snapshot->root = copy;
+    snapshot->simulated = length > 0;
+    *out = snapshot;
+    return RP_OK;
+}
+
+static rp_status probe_all(const char *root, struct rp_snapshot **out, rp_error *err) {
+    struct rp_snapshot *snapshot = NULL;
+    rp_status status = create_for_root(root, &snapshot, err);
+    for (size_t i = 0; status == RP_OK && i < OPS_COUNT; i++) {
+        status = probe_kind(snapshot, kinds[i]->kind, err);
+    }
+    for (size_t i = 0; status == RP_OK && i < RP_DEVICE_KIND_COUNT; i++) {
+        if (!find_ops((rp_device_kind)i)) status = probe_kind(snapshot, (rp_device_kind)i, err);
+    }
+    if (status != RP_OK) {
+        rp_snapshot_release(snapshot);
+        return status;
+    }
+    *out = snapshot;
+    return RP_OK;
+}
+
+static rp_status detect(const rp_hardware_options *options, struct rp_snapshot **out,
+                        rp_error *err) {
+    int64_t start_ns = rp_clock_ns();
+    const char *simulate = options->simulate;
+    if (!simulate && !options->root) simulate = getenv("RESOURCE_POOL_SIMULATE");
+    bool from_file = simulate && simulate[0] != '\0';
+    struct rp_snapshot *snapshot = NULL;
+    rp_status status = from_file ? rp_simulated_open(simulate, &snapshot, err)
+                                 : probe_all(options->root ? options->root : "", &snapshot, err);
+    if (status != RP_OK) return status;
+    snapshot->generation = 1;
+    snapshot->detect_ms = rp_snapshot_round_ms(rp_elapsed_ms(start_ns, rp_clock_ns()));
+    *out = snapshot;
+    return RP_OK;
+}
+
+static rp_status refresh_device(struct rp_snapshot *snapshot, const rp_device *previous,
+                                bool from_file, rp_error *err) {
+    rp_device *device = rp_snapshot_copy_device(snapshot, previous);
+    if (!device) return rp_fail_no_memory(err);
+    const struct rp_device_ops *ops = from_file ? NULL : find_ops(device->kind);
+    if (ops && ops->refresh) {
+        rp_error why = RP_ERROR_INIT;
+        int64_t start_ns = rp_clock_ns();
+        rp_status status = ops->refresh(snapshot, device, &why);
+        double ms = rp_elapsed_ms(start_ns, rp_clock_ns());
+        double *total_ms = &snapshot->probe_ms[device->kind];
+        *total_ms = rp_snapshot_round_ms((*total_ms < 0 ? 0 : *total_ms) + ms);
+        if (status == RP_ERR_MEMORY) {
+            if (err) *err = why;
+            return status;
+        }
+        if (status != RP_OK) {
+            status = rp_snapshot_add_note(snapshot, err, "%s: figures are old: %s", device->id,
+                                          why.message);
+        }
+        if (status != RP_OK) return status;
+    }
+    return rp_snapshot_add_device(snapshot, device, err);
+}
+
+/* The devices of an earlier snapshot, with the figures of now. */
+static rp_status look_again(const rp_snapshot *previous, struct rp_snapshot **out, rp_error *err) {
+    int64_t start_ns = rp_clock_ns();
+    struct rp_snapshot *snapshot = NULL;
+    rp_status status = create_for_root(previous->root, &snapshot, err);
+    if (status != RP_OK) return status;
+    snapshot->simulated = previous->simulated;
+    snapshot->from_file = previous->from_file;
+    for (size_t i = 0; status == RP_OK && i < previous->device_count; i++) {
+        status = refresh_device(snapshot, previous->devices[i], previous->from_file, err);
+    }
+    for (size_t i = 0; i < OPS_COUNT; i++) {
+        if (!previous->from_file && kinds[i]->refresh && kinds[i]->close) kinds[i]->close();
+    }
+    for (size_t i = 0; status == RP_OK && i < previous->absent_count; i++) {
+        const rp_absence *absence = previous->absences[i];
+        status = rp_snapshot_add_absence(snapshot, absence->kind, absence->reason, err);
+    }
+    for (size_t i = 0; status == RP_OK && previous->from_file && i < previous->note_count; i++) {
+        status = rp_snapshot_add_note(snapshot, err, "%s", previous->notes[i]);
+    }
+    if (status != RP_OK) {
+        rp_snapshot_release(snapshot);
+        return status;
+    }
+    snapshot->detect_ms = rp_snapshot_round_ms(rp_elapsed_ms(start_ns, rp_clock_ns()));
+    *out = snapshot;
+    return RP_OK;
+}
+
+rp_status rp_hardware_detect(const rp_hardware_options *options, const rp_snapshot **snapshot,
+                             rp_error *err) {
+    if (!snapshot) return rp_fail(err, RP_ERR_ARGUMENT, "a place for the snapshot is needed");
+    rp_hardware_options wanted;
+    struct rp_snapshot *detected = NULL;
+    rp_status status = read_options(options, &wanted, err);
+    if (status == RP_OK) status = detect(&wanted, &detected, err);
+    if (status == RP_OK) *snapshot = detected;
+    return status;
+}
+
+/* --- the snapshot of the process ----------------------------------------------------------- */
+
+/*
+ * Lock order: making, then current_lock. `making` is held while somebody detects, so that it is
+ * done once; `current_lock` for a few instructions only, so that readers never wait for that.
+ */
+static pthread_mutex_t making = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t current_lock = PTHREAD_MUTEX_INITIALIZER;
+static const rp_snapshot *current; /* guarded by current_lock; owns one share */
+static pthread_once_t fork_handlers = PTHREAD_ONCE_INIT;
+
+static void before_fork(void) {
+    pthread_mutex_lock(&current_lock);
+}
+
+static void after_fork_in_parent(void) {
+    pthread_mutex_unlock(&current_lock);
+}
+
+/* The thread that was detecting is not in the child, and would never unlock. */
+static void after_fork_in_child(void) {
+    pthread_mutex_init(&making, NULL);
+    pthread_mutex_unlock(&current_lock);
+}
+
+/* Without memory for them a fork in the middle of a detection could hang its child; no more. */
+static void install_fork_handlers(void) {
+    pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+}
+
+/* A share of the current one; NULL when there is none yet. */
+static const rp_snapshot *acquire_current(void) {
+    pthread_mutex_lock(&current_lock);
+    const rp_snapshot *snapshot = current ? rp_snapshot_acquire(current) : NULL;
+    pthread_mutex_unlock(&current_lock);
+    return snapshot;
+}
+
+/* Keep one share of `next` (which may be NULL) as the current one. */
+static void replace_current(const rp_snapshot *next) {
+    if (next) rp_snapshot_acquire(next);
+    pthread_mutex_lock(&current_lock);
+    const rp_snapshot *old = current;
+    current = next;
+    pthread_mutex_unlock(&current_lock);
+    rp_snapshot_release(old);
+}
+
+rp_status rp_hardware_snapshot(const rp_snapshot **snapshot, rp_error *err) {
+    if (!snapshot) return rp_fail(err, RP_ERR_ARGUMENT, "a place for the snapshot is needed");
+    const rp_snapshot *found = acquire_current();
+    rp_status status = RP_OK;
+    if (!found) {
+        pthread_once(&fork_handlers, install_fork_handlers);
+        pthread_mutex_lock(&making);
+        found = acquire_current(); /* another thread may have been first */
+        if (!found) {
+            const rp_hardware_options defaults = RP_HARDWARE_OPTIONS_INIT;
+            struct rp_snapshot *detected = NULL;
+            status = detect(&defaults, &detected, err);
+            if (status == RP_OK) replace_current(detected);
+            found = detected;
+        }
+        pthread_mutex_unlock(&making);
+    }
+    if (status == RP_OK) *snapshot = found;
+    return status;
+}
+
+rp_status rp_hardware_refresh(const rp_hardware_options *options, const rp_snapshot **snapshot,
+                              rp_error *err) {
+    rp_hardware_options wanted;
+    rp_status status = read_options(options, &wanted, err);
+    if (status != RP_OK) return status;
+    pthread_once(&fork_handlers, install_fork_handlers);
+    pthread_mutex_lock(&making);
+    const rp_snapshot *previous = acquire_current();
+    struct rp_snapshot *next = NULL;
+    bool anew = !previous || wanted.refresh || wanted.root || wanted.simulate;
+    status = anew ? detect(&wanted, &next, err) : look_again(previous, &next, err);
+    if (status == RP_OK) {
+        next->generation = previous ? previous->generation + 1 : 1;
+        replace_current(next);
+    }
+    rp_snapshot_release(previous);
+    pthread_mutex_unlock(&making);
+    if (status != RP_OK) return status;
+    if (snapshot) {
+        *snapshot = next;
+    } else {
+        rp_snapshot_release(next);
+    }
+    return RP_OK;
+}
+
+void rp_hardware_forget(void) {
+    replace_current(NULL);
+}

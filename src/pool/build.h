@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A build: one load in progress. Made when a request finds nothing, kept until its builder and
+ * every waiter have read how it ended.
+ */
+#ifndef RP_POOL_BUILD_H
+#define RP_POOL_BUILD_H
+
+#include "pool/entry.h"
+
+#include <resourcepool/request.h>
+#include <stdatomic.h>
+
+struct rp_build {
+    /* Constant while the load runs. */
+    struct rp_entry *entry;
+    rp_build *parent; /* the load whose constructor asked for this one; NULL: none */
+    uint32_t depth;
+    rp_constructor construct; /* NULL: an engine opens `path` */
+    void *user;
+    char *path;              /* owned; NULL with a constructor */
+    int64_t deadline_ns;     /* of the caller whose thread runs it; RP_NEVER_NS: none */
+    const rp_cancel *cancel; /* likewise; NULL: none */
+    int64_t started_ns;
+
+    _Atomic pid_t thread_id;       /* who runs it, for those who wait in vain; relaxed */
+    _Atomic uint64_t memory_bytes; /* as the constructor said; relaxed */
+    _Atomic int is_abandoned;      /* nobody waits any more: relaxed, a hint to stop early */
+
+    /* Guarded by pool.lock. */
+    uint32_t waiter_count;
+    bool has_loader_thread; /* the one who asked may leave before the load ends */
+    bool was_called_off;    /* it failed for a reason of its caller's own: others try again */
+    rp_error failure;       /* why, once the entry is FAILED */
+};
+
+/* A build of that entry; NULL without memory. */
+rp_build *rp_build_create(struct rp_entry *entry, rp_build *parent, const rp_request *request,
+                          const char *path);
+void rp_build_destroy(rp_build *build);
+
+/* The load that this thread is running, if any. */
+rp_build *rp_build_current(void);
+
+/*
+ * Run the constructor or the engine on this thread, under no lock, and record what came of it in
+ * the entry (but for its state). The error is whole: it names the instance.
+ */
+rp_status rp_build_run(rp_build *build, rp_destructor destroy, rp_error *err);
+
+#endif

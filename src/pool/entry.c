@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pool/entry.h"
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "pool/build.h"
+#include "pool/pool.h"
+
+#include <resourcepool/model.h>
+
+struct rp_entry *rp_entry_create(rp_pool *pool, const struct rp_key_parts *instance,
+                                 rp_policy policy, const char *reason) {
+    struct rp_entry *entry = rp_alloc(sizeof *entry);
+    if (!entry) return NULL;
+    entry->pool = pool;
+    entry->instance = rp_key_create(instance);
+    entry->text = rp_key_text(instance);
+    entry->reason = rp_strdup(reason);
+    if (!entry->instance || !entry->text || !entry->reason) {
+        rp_entry_destroy(entry);
+        return NULL;
+    }
+    struct rp_key_parts own = rp_key_parts_of(entry->instance);
+    entry->placement = (rp_placement){
+        .device = own.device,
+        .precision = own.precision,
+        .engine = own.engine,
+        .policy = policy,
+        .reason = entry->reason,
+    };
+    entry->created_wall_ns = rp_wall_ns();
+    entry->used_ns = rp_clock_coarse_ns();
+    entry->memory_bytes = RP_UNKNOWN_U64;
+    return entry;
+}
+
+void rp_entry_destroy(struct rp_entry *entry) {
+    if (!entry) return;
+    if (entry->model) {
+        rp_model_close(entry->model);
+    } else if (entry->object && entry->destroy) {
+        entry->destroy(entry->object);
+    }
+    while (entry->aliases) {
+        struct rp_alias *alias = entry->aliases;
+        entry->aliases = alias->next_of_entry;
+        rp_free(alias->request);
+        rp_free(alias);
+    }
+    rp_build_destroy(entry->build);
+    rp_free(entry->instance);
+    rp_free(entry->text);
+    rp_free(entry->reason);
+    rp_free(entry);
+}
+
+bool rp_entry_add_alias(struct rp_entry *entry, const struct rp_key_parts *request) {
+    rp_pool *pool = entry->pool;
+    assert(rp_lock_is_held(&pool->lock));
+    struct rp_alias *alias = rp_alloc(sizeof *alias);
+    if (!alias) return false;
+    alias->request = rp_key_create(request);
+    if (!alias->request || !rp_table_reserve(&pool->requests)) {
+        rp_free(alias->request);
+        rp_free(alias);
+        return false;
+    }
+    alias->entry = entry;
+    alias->next_of_entry = entry->aliases;
+    entry->aliases = alias;
+    rp_table_insert(&pool->requests, alias->request->hash, alias);
+    return true;
+}
+
+void rp_entry_detach(struct rp_entry *entry) {
+    rp_pool *pool = entry->pool;
+    assert(rp_lock_is_held(&pool->lock));
+    if (entry->is_detached) return;
+    entry->is_detached = true;
+    rp_table_remove(&pool->instances, entry->instance->hash, entry);
+    for (struct rp_alias *alias = entry->aliases; alias; alias = alias->next_of_entry) {
+        rp_table_remove(&pool->requests, alias->request->hash, alias);
+    }
+    for (struct rp_holder *holder = entry->holders; holder; holder = holder->next_of_entry) {
+        RP_WRITE(holder->is_open, 0);
+    }
+}
+
+/* The last look at a holder: its figures go to the entry. */
+static void retire_holder(struct rp_entry *entry, const struct rp_holder *holder) {
+    entry->retired_hits += RP_READ(holder->taken) - holder->not_hits;
+    int64_t last_ns = RP_READ(holder->last_ns);
+    if (last_ns > entry->used_ns) entry->used_ns = last_ns;
+}
+
+bool rp_entry_settle(struct rp_entry *entry) {
+    rp_pool *pool = entry->pool;
+    assert(rp_lock_is_held(&pool->lock));
+    if (!entry->is_detached || entry->pin_count > 0 || rp_entry_lease_count(entry) > 0)
+        return false;
+    while (entry->holders) {
+        struct rp_holder *holder = entry->holders;
+        entry->holders = holder->next_of_entry;
+        retire_holder(entry, holder);
+        rp_seat_bury(holder);
+    }
+    pool->retired_hits += entry->retired_hits;
+    pool->retired_misses += entry->misses;
+    if (entry->previous) {
+        entry->previous->next = entry->next;
+    } else {
+        pool->oldest = entry->next;
+    }
+    if (entry->next) {
+        entry->next->previous = entry->previous;
+    } else {
+        pool->newest = entry->previous;
+    }
+    return true;
+}
+
+uint64_t rp_entry_lease_count(const struct rp_entry *entry) {
+    uint64_t count = 0;
+    for (const struct rp_holder *holder = entry->holders; holder; holder = holder->next_of_entry) {
+        count += rp_holder_lease_count(holder);
+    }
+    return count;
+}
+
+uint64_t rp_entry_hits(const struct rp_entry *entry) {
+    uint64_t hits = entry->retired_hits;
+    for (const struct rp_holder *holder = entry->holders; holder; holder = holder->next_of_entry) {
+        hits += RP_READ(holder->taken) - holder->not_hits;
+    }
+    return hits;
+}
+
+int64_t rp_entry_last_ns(const struct rp_entry *entry) {
+    int64_t latest_ns = entry->used_ns;
+    for (const struct rp_holder *holder = entry->holders; holder; holder = holder->next_of_entry) {
+        int64_t last_ns = RP_READ(holder->last_ns);
+        if (last_ns > latest_ns) latest_ns = last_ns;
+    }
+    return latest_ns;
+}
+
+void rp_entry_drop_holder(struct rp_entry *entry, struct rp_holder *holder) {
+    assert(rp_lock_is_held(&entry->pool->lock));
+    struct rp_holder **at = &entry->holders;
+    while (*at != holder) {
+        at = &(*at)->next_of_entry;
+    }
+    *at = holder->next_of_entry;
+    retire_holder(entry, holder);
+}
+
+bool rp_entry_unpin(struct rp_entry *entry) {
+    assert(rp_lock_is_held(&entry->pool->lock));
+    assert(entry->pin_count > 0);
+    if (--entry->pin_count > 0) return false;
+    rp_build_destroy(entry->build);
+    entry->build = NULL;
+    return rp_entry_settle(entry);
+}

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A snapshot of a pool. Taken under the lock, which hits do not need, and all totals are sums of
+ * the rows in the same snapshot (plus what entries that are gone left behind), so that they fit.
+ */
+#include <resourcepool/statistics.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "base/status.h"
+#include "pool/build.h"
+#include "pool/pool.h"
+
+#include <string.h>
+
+struct rp_statistics {
+    rp_totals totals;
+    rp_entry_info *entries;
+    size_t entry_count;
+    rp_lease_info *leases;
+    size_t lease_count;
+    char *texts; /* what the rows point to */
+    size_t texts_used;
+};
+
+const char *rp_kind_name(rp_kind kind) {
+    switch (kind) {
+    case RP_KIND_RESOURCE:
+        return "resource";
+    case RP_KIND_MODEL:
+        return "model";
+    case RP_KIND_TOKENIZER:
+        return "tokenizer";
+    }
+    return "unknown";
+}
+
+void rp_statistics_destroy(rp_statistics *statistics) {
+    if (!statistics) return;
+    rp_free(statistics->entries);
+    rp_free(statistics->leases);
+    rp_free(statistics->texts);
+    rp_free(statistics);
+}
+
+static size_t text_size(const char *text) {
+    return text ? strlen(text) + 1 : 0;
+}
+
+static const char *keep_text(rp_statistics *statistics, const char *text) {
+    if (!text) return NULL;
+    size_t size = text_size(text);
+    char *copy = memcpy(statistics->texts + statistics->texts_used, text, size);
+    statistics->texts_used += size;
+    return copy;
+}
+
+/* Room for everything that is in the pool now; false without memory. Needs pool.lock. */
+static bool reserve(const rp_pool *pool, rp_statistics *statistics) {
+    size_t entry_count = 0;
+    size_t holder_count = 0;
+    size_t texts_size = 0;
+    for (const struct rp_entry *entry = pool->oldest; entry; entry = entry->next) {
+        struct rp_key_parts parts = rp_key_parts_of(entry->instance);
+        entry_count++;
+        texts_size += text_size(entry->text) + text_size(parts.type) + text_size(parts.name) + 1 +
+                      text_size(parts.device) + text_size(parts.precision) +
+                      text_size(parts.engine) + text_size(entry->reason);
+        for (const struct rp_holder *at = entry->holders; at; at = at->next_of_entry) {
+            holder_count++;
+        }
+    }
+    statistics->entries = rp_alloc_array(entry_count, sizeof *statistics->entries);
+    statistics->leases = rp_alloc_array(holder_count, sizeof *statistics->leases);
+    statistics->texts = rp_alloc(texts_size);
+    return statistics->entries && statistics->leases && statistics->texts;
+}
+
+/* Give each holder the age of its oldest lease: one walk over all slots. Needs pool.lock. */
+static void find_oldest_leases(rp_pool *pool) {
+    for (struct rp_entry *entry = pool->oldest; entry; entry = entry->next) {
+        for (struct rp_holder *at = entry->holders; at; at = at->next_of_entry) {
+            at->oldest_ns = INT64_MAX;
+        }
+    }
+    for (struct rp_seat *seat = pool->seats; seat; seat = seat->next_of_pool) {
+        for (struct rp_slot_block *block = seat->slot_blocks; block; block = block->next) {
+            for (size_t i = 0; i < RP_SLOTS_PER_BLOCK; i++) {
+                struct rp_slot *slot = &block->slots[i];
+                if ((RP_READ(slot->state) & 1) == 0) continue;
+                struct rp_holder *holder = RP_READ(slot->holder);
+                int64_t since_ns = RP_READ(slot->since_ns);
+                if (holder && since_ns < holder->oldest_ns) holder->oldest_ns = since_ns;
+            }
+        }
+    }
+}
+
+static double age_ms(int64_t since_ns, int64_t now_ns) {
+    return now_ns > since_ns ? rp_elapsed_ms(since_ns, now_ns) : 0;
+}
+
+/* One row for each thread that holds the entry, however it asked for it. */
+static uint64_t add_leases(rp_statistics *statistics, const struct rp_entry *entry, const char *key,
+                           int64_t now_ns) {
+    size_t first = statistics->lease_count;
+    uint64_t total = 0;
+    for (const struct rp_holder *at = entry->holders; at; at = at->next_of_entry) {
+        uint64_t count = rp_holder_lease_count(at);
+        if (count == 0) continue;
+        total += count;
+        double oldest_ms = at->oldest_ns == INT64_MAX ? 0 : age_ms(at->oldest_ns, now_ns);
+        size_t row = first;
+        while (row < statistics->lease_count &&
+               statistics->leases[row].thread_id != at->seat->thread_id) {
+            row++;
+        }
+        rp_lease_info *lease = &statistics->leases[row];
+        if (row == statistics->lease_count) {
+            *lease = (rp_lease_info){
+                .key = key, .pid = entry->pool->pid, .thread_id = at->seat->thread_id};
+            statistics->lease_count++;
+        }
+        lease->count += count;
+        if (oldest_ms > lease->oldest_ms) lease->oldest_ms = oldest_ms;
+    }
+    return total;
+}
+
+static void add_entry(rp_statistics *statistics, const struct rp_entry *entry, int64_t now_ns) {
+    struct rp_key_parts parts = rp_key_parts_of(entry->instance);
+    rp_entry_info *row = &statistics->entries[statistics->entry_count++];
+    row->key = keep_text(statistics, entry->text);
+    row->kind = parts.kind;
+    row->type = keep_text(statistics, parts.type);
+    row->name = keep_text(statistics, parts.name ? parts.name : "");
+    row->placement = (rp_placement){
+        .device = keep_text(statistics, parts.device),
+        .precision = keep_text(statistics, parts.precision),
+        .engine = keep_text(statistics, parts.engine),
+        .policy = entry->placement.policy,
+        .reason = keep_text(statistics, entry->reason),
+    };
+    row->lease_count = add_leases(statistics, entry, row->key, now_ns);
+    row->hits = rp_entry_hits(entry);
+    row->misses = entry->misses;
+    row->requests = row->hits + row->misses;
+    row->memory_bytes = entry->memory_bytes;
+    row->memory_method = entry->memory_method;
+    row->load_ms = entry->load_ms;
+    row->created_wall_ns = entry->created_wall_ns;
+    row->idle_ms = age_ms(rp_entry_last_ns(entry), now_ns);
+    row->is_draining = entry->is_detached;
+}
+
+static void add_to_totals(rp_totals *totals, const rp_entry_info *row) {
+    totals->hits += row->hits;
+    totals->misses += row->misses;
+    totals->lease_count += row->lease_count;
+    totals->entry_count++;
+    totals->resource_count += row->kind == RP_KIND_RESOURCE;
+    totals->model_count += row->kind == RP_KIND_MODEL;
+    totals->tokenizer_count += row->kind == RP_KIND_TOKENIZER;
+    if (row->memory_bytes == RP_UNKNOWN_U64) {
+        totals->unknown_memory_count++;
+    } else {
+        totals->memory_bytes += row->memory_bytes;
+    }
+}
+
+static void fill(rp_pool *pool, rp_statistics *statistics) {
+    assert(rp_lock_is_held(&pool->lock));
+    int64_t now_ns = rp_clock_ns();
+    rp_totals *totals = &statistics->totals;
+    totals->hits = pool->retired_hits;
+    totals->misses = pool->retired_misses;
+    totals->waits = pool->wait_count;
+    totals->loads = pool->load_count;
+    totals->load_failures = pool->load_failure_count;
+    find_oldest_leases(pool);
+    for (const struct rp_entry *entry = pool->oldest; entry; entry = entry->next) {
+        if (entry->state == RP_ENTRY_LOADED) {
+            add_entry(statistics, entry, now_ns);
+            add_to_totals(totals, &statistics->entries[statistics->entry_count - 1]);
+        } else {
+            totals->misses += entry->misses;
+            totals->loading_count += entry->state == RP_ENTRY_LOADING;
+        }
+    }
+    totals->requests = totals->hits + totals->misses;
+}
+
+rp_status rp_pool_statistics(rp_pool *pool, rp_statistics **statistics, rp_error *err) {
+    if (!pool || !statistics) return rp_fail(err, RP_ERR_ARGUMENT, "no pool to take statistics of");
+    rp_status status = rp_pool_check_process(pool, err);
+    if (status != RP_OK) return status;
+    rp_statistics *made = rp_alloc(sizeof *made);
+    if (!made) return rp_fail(err, RP_ERR_MEMORY, "no memory for statistics");
+    rp_lock_acquire(&pool->lock);
+    bool is_reserved = reserve(pool, made);
+    if (is_reserved) fill(pool, made);
+    rp_lock_release(&pool->lock);
+    if (!is_reserved) {
+        rp_statistics_destroy(made);
+        return rp_fail(err, RP_ERR_MEMORY, "no memory for statistics of this many entries");
+    }
+    *statistics = made;
+    return RP_OK;
+}
+
+const rp_totals *rp_statistics_totals(const rp_statistics *statistics) {
+    return &statistics->totals;
+}
+
+size_t rp_statistics_entry_count(const rp_statistics *statistics) {
+    return statistics->entry_count;
+}
+
+const rp_entry_info *rp_statistics_entry(const rp_statistics *statistics, size_t index) {
+    return index < statistics->entry_count ? &statistics->entries[index] : NULL;
+}
+
+size_t rp_statistics_lease_count(const rp_statistics *statistics) {
+    return statistics->lease_count;
+}
+
+const rp_lease_info *rp_statistics_lease(const rp_statistics *statistics, size_t index) {
+    return index < statistics->lease_count ? &statistics->leases[index] : NULL;
+}

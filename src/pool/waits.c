@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pool/waits.h"
+
+#include "base/limits.h"
+#include "base/memory.h"
+#include "base/status.h"
+#include "base/text.h"
+#include "pool/build.h"
+
+struct rp_cancel {
+    _Atomic bool is_fired;
+};
+
+static struct rp_lock lock = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+static struct rp_wait *first; /* guarded by lock */
+static uint64_t walk_number;  /* guarded by lock: marks the entries that one search has seen */
+
+/*
+ * Search breadth first from what is to be waited for along "is loading, and needs": if that leads
+ * to `goal`, return true with walk_from of each entry on the way naming the one before it.
+ */
+static bool leads_to(struct rp_entry *start, const struct rp_entry *goal) {
+    assert(rp_lock_is_held(&lock));
+    walk_number++;
+    start->walk_number = walk_number;
+    start->walk_from = NULL;
+    start->walk_next = NULL;
+    struct rp_entry *last = start;
+    for (struct rp_entry *at = start; at; at = at->walk_next) {
+        if (at == goal) return true;
+        for (struct rp_wait *wait = first; wait; wait = wait->next) {
+            struct rp_entry *next = wait->on;
+            if (!wait->by || wait->by->entry != at || next->walk_number == walk_number) continue;
+            next->walk_number = walk_number;
+            next->walk_from = at;
+            next->walk_next = NULL;
+            last->walk_next = next;
+            last = next;
+        }
+    }
+    return false;
+}
+
+/* "a -> b -> c -> a" for the path that leads_to() found, whose last step closes the circle. */
+static rp_status tell_cycle(const struct rp_entry *goal, rp_error *err) {
+    const struct rp_entry *path[RP_LIMIT_BUILD_DEPTH];
+    size_t length = 0;
+    for (const struct rp_entry *at = goal; at && length < RP_LIMIT_BUILD_DEPTH;
+         at = at->walk_from) {
+        path[length++] = at;
+    }
+    struct rp_text text = RP_TEXT_INIT;
+    rp_text_print(&text, "%s", goal->text);
+    for (size_t i = length; i-- > 0;) {
+        rp_text_print(&text, " -> %s", path[i]->text);
+    }
+    rp_fail(err, RP_ERR_CYCLE, "'%s' needs itself: %s", goal->text,
+            text.failed ? "(no memory to name the others)" : text.bytes);
+    rp_hint(err, "load one of them without asking the pool for the next");
+    rp_text_fini(&text);
+    return RP_ERR_CYCLE;
+}
+
+rp_status rp_waits_enter(struct rp_wait *wait, rp_error *err) {
+    rp_status status = RP_OK;
+    rp_condition_init(&wait->woken);
+    wait->is_woken = false;
+    rp_lock_acquire(&lock);
+    if (wait->by && leads_to(wait->on, wait->by->entry)) {
+        status = tell_cycle(wait->by->entry, err);
+    } else {
+        wait->previous = NULL;
+        wait->next = first;
+        if (first) first->previous = wait;
+        first = wait;
+    }
+    rp_lock_release(&lock);
+    if (status != RP_OK) rp_condition_fini(&wait->woken);
+    return status;
+}
+
+void rp_waits_leave(struct rp_wait *wait) {
+    rp_lock_acquire(&lock);
+    if (wait->previous) {
+        wait->previous->next = wait->next;
+    } else {
+        first = wait->next;
+    }
+    if (wait->next) wait->next->previous = wait->previous;
+    rp_lock_release(&lock);
+    rp_condition_fini(&wait->woken);
+}
+
+rp_status rp_waits_sleep(struct rp_wait *wait, int64_t deadline_ns) {
+    rp_status status = RP_OK;
+    rp_lock_acquire(&lock);
+    while (!wait->is_woken && status == RP_OK) {
+        if (rp_cancel_is_fired(wait->cancel)) {
+            status = RP_ERR_CANCELLED;
+        } else if (!rp_condition_wait(&wait->woken, &lock, deadline_ns) && !wait->is_woken) {
+            status = RP_ERR_TIMEOUT;
+        }
+    }
+    rp_lock_release(&lock);
+    return status;
+}
+
+void rp_waits_wake(const struct rp_entry *entry) {
+    rp_lock_acquire(&lock);
+    for (struct rp_wait *wait = first; wait; wait = wait->next) {
+        if (wait->on != entry) continue;
+        wait->is_woken = true;
+        rp_condition_broadcast(&wait->woken);
+    }
+    rp_lock_release(&lock);
+}
+
+bool rp_cancel_is_fired(const rp_cancel *cancel) {
+    return cancel && atomic_load_explicit(&cancel->is_fired, memory_order_relaxed);
+}
+
+void rp_waits_after_fork(void) {
+    rp_lock_init(&lock);
+    first = NULL;
+}
+
+rp_status rp_cancel_create(rp_cancel **cancel, rp_error *err) {
+    rp_cancel *made = rp_alloc(sizeof *made);
+    if (!made) return rp_fail(err, RP_ERR_MEMORY, "cannot make a cancel token");
+    *cancel = made;
+    return RP_OK;
+}
+
+void rp_cancel_fire(rp_cancel *cancel) {
+    atomic_store_explicit(&cancel->is_fired, true, memory_order_relaxed);
+    rp_lock_acquire(&lock);
+    for (struct rp_wait *wait = first; wait; wait = wait->next) {
+        if (wait->cancel == cancel) rp_condition_broadcast(&wait->woken);
+    }
+    rp_lock_release(&lock);
+}
+
+void rp_cancel_destroy(rp_cancel *cancel) {
+    rp_free(cancel);
+}
