@@ -15,6 +15,7 @@
 
 #include <pthread.h>
 #include <resourcepool/pool.h>
+#include <stdalign.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -44,10 +45,11 @@ struct bench {
 };
 
 struct runner {
-    struct bench *bench;
+    alignas(128) struct bench *bench; /* two threads write to neighbours of one array */
     struct bare_cache *cache;
     enum way way;
     bool is_spread;
+    rp_request request; /* a program that asks often keeps its request */
     double ns_each;
     uint64_t missing; /* look-ups that failed: must stay 0 */
 };
@@ -112,11 +114,11 @@ static void hit_locked(struct runner *runner, const char *name) {
 }
 
 static void hit_pooled(struct runner *runner, const char *name) {
-    rp_request request = RP_REQUEST_INIT;
-    request.type = "embedding";
-    request.name = name;
+    runner->request.name = name;
     rp_lease *lease = NULL;
-    if (rp_pool_get_model(runner->bench->pool, &request, &lease, NULL) != RP_OK) runner->missing++;
+    if (rp_pool_get_model(runner->bench->pool, &runner->request, &lease, NULL) != RP_OK) {
+        runner->missing++;
+    }
     rp_lease_release(lease, NULL);
 }
 
@@ -153,7 +155,9 @@ static double measure(struct bench *bench, enum way way, bool is_spread, unsigne
             .cache = &bench->caches[way == BARE ? i : 0],
             .way = way,
             .is_spread = is_spread,
+            .request = RP_REQUEST_INIT,
         };
+        runners[i].request.type = "embedding";
         if (pthread_create(&ids[i], NULL, run, &runners[i]) != 0) abort();
     }
     for (unsigned i = 0; i < threads; i++) {

@@ -19,6 +19,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -440,6 +441,7 @@ static void onnxruntime_close(rp_model *model) {
     free_names(state->output_names, model->outputs.count);
     account_release(state->account);
     rp_free(state);
+    malloc_trim(0); /* otherwise glibc keeps the weights' pages for a next time */
 }
 
 /* ---- running ---- */

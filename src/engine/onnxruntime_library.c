@@ -147,7 +147,9 @@ static void try_pattern(struct search *search, const char *pattern) {
     if (search->is_found) return;
     if (glob(pattern, 0, NULL, &found) == 0) {
         for (size_t i = found.gl_pathc; i-- > 0;) {
-            try_library(search, found.gl_pathv[i]);
+            char *real = realpath(found.gl_pathv[i], NULL);
+            try_library(search, real ? real : found.gl_pathv[i]);
+            free(real);
         }
     }
     globfree(&found);

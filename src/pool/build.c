@@ -101,10 +101,7 @@ static rp_status run_engine(rp_build *build, rp_error *err) {
     options.threads = parts.threads;
     rp_status status = rp_model_open_until(build->path, &options, &build->is_abandoned, RP_NEVER_NS,
                                            &entry->model, err);
-    if (status != RP_OK) {
-        rp_error_prefix(err, "cannot load '%s'", entry->text);
-        return status;
-    }
+    if (status != RP_OK) return status; /* its message names the file */
     entry->object = entry->model;
     entry->memory_bytes = rp_model_bytes(entry->model);
     if (entry->memory_bytes != RP_UNKNOWN_U64) entry->memory_method = "engine";

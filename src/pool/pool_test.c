@@ -4,6 +4,7 @@
 
 #include "../../tests/test.h"
 
+#include <resourcepool/hardware.h>
 #include <resourcepool/statistics.h>
 #include <semaphore.h>
 #include <stdatomic.h>
@@ -801,6 +802,15 @@ static void every_allocation_may_fail(void **state) {
     }
 }
 
+/* The process keeps one snapshot of the hardware: taken before blocks are counted. */
+static int detect_hardware(void **state) {
+    (void)state;
+    const rp_snapshot *snapshot = NULL;
+    if (rp_hardware_snapshot(&snapshot, NULL) != RP_OK) return -1;
+    rp_snapshot_release(snapshot);
+    return 0;
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_first_request_loads_and_the_next_ones_hit),
@@ -824,5 +834,5 @@ int main(void) {
         cmocka_unit_test(a_child_of_fork_is_told_and_harms_nothing),
         cmocka_unit_test(every_allocation_may_fail),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, detect_hardware, NULL);
 }

@@ -143,24 +143,29 @@ static inline void rp_seat_leave(struct rp_seat *seat) {
     atomic_store_explicit(&seat->epoch, RP_READ(seat->epoch) + 1, memory_order_release);
 }
 
-/* The holder that answers these parts, if this thread has an open one. Inside the epoch. */
+/* The holder in the thread's table that answers these parts, if it is open. Inside the epoch. */
 static inline struct rp_holder *rp_seat_find(struct rp_seat *seat,
                                              const struct rp_key_parts *parts) {
-    struct rp_holder **memo = &seat->memo[rp_seat_memo_index(parts->name, parts->type)];
-    struct rp_holder *holder = *memo;
-    if (holder && atomic_load_explicit(&holder->is_open, memory_order_acquire) &&
-        rp_key_equals(holder->request, parts)) {
-        return holder;
-    }
     struct rp_table_probe at = rp_table_find(&seat->holders, rp_key_hash(parts));
     for (; at.value; at = rp_table_find_next(&seat->holders, at)) {
-        holder = at.value;
-        if (!atomic_load_explicit(&holder->is_open, memory_order_acquire)) continue;
-        if (!rp_key_equals(holder->request, parts)) continue;
-        *memo = holder;
-        return holder;
+        struct rp_holder *holder = at.value;
+        if (atomic_load_explicit(&holder->is_open, memory_order_acquire) &&
+            rp_key_equals(holder->request, parts)) {
+            return holder;
+        }
     }
     return NULL;
+}
+
+/*
+ * The holder that this thread used last for a name at this address, if it answers these parts. The
+ * address only says where to look; the texts are compared.
+ */
+static inline struct rp_holder *rp_seat_recall(struct rp_holder *const *memo,
+                                               const struct rp_key_parts *parts) {
+    struct rp_holder *holder = *memo;
+    if (!holder || !atomic_load_explicit(&holder->is_open, memory_order_acquire)) return NULL;
+    return rp_key_equals(holder->request, parts) ? holder : NULL;
 }
 
 /* The whole of a hit: a ticket, or NULL when the slow path has to decide. */
@@ -169,7 +174,12 @@ static inline rp_lease *rp_seat_hit(rp_pool *pool, const struct rp_key_parts *pa
     if (!seat || RP_READ(seat->pool) != pool || !seat->free_slots) return NULL;
     rp_lease *lease = NULL;
     rp_seat_enter(seat);
-    struct rp_holder *holder = rp_seat_find(seat, parts);
+    struct rp_holder **memo = &seat->memo[rp_seat_memo_index(parts->name, parts->type)];
+    struct rp_holder *holder = rp_seat_recall(memo, parts);
+    if (!holder) {
+        holder = rp_seat_find(seat, parts);
+        if (holder) *memo = holder;
+    }
     if (holder) {
         struct rp_slot *slot = seat->free_slots;
         seat->free_slots = slot->next;

@@ -1,0 +1,3 @@
+# Help comes from the table and goes to stdout.
+rpool --help
+rpool load --help
