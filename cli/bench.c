@@ -38,9 +38,9 @@ static double median(double *values, size_t count) {
 /* A row of figures and the baselines of the same rounds; baselines[i] <= 0 means there is none. */
 static void add_row(struct table *table, const char *name, const char *unit, const double *ours,
                     const double *baselines, size_t rounds) {
-    double values[ROUNDS_MAX];
-    double bases[ROUNDS_MAX];
-    double ratios[ROUNDS_MAX];
+    double values[ROUNDS_MAX] = {0};
+    double bases[ROUNDS_MAX] = {0};
+    double ratios[ROUNDS_MAX] = {0};
     for (size_t i = 0; i < rounds; i++) {
         values[i] = ours[i];
         bases[i] = baselines[i];
@@ -59,7 +59,7 @@ static void add_row(struct table *table, const char *name, const char *unit, con
 static rp_status make_slowly(rp_build *build, void *user, void **object, rp_error *err) {
     (void)build;
     (void)err;
-    struct timespec span = {SLOW_MS / 1000, SLOW_MS % 1000 * 1000000};
+    struct timespec span = {SLOW_MS / 1000, SLOW_MS % 1000 * 1000000L};
     __atomic_add_fetch((int *)user, 1, __ATOMIC_RELAXED);
     nanosleep(&span, NULL);
     *object = user;

@@ -3,6 +3,14 @@
 
 #include <stdio.h>
 
+static void print_engine(const rp_engine_info *info) {
+    if (info->available) {
+        printf("engine %s: %s %s\n", info->name, info->version, info->library_path);
+    } else {
+        printf("engine %s: absent: %s\n", info->name, info->reason);
+    }
+}
+
 int version_run(const struct arguments *arguments) {
     json_t *engines = json_array();
     if (!arguments->json) printf("rpool %s\n", rp_version_string());
@@ -14,9 +22,7 @@ int version_run(const struct arguments *arguments) {
             return report(&err);
         }
         if (!arguments->json) {
-            printf("engine %s: %s%s%s%s\n", info.name,
-                   info.available ? info.version : "absent: ", info.available ? "" : info.reason,
-                   info.library_path[0] ? " " : "", info.library_path);
+            print_engine(&info);
             continue;
         }
         json_array_append_new(

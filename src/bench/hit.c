@@ -230,7 +230,7 @@ static double median(const double *values, size_t count) {
 
 static rp_measure summarise(const char *name, const char *unit, const double *ours,
                             const double *baseline, size_t rounds) {
-    double ratios[ROUNDS_MAX];
+    double ratios[ROUNDS_MAX] = {0};
     rp_measure row = {.name = name, .unit = unit, .min = ours[0], .max = ours[0]};
     for (size_t i = 0; i < rounds; i++) {
         if (ours[i] < row.min) row.min = ours[i];

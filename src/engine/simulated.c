@@ -65,8 +65,9 @@ static rp_status set_key(struct rp_simulated_plan *plan, enum key key, const cha
 
 rp_status rp_simulated_parse(const char *name, struct rp_simulated_plan *plan, rp_error *err) {
     *plan = (struct rp_simulated_plan){.memory_bytes = 0};
-    const char *at = strchr(name, '?');
-    while (at && *++at) {
+    const char *question = strchr(name, '?');
+    const char *at = question ? question + 1 : "";
+    while (*at) {
         size_t length = strcspn(at, "&");
         const char *equals = memchr(at, '=', length);
         size_t key_length = equals ? (size_t)(equals - at) : length;
@@ -92,7 +93,7 @@ rp_status rp_simulated_parse(const char *name, struct rp_simulated_plan *plan, r
         rp_status status = set_key(plan, (enum key)key, value, err);
         if (status != RP_OK) return status;
         at += length;
-        if (*at == '\0') break;
+        if (*at == '&') at++;
     }
     return RP_OK;
 }

@@ -464,8 +464,10 @@ static rp_status acquire_slowly(rp_pool *pool, rp_kind kind, const rp_request *r
                     request->type, request->name ? request->name : "");
     } else {
         ask.seat = rp_seat_of(pool);
-        if (!ask.seat)
-            status = rp_fail(err, RP_ERR_MEMORY, "no memory for this thread's place in the pool");
+        if (!ask.seat) {
+            rp_fail(err, RP_ERR_MEMORY, "no memory for this thread's place in the pool");
+            status = RP_ERR_MEMORY;
+        }
     }
     while (status == RP_OK && !taken) {
         status = look(&ask, &taken, err);

@@ -2,7 +2,7 @@
 rpool doctor
 echo "exit $?"
 rpool doctor --json --test pool
-rpool version | sed 's/ [^ ]*$//'
+rpool version
 rpool version --json > /dev/full
 echo "exit $?"
 rpool hardware --json | python3 -c 'import json, sys
