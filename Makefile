@@ -29,8 +29,10 @@ test:
 bench: all
 	@$(BUILD)/cli/rpool bench
 
+# DESTDIR=... stages the files for a package; without it the loader is told of the new library.
 install: all
 	@ninja -C $(BUILD) install
+	@if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" = 0 ]; then ldconfig; fi
 
 clean:
 	rm -rf $(BUILD)

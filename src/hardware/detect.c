@@ -159,7 +159,7 @@ static rp_status look_again(const rp_snapshot *previous, struct rp_snapshot **ou
     int64_t start_ns = rp_clock_ns();
     struct rp_snapshot *snapshot = NULL;
     rp_status status = create_for_root(previous->root, &snapshot, err);
-    if (status != RP_OK) return status;
+    if (status != RP_OK || !snapshot) return status;
     snapshot->simulated = previous->simulated;
     snapshot->from_file = previous->from_file;
     for (size_t i = 0; status == RP_OK && i < previous->device_count; i++) {
