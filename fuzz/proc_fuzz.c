@@ -4,7 +4,7 @@
 #include "hardware/proc.h"
 #include "target.h"
 
-#include <stdlib.h>
+#include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct rp_span text = {(const char *)data, size};
@@ -20,7 +20,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     rp_cpulist_count(text, &count);
     for (struct rp_span rest = text; rp_cgroup_next_mount(&rest, &mount);) {
         const char *below = rp_cgroup_path_below(path, mount.root);
-        FUZZ_ASSERT(!below || (below >= path && below <= path + sizeof path));
+        FUZZ_ASSERT(!below || strlen(below) < sizeof path);
     }
     return 0;
 }

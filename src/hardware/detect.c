@@ -275,7 +275,7 @@ rp_status rp_hardware_refresh(const rp_hardware_options *options, const rp_snaps
     struct rp_snapshot *next = NULL;
     bool anew = !previous || wanted.refresh || wanted.root || wanted.simulate;
     status = anew ? detect(&wanted, &next, err) : look_again(previous, &next, err);
-    if (status == RP_OK) {
+    if (status == RP_OK && next) {
         next->generation = previous ? previous->generation + 1 : 1;
         replace_current(next);
     }

@@ -676,6 +676,10 @@ static void end_loader_threads(rp_pool *pool) {
 static pthread_mutex_t default_lock = PTHREAD_MUTEX_INITIALIZER;
 static rp_pool *default_pool;
 
+void rp_pool_after_fork(void) {
+    pthread_mutex_init(&default_lock, NULL);
+}
+
 rp_status rp_pool_close(rp_pool *pool, rp_error *err) {
     if (!pool) return RP_OK;
     rp_status status = rp_pool_check_process(pool, err);

@@ -37,6 +37,9 @@ struct rp_pool {
     uint32_t loader_thread_count;   /* loads on threads of ours; guarded by lock      */
 };
 
+/* In the child of fork(): a thread that is not here may have held the default pool's lock. */
+void rp_pool_after_fork(void);
+
 /* RP_ERR_FORKED in a child of the process that opened the pool, else RP_OK. */
 rp_status rp_pool_check_process(const rp_pool *pool, rp_error *err);
 

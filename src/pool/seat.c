@@ -93,6 +93,7 @@ static void after_fork_in_child(void) {
         pthread_setspecific(thread_end, NULL); /* the parent's seats stay the parent's */
     pthread_mutex_init(&registry, NULL);
     rp_waits_after_fork();
+    rp_pool_after_fork();
 }
 
 static void prepare(void) {
