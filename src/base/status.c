@@ -104,7 +104,7 @@ rp_status rp_fail_va(rp_error *err, rp_status status, const char *format, va_lis
     return status;
 }
 
-rp_status rp_fail(rp_error *err, rp_status status, const char *format, ...) {
+rp_status(rp_fail)(rp_error *err, rp_status status, const char *format, ...) {
     va_list args;
     va_start(args, format);
     rp_fail_va(err, status, format, args);
@@ -112,7 +112,7 @@ rp_status rp_fail(rp_error *err, rp_status status, const char *format, ...) {
     return status;
 }
 
-rp_status rp_fail_errno(rp_error *err, const char *format, ...) {
+rp_status(rp_fail_errno)(rp_error *err, const char *format, ...) {
     int os_errno = errno;
     rp_status status = rp_status_of_errno(os_errno);
     if (!err) return status;

@@ -362,10 +362,11 @@ static uint64_t mapped_beside(const char *path) {
         for (char *line = maps, *end; line && *line; line = end) {
             end = strchr(line, '\n');
             if (end) *end++ = '\0';
-            unsigned long long from = 0;
-            unsigned long long to = 0;
+            char *at = line;
+            uint64_t from = strtoull(at, &at, 16);
+            uint64_t to = *at == '-' ? strtoull(at + 1, NULL, 16) : 0;
             char *file = strchr(line, '/');
-            if (!file || sscanf(line, "%llx-%llx", &from, &to) != 2 || from < last_end) continue;
+            if (!file || to <= from || from < last_end) continue;
             last_end = to;
             if (strncmp(file, real, folder_length) != 0 || strchr(file + folder_length, '/'))
                 continue;

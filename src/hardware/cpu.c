@@ -253,16 +253,16 @@ struct sysfs_scratch {
 static rp_status read_sysfs(struct rp_snapshot *snapshot, rp_cpu *cpu, rp_error *err) {
     struct sysfs_scratch *scratch = rp_alloc(sizeof *scratch);
     if (!scratch) return rp_fail_no_memory(err);
-    uint32_t count;
+    uint32_t count = 0;
     rp_status status =
         read_list(snapshot->root, "/sys/devices/system/cpu/online", scratch->online, &count, err);
     uint32_t cores = 0;
     bool all_known = count > 0;
     for (uint32_t i = 0; status == RP_OK && all_known && i < count; i++) {
-        bool is_first;
+        bool is_first = false;
         status = read_processor(snapshot->root, scratch->online[i], scratch->siblings,
                                 &scratch->packages[i], &is_first, &all_known, err);
-        if (is_first) cores++;
+        if (status == RP_OK && is_first) cores++;
     }
     if (status == RP_OK && count > 0) cpu->logical_count = count;
     if (status == RP_OK && all_known) {

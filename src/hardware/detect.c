@@ -159,7 +159,7 @@ static rp_status look_again(const rp_snapshot *previous, struct rp_snapshot **ou
     int64_t start_ns = rp_clock_ns();
     struct rp_snapshot *snapshot = NULL;
     rp_status status = create_for_root(previous->root, &snapshot, err);
-    if (status != RP_OK || !snapshot) return status;
+    if (status != RP_OK) return status;
     snapshot->simulated = previous->simulated;
     snapshot->from_file = previous->from_file;
     for (size_t i = 0; status == RP_OK && i < previous->device_count; i++) {
@@ -275,7 +275,7 @@ rp_status rp_hardware_refresh(const rp_hardware_options *options, const rp_snaps
     struct rp_snapshot *next = NULL;
     bool anew = !previous || wanted.refresh || wanted.root || wanted.simulate;
     status = anew ? detect(&wanted, &next, err) : look_again(previous, &next, err);
-    if (status == RP_OK && next) {
+    if (status == RP_OK) {
         next->generation = previous ? previous->generation + 1 : 1;
         replace_current(next);
     }

@@ -25,7 +25,7 @@ rp_status rp_simulated_open(const char *path, struct rp_snapshot **out, rp_error
         status = rp_snapshot_parse(bytes, length, path, &snapshot, err);
     }
     rp_free(bytes);
-    if (status != RP_OK || !snapshot) {
+    if (status != RP_OK) {
         rp_error_prefix(err, "cannot simulate a machine");
         rp_hint(err, "'rpool hardware --json' writes such a file; to use the machine itself, unset "
                      "RESOURCE_POOL_SIMULATE and give none to simulate");

@@ -35,7 +35,7 @@ static const char *const kind_names[] = {
 _Static_assert(sizeof kind_names / sizeof kind_names[0] == RP_DEVICE_KIND_COUNT,
                "kinds are numbered from 0 without a gap");
 
-rp_status rp_fail_no_memory(rp_error *err) {
+rp_status(rp_fail_no_memory)(rp_error *err) {
     return rp_fail(err, RP_ERR_MEMORY, "no memory for the description of this machine");
 }
 

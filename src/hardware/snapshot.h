@@ -85,5 +85,8 @@ double rp_snapshot_round_ms(double ms);
 bool rp_device_id_fits(const char *id, rp_device_kind kind);
 
 rp_status rp_fail_no_memory(rp_error *err);
+#ifdef __clang_analyzer__
+#define rp_fail_no_memory(err) ((rp_fail_no_memory)(err), RP_ERR_MEMORY)
+#endif
 
 #endif
