@@ -59,18 +59,24 @@ rp_status rp_engine_choose(const char *name, const char *path, const char *devic
         if (status == RP_OK) *ops = named;
         return status;
     }
-    rp_error first = RP_ERROR_INIT;
+    rp_error first = RP_ERROR_INIT; /* the refusal of the engine with the highest priority */
+    rp_status refused = RP_OK;
     for (size_t i = 0; i < ENGINE_COUNT; i++) {
         if (engines[i]->simulated) continue;
         rp_error refusal = RP_ERROR_INIT;
-        if (engines[i]->can_load(path, device, &refusal) == RP_OK) {
+        rp_status status = engines[i]->can_load(path, device, &refusal);
+        if (status == RP_OK) {
             *ops = engines[i];
             return RP_OK;
         }
-        if (first.status == RP_OK) first = refusal;
+        if (refused == RP_OK) {
+            refused = status;
+            first = refusal;
+        }
     }
+    if (refused == RP_OK) return rp_fail(err, RP_ERR_UNSUPPORTED, "no engine loads '%s'", path);
     if (err) *err = first;
-    return first.status;
+    return refused;
 }
 
 /* ---- ports: what goes in and what comes out ---- */
