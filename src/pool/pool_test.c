@@ -650,6 +650,54 @@ static void an_object_that_comes_too_late_is_kept_and_told(void **state) {
     close_pool(pool);
 }
 
+static void an_engine_load_is_left_in_time_and_stopped_when_nobody_wants_it(void **state) {
+    (void)state;
+    rp_error err = RP_ERROR_INIT;
+    rp_pool *pool = open_pool();
+    rp_request request = RP_REQUEST_INIT;
+    request.type = "embedding";
+    request.name = "slow?load_ms=3600000";
+    request.engine = "simulated";
+    request.timeout_ms = 20;
+    rp_lease *lease = NULL;
+    assert_status(rp_pool_get_model(pool, &request, &lease, &err), RP_ERR_TIMEOUT);
+    assert_says(err.message, "was not there within 20 ms: thread ");
+    /* Closing waits for the loader's thread, which has been told to stop. */
+    close_pool(pool);
+
+    pool = open_pool();
+    request.timeout_ms = 0;
+    assert_ok(rp_cancel_create(&request.cancel, &err));
+    struct caller caller = {.pool = pool, .request = &request};
+    pthread_t thread;
+    pthread_create(&thread, NULL, call, &caller);
+    while (totals_of(pool).loads == 0) {
+        usleep(1000);
+    }
+    rp_cancel_fire(request.cancel);
+    pthread_join(thread, NULL);
+    assert_int_equal(caller.status, RP_ERR_CANCELLED);
+    close_pool(pool);
+    rp_cancel_destroy(request.cancel);
+
+    /* One that is quick enough is a miss, and the next request hits, with the engine's figure. */
+    pool = open_pool();
+    request.cancel = NULL;
+    request.name = "quick?memory_bytes=77";
+    request.timeout_ms = 60000;
+    for (size_t i = 0; i < 2; i++) {
+        assert_ok(rp_pool_get_model(pool, &request, &lease, &err));
+        assert_int_equal(rp_lease_memory_bytes(lease), 77);
+        assert_string_equal(rp_lease_placement(lease)->engine, "simulated");
+        assert_ok(rp_lease_release(lease, &err));
+    }
+    rp_totals totals = totals_of(pool);
+    assert_int_equal(totals.misses, 1);
+    assert_int_equal(totals.hits, 1);
+    assert_int_equal(totals.loads, 1);
+    close_pool(pool);
+}
+
 static void bad_requests_are_refused_and_not_counted(void **state) {
     (void)state;
     rp_error err = RP_ERROR_INIT;
@@ -829,6 +877,7 @@ int main(void) {
         cmocka_unit_test(a_waiter_leaves_at_its_deadline_and_by_its_token),
         cmocka_unit_test(a_load_that_its_caller_calls_off_is_done_by_who_still_wants_it),
         cmocka_unit_test(an_object_that_comes_too_late_is_kept_and_told),
+        cmocka_unit_test(an_engine_load_is_left_in_time_and_stopped_when_nobody_wants_it),
         cmocka_unit_test(bad_requests_are_refused_and_not_counted),
         cmocka_unit_test(a_caller_with_an_older_header_is_served),
         cmocka_unit_test(a_child_of_fork_is_told_and_harms_nothing),
