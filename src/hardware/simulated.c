@@ -32,6 +32,10 @@ rp_status rp_simulated_open(const char *path, struct rp_snapshot **out, rp_error
         return status;
     }
     snapshot->simulated = true;
+    /* How long somebody else's detection took is not ours to report. */
+    for (size_t i = 0; i < RP_DEVICE_KIND_COUNT; i++) {
+        snapshot->probe_ms[i] = -1;
+    }
     for (size_t i = 0; i < snapshot->device_count; i++) {
         snapshot->devices[i]->simulated = true;
     }

@@ -320,20 +320,25 @@ static const rp_device *find_exactly(const rp_snapshot *snapshot, const char *id
     return NULL;
 }
 
+static const rp_device *find_first(const rp_snapshot *snapshot, rp_device_kind kind) {
+    for (size_t i = 0; i < snapshot->device_count; i++) {
+        if (snapshot->devices[i]->kind == kind) return snapshot->devices[i];
+    }
+    return NULL;
+}
+
 const rp_device *rp_snapshot_find_device(const rp_snapshot *snapshot, const char *id) {
     if (!id) return NULL;
-    size_t length = strlen(id);
-    const rp_device *device = find_exactly(snapshot, id, length);
+    const rp_device *device = find_exactly(snapshot, id, strlen(id));
     if (device) return device;
-    rp_device_kind kind;
-    if (rp_device_kind_parse(id, &kind, NULL) == RP_OK) {
-        for (size_t i = 0; i < snapshot->device_count; i++) {
-            if (snapshot->devices[i]->kind == kind) return snapshot->devices[i];
-        }
-        return NULL;
+    for (size_t i = 0; i < RP_DEVICE_KIND_COUNT; i++) {
+        const char *name = kind_names[i];
+        size_t name_length = strlen(name);
+        if (strncmp(id, name, name_length) != 0) continue;
+        if (strcmp(id + name_length, ":0") == 0) return find_exactly(snapshot, id, name_length);
+        if (id[name_length] == '\0') return find_first(snapshot, (rp_device_kind)i);
     }
-    bool is_first = length > 2 && strcmp(id + length - 2, ":0") == 0;
-    return is_first ? find_exactly(snapshot, id, length - 2) : NULL;
+    return NULL;
 }
 
 size_t rp_snapshot_absent_count(const rp_snapshot *snapshot) {

@@ -527,8 +527,11 @@ static rp_status read_snapshot(const struct place *place) {
 }
 
 static rp_status fail_syntax(const char *source, const json_error_t *error, rp_error *err) {
-    json_error_t copy = *error; /* jansson's accessor takes a const pointer, its text is ours */
-    if (json_error_code(&copy) == json_error_out_of_memory) return rp_fail_no_memory(err);
+    /*
+     * jansson says nothing where it lacks memory, except inside a string: that it calls damaged,
+     * and nothing tells the two apart.
+     */
+    if (error->text[0] == '\0') return rp_fail_no_memory(err);
     return rp_fail(err, RP_ERR_DATA, "'%s': line %d, column %d: %s", source, error->line,
                    error->column, error->text);
 }
