@@ -13,7 +13,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct rp_cpuinfo info;
     uint32_t count = 0;
     rp_cpuinfo_parse(text, &info);
-    rp_proc_meminfo_bytes(text, "MemTotal");
+    rp_proc_meminfo_bytes(text, "MemTotal:");
     rp_proc_stat_value(text, "inactive_file");
     rp_cgroup_find_path(text, 1, path);
     rp_cgroup_find_path(text, 2, path);
