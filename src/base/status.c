@@ -48,6 +48,7 @@ static void mark_cut(char *text, size_t text_bytes) {
     memcpy(text + length, "...", 4);
 }
 
+RP_PRINTF(3, 0)
 static void format_into(char *out, size_t out_bytes, const char *format, va_list args) {
     int length = vsnprintf(out, out_bytes, format, args);
     if (length < 0) {

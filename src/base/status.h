@@ -9,7 +9,8 @@
 _Static_assert(sizeof(rp_error) == 512,
                "frozen: fits a stack frame, a socket frame, a shared slot");
 
-rp_status rp_fail_va(rp_error *err, rp_status status, const char *format, va_list args);
+rp_status rp_fail_va(rp_error *err, rp_status status, const char *format, va_list args)
+    RP_PRINTF(3, 0);
 
 /* The status that stands for an errno: ENOENT is not found, ENOMEM is memory, the rest is I/O. */
 rp_status rp_status_of_errno(int os_errno);

@@ -193,9 +193,7 @@ static const char *type_name(const json_t *value) {
     return "null";
 }
 
-static rp_status refuse(const struct place *place, const char *key, const char *format, ...)
-    RP_PRINTF(3, 4);
-
+RP_PRINTF(3, 4)
 static rp_status refuse(const struct place *place, const char *key, const char *format, ...) {
     char what[160];
     va_list args;
@@ -293,6 +291,7 @@ static rp_status get_array(const struct place *place, const char *key, size_t co
 }
 
 /* Say where in the document the reader is. What is cut off is only missed in a message. */
+RP_PRINTF(2, 3)
 static void set_where(struct place *place, const char *format, ...) {
     va_list args;
     va_start(args, format);
