@@ -12,10 +12,14 @@
 #define RESOURCEPOOL_POOL_H
 
 #include <resourcepool/api.h>
+#include <resourcepool/event.h>
 #include <resourcepool/lease.h>
+#include <resourcepool/ledger.h>
 #include <resourcepool/log.h>
+#include <resourcepool/pressure.h>
 #include <resourcepool/request.h>
 #include <resourcepool/status.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -27,18 +31,28 @@ typedef struct rp_pool_options {
     rp_log_sink log_sink;   /* NULL: RESOURCE_POOL_LOG decides, silent without it            */
     rp_log_level log_level; /* what the sink gets                                            */
     void *log_user;         /* given to the sink                                             */
+    const char *budget;     /* "2GiB" for all devices together, or "cpu=8GiB,cuda:0=20GiB,
+                               all=24GiB"; NULL: RESOURCE_POOL_BUDGET, else what the devices have */
+    const char *history;    /* the file that remembers what loads took; "off": none; NULL:
+                               RESOURCE_POOL_HISTORY, else in the user's cache folder        */
+    int64_t idle_expiry_ms; /* objects that nobody used for so long are taken out; 0: never   */
+    bool low_memory;        /* begin in low-memory mode (or RESOURCE_POOL_LOW_MEMORY=1)       */
+    bool monitor;           /* a thread watches memory pressure; else loads look now and then */
+    rp_pressure_callback on_pressure; /* told of each change of step; NULL                    */
+    void *pressure_user;              /* given to it                                          */
 } rp_pool_options;
 
 /* clang-format off */
-#define RP_POOL_OPTIONS_INIT {sizeof(rp_pool_options), 0, RP_LOG_OFF, 0}
+#define RP_POOL_OPTIONS_INIT {sizeof(rp_pool_options), 0, RP_LOG_OFF, 0, 0, 0, 0, false, false, 0, 0}
 /* clang-format on */
 
-/** What rp_pool_clear() did. */
+/** What was taken out by a clean-up, an eviction or rp_pool_clear(). */
 typedef struct rp_cleared {
     uint64_t removed_count; /* objects destroyed                                              */
     uint64_t removed_bytes; /* their bytes, as far as they are known                          */
     uint64_t leased_count;  /* objects that go with their last lease                          */
     uint64_t loading_count; /* objects in the making, which were left alone                   */
+    uint64_t freed_bytes;   /* of removed_bytes, those seen to be back, or never seen to come */
 } rp_cleared;
 
 RP_BEGIN_DECLS
@@ -71,13 +85,23 @@ RP_API RP_MUST_CHECK rp_status rp_pool_default(rp_pool **pool, rp_error *err);
  * An instance is what it is: kind, type, name, resolved device, precision, engine, threads. Two
  * requests that resolve to the same get the same object. One caller makes it, the others wait:
  * each up to its own deadline, and other instances go on meanwhile. A failed load is not kept;
- * every waiter gets its story, and the next request tries anew.
+ * every waiter gets its story, and the next request tries anew. (One that found no memory is not
+ * tried again for 5 s, unless something was loaded or freed meanwhile.)
+ *
+ * Before it loads, room is made: bytes are estimated (request.memory_bytes, what an earlier load
+ * took, the engine's figure, the file's size), idle objects are taken out if the budget or the
+ * device is short, cheapest set first, and when leases are in the way the request waits in a fair
+ * queue. An object that is leased, or that a leased one was made of, is never taken out. Out of
+ * memory all the same: what is idle is freed and the load tried once more, then on
+ * request.devices, then in request.precisions; rp_placement.reason tells the steps.
  *
  * A deadline bounds the wait for somebody else's load and an engine's load. A constructor of the
  * caller's own runs on its thread and to its end (rp_build_is_cancelled() lets it stop); an object
  * that is ready too late is kept, and the answer is RP_ERR_TIMEOUT.
  *
  * RP_ERR_ARGUMENT, RP_ERR_LIMIT: the request; nothing was looked up or counted.
+ * RP_ERR_CAPACITY: it could never fit, or there was no room within timeout_ms; without a deadline,
+ * only when nobody but those who wait could make room. The message has need, room and holders.
  * RP_ERR_NOT_FOUND: the file is not there, or nothing is loaded and there is nothing to load it
  * with. RP_ERR_ABSENT: the device or the engine's library is not on this machine. RP_ERR_CYCLE: the
  * constructor that asks is needed by what it asks for; the message has the circle. RP_ERR_TIMEOUT,
@@ -101,6 +125,74 @@ RP_API RP_MUST_CHECK rp_status rp_pool_get_resource(rp_pool *pool, const rp_requ
  * RP_ERR_BUSY: done as far as it goes, and the message names the leases that are still out.
  */
 RP_API rp_status rp_pool_clear(rp_pool *pool, rp_cleared *cleared, rp_error *err);
+
+/**
+ * Take out what nobody has used for at least `max_age_ms`, on the monotonic clock: leased objects
+ * stay, and what a younger one was made of. An object in regular use stays until it has missed two
+ * of its usual intervals, but no longer than four times the age. `cleared` may be NULL.
+ */
+RP_API rp_status rp_pool_cleanup_unused(rp_pool *pool, int64_t max_age_ms, rp_cleared *cleared,
+                                        rp_error *err);
+
+/**
+ * Take out one object, and those that were made of it first.
+ *
+ * key      as rp_lease_key() has it: "embedding:bert-base-uncased@cpu".
+ * cleared  may be NULL. An object that is leased is only marked: it goes with its last lease
+ *          (leased_count), and a new request for it makes a fresh one.
+ * RP_ERR_NOT_FOUND: there is none of that key; RP_ERR_BUSY: it is being loaded.
+ */
+RP_API rp_status rp_pool_evict(rp_pool *pool, const char *key, rp_cleared *cleared, rp_error *err);
+
+/**
+ * Make an object on another device and let the old one go: room is reserved there, it is built
+ * there, and from then on requests that name no device get the new one. Who holds the old one
+ * keeps it until it is released.
+ *
+ * request  as for rp_pool_get_model(), with the constructor if it has one; its `device` is where
+ *          the object is now (NULL: wherever requests without a device find it).
+ * lease    on RP_OK owns a lease on the object there. The same device: a lease on what is there.
+ * On failure the old one stays as it was. Fails as rp_pool_get_model() does.
+ */
+RP_API RP_MUST_CHECK rp_status rp_pool_move_model(rp_pool *pool, const rp_request *request,
+                                                  const char *device, rp_lease **lease,
+                                                  rp_error *err);
+
+/**
+ * Set a budget in bytes; idle objects go at once if it is smaller than what is held.
+ *
+ * device  "cpu", "cuda:0"; NULL: of all devices together.
+ * bytes   RP_UNKNOWN_U64: none but what the device allows.
+ * RP_ERR_ABSENT: there is no such device.
+ */
+RP_API rp_status rp_pool_set_budget(rp_pool *pool, const char *device, uint64_t bytes,
+                                    rp_error *err);
+
+/**
+ * Switch low-memory mode on or off, as far as the caller has a say: it stays on while the machine
+ * has less than 1 GiB in all, or while pressure asks for it. In it budgets are halved, objects go
+ * with their last lease, requests take the lowest precision they allow, and the C library keeps
+ * one heap for all threads.
+ */
+RP_API rp_status rp_pool_set_low_memory(rp_pool *pool, bool on, rp_error *err);
+
+/** Whether it is on. `why`, which may be NULL, is set to the reasons; static storage, "" for off.
+ */
+RP_API bool rp_pool_is_low_memory(rp_pool *pool, const char **why);
+
+/**
+ * How memory stands, in some microseconds; takes no step. RP_ERR_UNSUPPORTED: nothing can be read
+ * here.
+ */
+RP_API RP_MUST_CHECK rp_status rp_pool_check_pressure(rp_pool *pool, rp_pressure_info *info,
+                                                      rp_error *err);
+
+/**
+ * Look, and take the step that is due: drop idle objects by cost, go into low-memory mode, refuse
+ * new loads, or come back. What the monitor thread does every quarter of a second, and loads do
+ * now and then. `info` may be NULL.
+ */
+RP_API rp_status rp_pool_relieve_pressure(rp_pool *pool, rp_pressure_info *info, rp_error *err);
 
 RP_END_DECLS
 

@@ -52,10 +52,15 @@ typedef struct rp_request {
     int64_t timeout_ms; /* how long to wait at most; 0: as long as it takes                     */
     rp_cancel *cancel;  /* NULL: cannot be called off                                           */
     rp_build *within;   /* the load on whose behalf another thread of its constructor asks      */
+    uint64_t memory_bytes;  /* what it will take, as the caller knows; 0: the pool estimates     */
+    const char *devices;    /* where else it may go, best first, when `device` has no room or no
+                               memory: "cuda:1,cpu"; NULL: nowhere                               */
+    const char *precisions; /* lower precisions that would do, best first: "fp16,int8"; taken
+                               when no device has memory for it, and in low-memory mode; NULL   */
 } rp_request;
 
 /* clang-format off */
-#define RP_REQUEST_INIT {sizeof(rp_request), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define RP_REQUEST_INIT {sizeof(rp_request), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 /* clang-format on */
 
 RP_BEGIN_DECLS
@@ -66,7 +71,10 @@ RP_API const rp_placement *rp_build_placement(const rp_build *build);
 /** The instance that is being made, for people: "embedding:bert-base-uncased@cpu". Borrowed. */
 RP_API const char *rp_build_key(const rp_build *build);
 
-/** Say how many bytes the object takes, as the constructor knows it; otherwise it is unknown. */
+/**
+ * Say how many bytes the object takes, as the constructor knows it. Otherwise, and when the process
+ * was seen to grow by more, the pool takes what it measured while nothing else loaded.
+ */
 RP_API void rp_build_set_bytes(rp_build *build, uint64_t memory_bytes);
 
 /**

@@ -6,12 +6,15 @@
 #define RESOURCEPOOL_RESOURCEPOOL_H
 
 #include <resourcepool/bench.h>
+#include <resourcepool/event.h>
 #include <resourcepool/hardware.h>
 #include <resourcepool/lease.h>
+#include <resourcepool/ledger.h>
 #include <resourcepool/log.h>
 #include <resourcepool/model.h>
 #include <resourcepool/placement.h>
 #include <resourcepool/pool.h>
+#include <resourcepool/pressure.h>
 #include <resourcepool/request.h>
 #include <resourcepool/statistics.h>
 #include <resourcepool/status.h>

@@ -79,6 +79,11 @@ rp_status rp_engine_choose(const char *name, const char *path, const char *devic
     return refused;
 }
 
+uint64_t rp_engine_estimate(const char *name, const char *path, const char *device) {
+    const struct rp_engine_ops *ops = rp_engine_find(name);
+    return ops && ops->estimate ? ops->estimate(path, device) : RP_UNKNOWN_U64;
+}
+
 /* ---- ports: what goes in and what comes out ---- */
 
 bool rp_engine_ports_make(struct rp_engine_ports *ports, size_t count) {

@@ -78,6 +78,9 @@ struct rp_engine_ops {
     /* Required. Run on inputs that rp_model_run() has checked; any thread, several at once. */
     rp_status (*run)(rp_model *model, const rp_tensor *inputs, rp_result **result, rp_error *err);
 
+    /* Optional. Bytes that a load of `path` would take, without loading; RP_UNKNOWN_U64. */
+    uint64_t (*estimate)(const char *path, const char *device);
+
     /* Optional. Bytes held now, RP_UNKNOWN_U64 when unknown; NULL: always unknown. */
     uint64_t (*bytes)(const rp_model *model);
 
@@ -98,6 +101,9 @@ const struct rp_engine_ops *rp_engine_find(const char *name);
 /* The engine that the caller named, or the first real one that can load `path` on `device`. */
 rp_status rp_engine_choose(const char *name, const char *path, const char *device,
                            const struct rp_engine_ops **ops, rp_error *err);
+
+/* What an engine says that a load would take; RP_UNKNOWN_U64 when it cannot tell. */
+uint64_t rp_engine_estimate(const char *name, const char *path, const char *device);
 
 /* rp_model_open() for callers that may want to stop: what the pool uses. */
 rp_status rp_model_open_until(const char *path, const rp_model_options *options,

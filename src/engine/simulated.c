@@ -196,6 +196,12 @@ static rp_status simulated_run(rp_model *model, const rp_tensor *inputs, rp_resu
     return RP_OK;
 }
 
+static uint64_t simulated_estimate(const char *path, const char *device) {
+    struct rp_simulated_plan plan;
+    (void)device;
+    return rp_simulated_parse(path, &plan, NULL) == RP_OK ? plan.memory_bytes : RP_UNKNOWN_U64;
+}
+
 static uint64_t simulated_bytes(const rp_model *model) {
     const struct rp_simulated_plan *plan = model->state;
     return plan->memory_bytes;
@@ -213,6 +219,7 @@ const struct rp_engine_ops rp_engine_simulated = {
     .can_load = simulated_can_load,
     .open = simulated_open,
     .run = simulated_run,
+    .estimate = simulated_estimate,
     .bytes = simulated_bytes,
     .close = simulated_close,
 };

@@ -8,6 +8,7 @@
 #include "pool/pool.h"
 #include "pool/waits.h"
 
+#include <malloc.h>
 #include <unistd.h>
 
 static _Thread_local rp_build *current;
@@ -29,6 +30,8 @@ rp_build *rp_build_create(struct rp_entry *entry, rp_build *parent, const rp_req
     build->construct = request->construct;
     build->user = request->user;
     build->deadline_ns = RP_NEVER_NS;
+    build->destroy = request->destroy;
+    build->grown_bytes = RP_UNKNOWN_U64;
     build->started_ns = rp_clock_ns();
     atomic_init(&build->memory_bytes, RP_UNKNOWN_U64);
     atomic_init(&build->thread_id, gettid());
@@ -108,13 +111,68 @@ static rp_status run_engine(rp_build *build, rp_error *err) {
     return RP_OK;
 }
 
-rp_status rp_build_run(rp_build *build, rp_destructor destroy, rp_error *err) {
+/* So much more than what was said is not noise any more, and what was said is wrong. */
+static bool is_far_above(uint64_t grown_bytes, uint64_t said_bytes) {
+    return grown_bytes != RP_UNKNOWN_U64 && grown_bytes > said_bytes &&
+           grown_bytes - said_bytes > said_bytes / 20 + (UINT64_C(16) << 20);
+}
+
+/*
+ * How many bytes the object takes: as its maker said, unless the process was seen to grow by much
+ * more; without a word of it, what it was seen to grow by; else what was expected.
+ */
+static void settle_bytes(rp_build *build, uint64_t before) {
+    struct rp_entry *entry = build->entry;
+    bool is_said = entry->memory_bytes != RP_UNKNOWN_U64;
+    if (build->grown_bytes != RP_UNKNOWN_U64 &&
+        is_far_above(build->grown_bytes, is_said ? entry->memory_bytes : 0)) {
+        malloc_trim(0); /* what the maker used and freed again is not part of the object */
+        uint64_t after = rp_meter_own_bytes(&entry->pool->meter, rp_entry_device(entry));
+        build->grown_bytes = after > before ? after - before : 0;
+    }
+    if (is_said && !is_far_above(build->grown_bytes, entry->memory_bytes)) {
+        build->remembered_method = entry->memory_method;
+    } else if (build->grown_bytes != RP_UNKNOWN_U64 &&
+               build->grown_bytes >= RP_LEDGER_NOISE_BYTES) {
+        entry->memory_bytes = build->grown_bytes;
+        entry->memory_method = build->remembered_method = "measured";
+    } else if (!is_said && build->estimate.bytes != RP_UNKNOWN_U64) {
+        entry->memory_bytes = build->estimate.bytes;
+        entry->memory_method = build->estimate.method;
+    }
+}
+
+static rp_status run(rp_build *build, rp_error *err) {
     rp_build *outer = current;
     current = build;
-    atomic_store_explicit(&build->thread_id, gettid(), memory_order_relaxed);
+    if (build->seat) build->seat->building_count++;
     rp_status status = build->construct ? run_constructor(build, err) : run_engine(build, err);
+    if (build->seat) build->seat->building_count--;
     current = outer;
-    build->entry->destroy = destroy;
-    build->entry->load_ms = rp_elapsed_ms(build->started_ns, rp_clock_ns());
+    return status;
+}
+
+rp_status rp_build_run(rp_build *build, rp_error *err) {
+    struct rp_entry *entry = build->entry;
+    rp_pool *pool = entry->pool;
+    const char *device = rp_entry_device(entry);
+    atomic_store_explicit(&build->thread_id, gettid(), memory_order_relaxed);
+    build->started_ns = rp_clock_ns();
+
+    rp_lock_acquire(&pool->lock);
+    uint64_t began = rp_ledger_begin(&pool->ledger, entry->charge_device);
+    rp_lock_release(&pool->lock);
+    uint64_t before = rp_meter_own_bytes(&pool->meter, device);
+    rp_status status = run(build, err);
+    uint64_t after = rp_meter_own_bytes(&pool->meter, device);
+    rp_lock_acquire(&pool->lock);
+    bool is_alone = rp_ledger_end(&pool->ledger, entry->charge_device, began);
+    rp_lock_release(&pool->lock);
+
+    bool is_metered = is_alone && before != RP_UNKNOWN_U64 && after != RP_UNKNOWN_U64;
+    build->grown_bytes = !is_metered ? RP_UNKNOWN_U64 : after > before ? after - before : 0;
+    entry->destroy = build->destroy;
+    entry->load_ms = rp_elapsed_ms(build->started_ns, rp_clock_ns());
+    if (status == RP_OK) settle_bytes(build, before);
     return status;
 }

@@ -11,6 +11,12 @@
 #include <resourcepool/request.h>
 #include <stdatomic.h>
 
+/* What is expected of the load: filled in before it, from the best source there is. */
+struct rp_estimate {
+    uint64_t bytes;     /* RP_UNKNOWN_U64 */
+    const char *method; /* "request", "measured", "engine", "file"; static storage; NULL: unknown */
+};
+
 struct rp_build {
     /* Constant while the load runs. */
     struct rp_entry *entry;
@@ -22,6 +28,13 @@ struct rp_build {
     int64_t deadline_ns;     /* of the caller whose thread runs it; RP_NEVER_NS: none */
     const rp_cancel *cancel; /* likewise; NULL: none */
     int64_t started_ns;
+    struct rp_estimate estimate;
+    rp_destructor destroy;
+    struct rp_seat *seat; /* of the thread that runs it; NULL: a thread of ours */
+
+    /* The load's own. */
+    uint64_t grown_bytes; /* what the process grew by; RP_UNKNOWN_U64 unless nothing else ran */
+    const char *remembered_method; /* how bytes that may be remembered were found; NULL: none may */
 
     _Atomic pid_t thread_id;       /* who runs it, for those who wait in vain; relaxed */
     _Atomic uint64_t memory_bytes; /* as the constructor said; relaxed */
@@ -31,6 +44,7 @@ struct rp_build {
     uint32_t waiter_count;
     bool has_loader_thread; /* the one who asked may leave before the load ends */
     bool was_called_off;    /* it failed for a reason of its caller's own: others try again */
+    bool has_retried;       /* without memory the first time */
     rp_error failure;       /* why, once the entry is FAILED */
 };
 
@@ -46,6 +60,6 @@ rp_build *rp_build_current(void);
  * Run the constructor or the engine on this thread, under no lock, and record what came of it in
  * the entry (but for its state). The error is whole: it names the instance.
  */
-rp_status rp_build_run(rp_build *build, rp_destructor destroy, rp_error *err);
+rp_status rp_build_run(rp_build *build, rp_error *err);
 
 #endif

@@ -34,13 +34,21 @@ struct rp_entry *rp_entry_create(rp_pool *pool, const struct rp_key_parts *insta
     return entry;
 }
 
+void rp_entry_unmake(struct rp_entry *entry) {
+    void *object = entry->object;
+    rp_model *model = entry->model;
+    entry->object = NULL;
+    entry->model = NULL;
+    if (model) {
+        rp_model_close(model);
+    } else if (object && entry->destroy) {
+        entry->destroy(object);
+    }
+}
+
 void rp_entry_destroy(struct rp_entry *entry) {
     if (!entry) return;
-    if (entry->model) {
-        rp_model_close(entry->model);
-    } else if (entry->object && entry->destroy) {
-        entry->destroy(entry->object);
-    }
+    assert(!entry->object && entry->charge.state == RP_CHARGE_NONE);
     while (entry->aliases) {
         struct rp_alias *alias = entry->aliases;
         entry->aliases = alias->next_of_entry;
@@ -96,8 +104,21 @@ static void retire_holder(struct rp_entry *entry, const struct rp_holder *holder
 bool rp_entry_settle(struct rp_entry *entry) {
     rp_pool *pool = entry->pool;
     assert(rp_lock_is_held(&pool->lock));
-    if (!entry->is_detached || entry->pin_count > 0 || rp_entry_lease_count(entry) > 0)
+    if (!entry->is_detached || entry->pin_count > 0 || entry->needed_by ||
+        rp_entry_lease_count(entry) > 0) {
         return false;
+    }
+    if (entry->state == RP_ENTRY_LOADED) {
+        rp_eviction_observe(&pool->eviction, &entry->worth, rp_entry_hits(entry),
+                            rp_entry_last_ns(entry), rp_clock_coarse_ns());
+        rp_eviction_forget(&pool->eviction, &entry->worth, entry->instance->hash,
+                           rp_clock_coarse_ns());
+    }
+    if (entry->charge.state != RP_CHARGE_NONE) {
+        rp_ledger_move(&pool->ledger, &entry->charge, RP_CHARGE_UNLOADING);
+    }
+    if (entry->harvest_number > 0) pool->harvest[entry->harvest_number - 1] = NULL;
+    pool->entry_count--;
     while (entry->holders) {
         struct rp_holder *holder = entry->holders;
         entry->holders = holder->next_of_entry;
@@ -116,6 +137,7 @@ bool rp_entry_settle(struct rp_entry *entry) {
     } else {
         pool->newest = entry->previous;
     }
+    entry->next = NULL;
     return true;
 }
 
@@ -161,4 +183,35 @@ bool rp_entry_unpin(struct rp_entry *entry) {
     rp_build_destroy(entry->build);
     entry->build = NULL;
     return rp_entry_settle(entry);
+}
+
+bool rp_entry_add_dependency(struct rp_entry *of, struct rp_entry *on, rp_lease *lease) {
+    assert(rp_lock_is_held(&of->pool->lock));
+    struct rp_dependency *edge = rp_alloc(sizeof *edge);
+    if (!edge) return false;
+    *edge = (struct rp_dependency){
+        .of = of, .on = on, .lease = lease, .next_of = of->needs, .next_on = on->needed_by};
+    of->needs = edge;
+    on->needed_by = edge;
+    return true;
+}
+
+struct rp_entry *rp_entry_drop_dependencies(struct rp_entry *entry) {
+    assert(rp_lock_is_held(&entry->pool->lock));
+    struct rp_entry *due = NULL;
+    while (entry->needs) {
+        struct rp_dependency *edge = entry->needs;
+        entry->needs = edge->next_of;
+        struct rp_entry *on = edge->on;
+        struct rp_dependency **at = &on->needed_by;
+        while (*at != edge) {
+            at = &(*at)->next_on;
+        }
+        *at = edge->next_on;
+        rp_free(edge);
+        if (!rp_entry_settle(on)) continue;
+        on->next = due;
+        due = on;
+    }
+    return due;
 }

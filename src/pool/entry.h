@@ -11,7 +11,9 @@
 #ifndef RP_POOL_ENTRY_H
 #define RP_POOL_ENTRY_H
 
+#include "pool/eviction.h"
 #include "pool/key.h"
+#include "pool/ledger.h"
 #include "pool/seat.h"
 
 #include <resourcepool/lease.h>
@@ -22,6 +24,19 @@ struct rp_alias {
     struct rp_key *request;
     struct rp_entry *entry;
     struct rp_alias *next_of_entry;
+};
+
+/*
+ * What a constructor took from the pool: `of` needs `on`, and goes before it. Lives until `of` is
+ * gone; guarded by pool.lock.
+ */
+struct rp_dependency {
+    struct rp_entry *of;
+    struct rp_entry *on;
+    rp_lease
+        *lease; /* the lease that it took; while good, the object holds it (or somebody later) */
+    struct rp_dependency *next_of;
+    struct rp_dependency *next_on;
 };
 
 enum rp_entry_state { RP_ENTRY_LOADING, RP_ENTRY_LOADED, RP_ENTRY_FAILED };
@@ -42,9 +57,19 @@ struct rp_entry {
     uint64_t memory_bytes;
     const char *memory_method;
     double load_ms;
+    int64_t loaded_ns; /* coarse clock */
+    uint64_t revision; /* of the file it was loaded from; 0: none */
 
     /* Guarded by pool.lock. */
     enum rp_entry_state state;
+    struct rp_charge charge;
+    uint16_t charge_device; /* in the ledger: where it is charged        */
+    struct rp_worth worth;
+    struct rp_dependency *needs;     /* what its constructor took from the pool   */
+    struct rp_dependency *needed_by; /* whose constructors took it                */
+    uint32_t harvest_number;         /* its place in the pool's harvest, plus one */
+    uint32_t mark;                   /* of the latest choice of victims it is in  */
+    struct rp_entry *chosen;         /* the next in that choice                   */
     bool is_detached;
     uint32_t pin_count;
     rp_build *build; /* until the last pin is gone */
@@ -66,8 +91,16 @@ struct rp_entry {
 struct rp_entry *rp_entry_create(rp_pool *pool, const struct rp_key_parts *instance,
                                  rp_policy policy, const char *reason);
 
-/* Call the destructor of what was loaded, if anything, and free the entry. Under no lock. */
+/* Call the destructor of what was loaded, if anything. Under no lock. */
+void rp_entry_unmake(struct rp_entry *entry);
+
+/* Free an entry that holds nothing any more. */
 void rp_entry_destroy(struct rp_entry *entry);
+
+/* The device its bytes are charged to: where it was put, or the CPU for what has no device. */
+static inline const char *rp_entry_device(const struct rp_entry *entry) {
+    return entry->placement.device ? entry->placement.device : "cpu";
+}
 
 /* All below needs pool.lock. */
 
@@ -79,8 +112,8 @@ void rp_entry_detach(struct rp_entry *entry);
 
 /*
  * After a heavy fence and rp_seat_wait_for_readers(): whether the detached entry is leased by
- * nobody and pinned by nobody. If so it is unlinked from the pool, and the caller destroys it after
- * unlocking.
+ * nobody, pinned by nobody and needed by nothing. If so it is unlinked from the pool, its bytes are
+ * unloading, and the caller hands it to rp_pool_bury() after unlocking.
  */
 bool rp_entry_settle(struct rp_entry *entry);
 
@@ -95,6 +128,14 @@ int64_t rp_entry_last_ns(const struct rp_entry *entry);
 
 /* Take a holder out of its entry's list, keeping its figures. */
 void rp_entry_drop_holder(struct rp_entry *entry, struct rp_holder *holder);
+
+/* Note that `of` took `on` from the pool, by that lease; false without memory. */
+bool rp_entry_add_dependency(struct rp_entry *of, struct rp_entry *on, rp_lease *lease);
+
+/*
+ * The entry is gone: what it needed may go too, and comes back as a list by `next` if it is due.
+ */
+struct rp_entry *rp_entry_drop_dependencies(struct rp_entry *entry);
 
 /* Give up a pin. Like rp_entry_settle(), true means: destroy it after unlocking. */
 bool rp_entry_unpin(struct rp_entry *entry);

@@ -161,12 +161,24 @@ rp_status rp_key_parts_of_request(rp_kind kind, const rp_request *request,
     return RP_OK;
 }
 
+static void print_parts(struct rp_text *text, const struct rp_key_parts *parts) {
+    rp_text_print(text, "%s%s", parts->kind == RP_KIND_TOKENIZER ? "tokenizer:" : "", parts->type);
+    if (parts->name) rp_text_print(text, ":%s", parts->name);
+    if (parts->device) rp_text_print(text, "@%s", parts->device);
+    if (parts->precision) rp_text_print(text, "/%s", parts->precision);
+}
+
 char *rp_key_text(const struct rp_key_parts *parts) {
     struct rp_text text = RP_TEXT_INIT;
-    rp_text_print(&text, "%s%s", parts->kind == RP_KIND_TOKENIZER ? "tokenizer:" : "", parts->type);
-    if (parts->name) rp_text_print(&text, ":%s", parts->name);
-    if (parts->device) rp_text_print(&text, "@%s", parts->device);
-    if (parts->precision) rp_text_print(&text, "/%s", parts->precision);
+    print_parts(&text, parts);
+    if (text.failed) rp_text_fini(&text);
+    return text.bytes;
+}
+
+char *rp_key_history_text(const struct rp_key_parts *parts) {
+    struct rp_text text = RP_TEXT_INIT;
+    print_parts(&text, parts);
+    rp_text_print(&text, " #%016llx", (unsigned long long)rp_key_hash(parts));
     if (text.failed) rp_text_fini(&text);
     return text.bytes;
 }

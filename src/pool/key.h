@@ -98,4 +98,10 @@ rp_status rp_key_parts_of_request(rp_kind kind, const rp_request *request,
  */
 char *rp_key_text(const struct rp_key_parts *parts);
 
+/*
+ * The same, with all parts in a hash behind it: what tells instances apart in the history. NULL
+ * without memory; rp_free().
+ */
+char *rp_key_history_text(const struct rp_key_parts *parts);
+
 #endif

@@ -1,538 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The pool: what happens when a request is not a hit.
+ * The pool as a whole: opening and closing it, and everything by which objects leave it.
  *
- * A hit never comes here: it is answered by the caller's own seat (seat.h). Everything else takes
- * pool.lock for as long as it looks at the tables, and lets go of it before anything is resolved,
- * constructed, waited for, destroyed or logged.
- *
- *     request --alias--> entry            known request: take a lease, or wait for its load
- *     request --resolve--> instance --> entry    new request for a known instance: add the alias
- *     request --resolve--> instance --> build    nobody has it: load, publish, wake the waiters
+ * Leaving has two halves. Under the lock an entry is detached (no request finds it any more) and,
+ * once nobody holds it and nothing was made of it, settled: unlinked, its bytes unloading. After
+ * unlocking, rp_pool_bury() unmakes it and tells the ledger what came back.
  */
 #include "pool/pool.h"
 
 #include "base/clock.h"
-#include "base/limits.h"
 #include "base/memory.h"
 #include "base/status.h"
 #include "base/text.h"
-#include "engine/engine.h"
-#include "placement/placement.h"
+#include "pool/admission.h"
 #include "pool/build.h"
+#include "pool/history.h"
 #include "pool/waits.h"
 
-#include <errno.h>
+#include <malloc.h>
 #include <resourcepool/hardware.h>
-#include <resourcepool/model.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
-
-/* One request on its slow way. Lives on the caller's stack. */
-struct ask {
-    rp_pool *pool;
-    const rp_request *request;
-    struct rp_key_parts asked;
-    rp_build *by; /* the load on whose behalf */
-    struct rp_seat *seat;
-    int64_t deadline_ns;
-
-    /* What it resolves to; filled in by resolve(), owned. */
-    bool is_counted; /* as a miss, by the load that it started */
-    bool is_resolved;
-    const rp_snapshot *snapshot;
-    struct rp_placement_choice choice;
-    struct rp_key_parts instance;
-    char *file; /* the canonical path of the model's file */
-};
-
-static void ask_fini(struct ask *ask) {
-    if (ask->snapshot) rp_snapshot_release(ask->snapshot);
-    rp_free(ask->file);
-    ask->snapshot = NULL;
-    ask->file = NULL;
-}
-
-/* The entry that this request is known to lead to, and the key under which it is known. */
-static struct rp_alias *find_alias(const rp_pool *pool, const struct rp_key_parts *asked) {
-    struct rp_table_probe at = rp_table_find(&pool->requests, rp_key_hash(asked));
-    for (; at.value; at = rp_table_find_next(&pool->requests, at)) {
-        struct rp_alias *alias = at.value;
-        if (rp_key_equals(alias->request, asked)) return alias;
-    }
-    return NULL;
-}
-
-static struct rp_entry *find_instance(const rp_pool *pool, const struct rp_key_parts *instance) {
-    struct rp_table_probe at = rp_table_find(&pool->instances, rp_key_hash(instance));
-    for (; at.value; at = rp_table_find_next(&pool->instances, at)) {
-        struct rp_entry *entry = at.value;
-        if (rp_key_equals(entry->instance, instance)) return entry;
-    }
-    return NULL;
-}
-
-/* Where `name` leads, with every link followed; NULL with errno when it leads nowhere. */
-static char *canonical_path(const char *name) {
-    char *resolved = realpath(name, NULL);
-    if (!resolved) return NULL;
-    char *copy = rp_strdup(resolved);
-    free(resolved);
-    if (!copy) errno = ENOMEM;
-    return copy;
-}
-
-/* Who loads a model for which the caller brought no constructor, and from which file. */
-static rp_status resolve_engine(struct ask *ask, rp_error *err) {
-    const char *path = ask->asked.path ? ask->asked.path : ask->asked.name;
-    const struct rp_engine_ops *engine = NULL;
-    rp_status status =
-        rp_engine_choose(ask->asked.engine, path, ask->instance.device, &engine, err);
-    if (status != RP_OK) return status;
-    ask->instance.engine = engine->name;
-    if (engine->simulated) return RP_OK; /* its names are no files */
-    ask->file = canonical_path(path);
-    if (!ask->file) return rp_fail_errno(err, "cannot load the model '%s'", path);
-    /* However the file was named, it is one instance. */
-    if (ask->asked.path) {
-        ask->instance.path = ask->file;
-    } else {
-        ask->instance.name = ask->file;
-    }
-    return RP_OK;
-}
-
-/* Whether a constructor's object is there: it also answers a request that brings none. */
-static bool has_constructed(const struct ask *ask) {
-    if (ask->asked.engine || ask->asked.path) return false;
-    rp_lock_acquire(&ask->pool->lock);
-    bool is_there = find_instance(ask->pool, &ask->instance) != NULL;
-    rp_lock_release(&ask->pool->lock);
-    return is_there;
-}
-
-/* From what was asked to what it is. Under no lock: looks at hardware and files. */
-static rp_status resolve(struct ask *ask, rp_error *err) {
-    ask_fini(ask);
-    ask->instance = ask->asked;
-    if (ask->asked.kind == RP_KIND_MODEL) {
-        rp_status status = rp_hardware_snapshot(&ask->snapshot, err);
-        if (status != RP_OK) return status;
-        status = rp_placement_choose(ask->snapshot, ask->asked.device, &ask->choice, err);
-        if (status != RP_OK) return status;
-        ask->instance.device = ask->choice.device;
-        if (!ask->request->construct && !has_constructed(ask)) {
-            status = resolve_engine(ask, err);
-            if (status != RP_OK) return status;
-        }
-    } else if (!ask->request->construct) {
-        rp_fail(err, RP_ERR_NOT_FOUND,
-                "no %s '%s%s%s' is loaded, and the request has no constructor",
-                rp_kind_name(ask->asked.kind), ask->asked.type, ask->asked.name ? ":" : "",
-                ask->asked.name ? ask->asked.name : "");
-        rp_hint(err, "give rp_request.construct: only models can be loaded by an engine");
-        return RP_ERR_NOT_FOUND;
-    } else {
-        ask->choice.policy = RP_POLICY_ANY;
-        snprintf(ask->choice.reason, sizeof ask->choice.reason, "where its constructor put it");
-    }
-    ask->is_resolved = true;
-    return RP_OK;
-}
-
-static const struct rp_key *find_request_key(const struct rp_entry *entry,
-                                             const struct rp_key_parts *asked) {
-    for (const struct rp_alias *alias = entry->aliases; alias; alias = alias->next_of_entry) {
-        if (rp_key_equals(alias->request, asked)) return alias->request;
-    }
-    return NULL;
-}
-
-/* This thread's holder of the entry under that key, made if need be; NULL without memory. */
-static struct rp_holder *holder_of(struct rp_seat *seat, struct rp_entry *entry,
-                                   const struct rp_key *request) {
-    struct rp_table_probe at = rp_table_find(&seat->holders, request->hash);
-    for (; at.value; at = rp_table_find_next(&seat->holders, at)) {
-        struct rp_holder *holder = at.value;
-        if (holder->entry == entry && holder->request == request) return holder;
-    }
-    struct rp_holder *holder = rp_seat_add_holder(seat, entry, request);
-    if (!holder) return NULL;
-    if (entry->is_detached) RP_WRITE(holder->is_open, 0);
-    holder->next_of_entry = entry->holders;
-    entry->holders = holder;
-    return holder;
-}
-
-rp_status rp_pool_take_lease(struct rp_seat *seat, struct rp_entry *entry,
-                             const struct rp_key *request, bool is_hit, rp_lease **lease,
-                             rp_error *err) {
-    assert(rp_lock_is_held(&entry->pool->lock));
-    struct rp_holder *holder = rp_seat_reserve_slot(seat) ? holder_of(seat, entry, request) : NULL;
-    if (!holder) {
-        return rp_fail(err, RP_ERR_MEMORY, "no memory for a lease on '%s'", entry->text);
-    }
-    struct rp_slot *slot = seat->free_slots;
-    seat->free_slots = slot->next;
-    if (!is_hit) holder->not_hits++;
-    *lease = rp_holder_take(holder, slot);
-    return RP_OK;
-}
-
-/* Why a wait ended without the object: who loads it, since when. Needs pool.lock. */
-static rp_status tell_wait(const struct ask *ask, const struct rp_entry *entry, rp_status status,
-                           rp_error *err) {
-    const rp_build *build = entry->build;
-    double loading_ms = rp_elapsed_ms(build->started_ns, rp_clock_ns());
-    if (status == RP_ERR_CANCELLED) {
-        return rp_fail(err, status,
-                       "the wait for '%s' was called off; it has been loading for %.0f ms",
-                       entry->text, loading_ms);
-    }
-    rp_fail(err, status,
-            "'%s' was not there within %lld ms: thread %d has been loading it for %.0f ms",
-            entry->text, (long long)ask->request->timeout_ms, (int)RP_READ(build->thread_id),
-            loading_ms);
-    rp_hint(err, "raise timeout_ms, or ask again: the load goes on");
-    return status;
-}
-
-/*
- * Wait for a load on another thread: somebody else's, or one that a loader thread runs for this
- * caller. RP_OK with *lease NULL: its own caller called it off, try again. Enters and leaves with
- * pool.lock held; *dead is the entry if it is due for destruction afterwards.
- */
-static rp_status wait_for_load(const struct ask *ask, struct rp_entry *entry, rp_lease **lease,
-                               struct rp_entry **dead, rp_error *err) {
-    rp_pool *pool = ask->pool;
-    const struct rp_key *request = find_request_key(entry, &ask->asked);
-    rp_build *build = entry->build;
-    struct rp_wait wait = {.on = entry, .by = ask->by, .cancel = ask->request->cancel};
-    rp_status status = rp_waits_enter(&wait, err);
-    if (status != RP_OK) return status;
-
-    entry->pin_count++;
-    build->waiter_count++;
-    if (!ask->is_counted) pool->wait_count++;
-    rp_lock_release(&pool->lock);
-    status = rp_waits_sleep(&wait, ask->deadline_ns);
-    rp_waits_leave(&wait);
-    rp_lock_acquire(&pool->lock);
-    build->waiter_count--;
-
-    if (entry->state == RP_ENTRY_LOADED) {
-        status = rp_pool_take_lease(ask->seat, entry, request, !ask->is_counted, lease, err);
-    } else if (entry->state == RP_ENTRY_FAILED) {
-        status = build->was_called_off ? RP_OK : build->failure.status;
-        if (status != RP_OK && err) *err = build->failure;
-    } else {
-        status = tell_wait(ask, entry, status, err);
-        /* Nobody is left who wants it: a load that can stop may do so. */
-        if (build->waiter_count == 0 && build->has_loader_thread) {
-            atomic_store_explicit(&build->is_abandoned, 1, memory_order_relaxed);
-        }
-    }
-    if (rp_entry_unpin(entry)) *dead = entry;
-    return status;
-}
-
-/* A new entry in both tables, in the list, with its build; NULL without memory. Needs pool.lock. */
-static struct rp_entry *add_entry(struct ask *ask) {
-    rp_pool *pool = ask->pool;
-    struct rp_entry *entry =
-        rp_entry_create(pool, &ask->instance, ask->choice.policy, ask->choice.reason);
-    if (!entry) return NULL;
-    const char *path = ask->file ? ask->file : ask->asked.path ? ask->asked.path : ask->asked.name;
-    entry->build =
-        rp_build_create(entry, ask->by, ask->request, ask->request->construct ? NULL : path);
-    if (!entry->build || !rp_table_reserve(&pool->instances) ||
-        !rp_entry_add_alias(entry, &ask->asked)) {
-        rp_entry_destroy(entry);
-        return NULL;
-    }
-    rp_table_insert(&pool->instances, entry->instance->hash, entry);
-    entry->previous = pool->newest;
-    if (pool->newest) {
-        pool->newest->next = entry;
-    } else {
-        pool->oldest = entry;
-    }
-    pool->newest = entry;
-    entry->pin_count = 1; /* the builder's */
-    pool->load_count++;
-    return entry;
-}
-
-/* The load is over: say so to the tables and to whoever waits. Needs pool.lock. */
-static void publish(struct rp_entry *entry, rp_status status, const rp_error *failure,
-                    bool was_called_off) {
-    rp_pool *pool = entry->pool;
-    assert(rp_lock_is_held(&pool->lock));
-    entry->misses++;
-    if (status == RP_OK) {
-        entry->state = RP_ENTRY_LOADED;
-        entry->used_ns = rp_clock_coarse_ns();
-    } else {
-        entry->state = RP_ENTRY_FAILED;
-        entry->build->failure = *failure;
-        entry->build->failure.status = status;
-        entry->build->was_called_off = was_called_off;
-        pool->load_failure_count++;
-        rp_entry_detach(entry); /* nobody holds it: no fence is needed */
-    }
-    rp_waits_wake(entry);
-}
-
-static void log_load(const rp_pool *pool, const char *key, double load_ms, rp_status status,
-                     const rp_error *err) {
-    if (status == RP_OK) {
-        rp_log(&pool->logger, RP_LOG_INFO, "event=load key=\"%s\" ms=%.1f", key, load_ms);
-    } else {
-        rp_log(&pool->logger, RP_LOG_WARNING,
-               "event=load_failed key=\"%s\" ms=%.1f status=%s message=\"%s\"", key, load_ms,
-               rp_status_name(status), err->message);
-    }
-}
-
-/* Whether a load ended because of its own caller's deadline or token, which are nobody else's
- * matter. */
-static bool is_called_off(const rp_build *build, rp_status status) {
-    return (status == RP_ERR_CANCELLED || status == RP_ERR_TIMEOUT) && rp_build_is_cancelled(build);
-}
-
-/* Load on this thread, for the caller that asked. Enters and leaves with pool.lock held. */
-static rp_status load_here(struct ask *ask, struct rp_entry *entry, rp_lease **lease,
-                           struct rp_entry **dead, rp_error *err) {
-    rp_pool *pool = ask->pool;
-    rp_build *build = entry->build;
-    build->deadline_ns = ask->deadline_ns;
-    build->cancel = ask->request->cancel;
-    struct rp_wait wait = {.on = entry, .by = ask->by};
-    rp_error story = RP_ERROR_INIT;
-    rp_status status = rp_waits_enter(&wait, &story);
-    assert(status == RP_OK); /* no circle: nothing waits on behalf of a new entry */
-    rp_lock_release(&pool->lock);
-
-    status = rp_build_run(build, ask->request->destroy, &story);
-    bool is_late = ask->deadline_ns != RP_NEVER_NS && rp_clock_ns() >= ask->deadline_ns;
-    bool was_called_off = is_called_off(build, status);
-    log_load(pool, entry->text, entry->load_ms, status, &story);
-
-    rp_waits_leave(&wait);
-    rp_lock_acquire(&pool->lock);
-    publish(entry, status, &story, was_called_off);
-    if (status == RP_OK && is_late) {
-        status = rp_fail(&story, RP_ERR_TIMEOUT,
-                         "'%s' took %.0f ms to load, longer than the %lld ms allowed", entry->text,
-                         entry->load_ms, (long long)ask->request->timeout_ms);
-        rp_hint(&story, "it is loaded now: ask again");
-    } else if (status == RP_OK) {
-        status = rp_pool_take_lease(ask->seat, entry, find_request_key(entry, &ask->asked), false,
-                                    lease, &story);
-    }
-    if (rp_entry_unpin(entry)) *dead = entry;
-    if (status != RP_OK && err) *err = story;
-    return status;
-}
-
-/* A loader thread's whole life: an engine's load whose caller has a deadline or a token. */
-static void *load_elsewhere(void *argument) {
-    struct rp_entry *entry = argument;
-    rp_pool *pool = entry->pool;
-    rp_error story = RP_ERROR_INIT;
-    rp_status status = rp_build_run(entry->build, NULL, &story);
-    bool was_called_off = is_called_off(entry->build, status);
-    log_load(pool, entry->text, entry->load_ms, status, &story);
-    rp_lock_acquire(&pool->lock);
-    publish(entry, status, &story, was_called_off);
-    bool is_dead = rp_entry_unpin(entry);
-    rp_lock_release(&pool->lock);
-    if (is_dead) rp_entry_destroy(entry);
-    rp_lock_acquire(&pool->lock);
-    pool->loader_thread_count--;
-    rp_condition_broadcast(&pool->load_ended);
-    rp_lock_release(&pool->lock);
-    return NULL;
-}
-
-/* Start a thread that takes no signals, which are the program's own matter. */
-static int start_loader(struct rp_entry *entry) {
-    pthread_attr_t attributes;
-    pthread_t thread;
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    pthread_attr_init(&attributes);
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int rc = pthread_create(&thread, &attributes, load_elsewhere, entry);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attributes);
-    return rc;
-}
-
-/* Load a new entry: here, or on a thread of its own if the caller may have to leave before the end.
- */
-static rp_status load(struct ask *ask, struct rp_entry *entry, rp_lease **lease,
-                      struct rp_entry **dead, rp_error *err) {
-    rp_pool *pool = ask->pool;
-    ask->is_counted = true;
-    bool may_leave = ask->deadline_ns != RP_NEVER_NS || ask->request->cancel;
-    if (entry->build->construct || !may_leave) return load_here(ask, entry, lease, dead, err);
-
-    entry->build->has_loader_thread = true;
-    pool->loader_thread_count++;
-    int rc = start_loader(entry);
-    if (rc == 0) return wait_for_load(ask, entry, lease, dead, err);
-
-    pool->loader_thread_count--;
-    errno = rc;
-    rp_error story = RP_ERROR_INIT;
-    rp_status status = rp_fail_errno(&story, "cannot load '%s': no thread for it", entry->text);
-    rp_hint(&story, "a request without a deadline and a token loads on its own thread");
-    publish(entry, status, &story, false);
-    if (rp_entry_unpin(entry)) *dead = entry;
-    if (err) *err = story;
-    return status;
-}
-
-static bool can_load(const struct ask *ask) {
-    return ask->request->construct || ask->instance.engine;
-}
-
-/* One look at the tables, and what follows from it. RP_OK with *lease NULL: look again. */
-static rp_status look(struct ask *ask, rp_lease **lease, rp_error *err) {
-    rp_pool *pool = ask->pool;
-    struct rp_entry *dead = NULL;
-    struct rp_entry *entry = NULL;
-    const struct rp_key *request = NULL;
-    rp_status status = RP_OK;
-
-    rp_lock_acquire(&pool->lock);
-    struct rp_alias *alias = find_alias(pool, &ask->asked);
-    if (alias) {
-        entry = alias->entry;
-        request = alias->request;
-    } else if (ask->is_resolved) {
-        entry = find_instance(pool, &ask->instance);
-        if (entry && !rp_entry_add_alias(entry, &ask->asked)) {
-            status = rp_fail(err, RP_ERR_MEMORY, "no memory for a request for '%s'", entry->text);
-            goto done;
-        }
-        if (entry) request = entry->aliases->request;
-    }
-    if (entry && entry->state == RP_ENTRY_LOADED) {
-        status = rp_pool_take_lease(ask->seat, entry, request, true, lease, err);
-    } else if (entry) {
-        status = wait_for_load(ask, entry, lease, &dead, err);
-    } else if (ask->is_resolved && !can_load(ask)) {
-        ask->is_resolved = false; /* the constructor's object that was there has gone meanwhile */
-    } else if (ask->is_resolved) {
-        entry = add_entry(ask);
-        status = entry ? load(ask, entry, lease, &dead, err)
-                       : rp_fail(err, RP_ERR_MEMORY, "no memory to keep '%s:%s'", ask->asked.type,
-                                 ask->asked.name ? ask->asked.name : "");
-    }
-done:
-    rp_lock_release(&pool->lock);
-    if (dead) rp_entry_destroy(dead);
-    if (status == RP_OK && !*lease && !ask->is_resolved) status = resolve(ask, err);
-    return status;
-}
-
-/* Whatever is not a hit of a thread that has been here before. */
-static rp_status acquire_slowly(rp_pool *pool, rp_kind kind, const rp_request *request,
-                                rp_lease **lease, rp_error *err) {
-    rp_status status = rp_pool_check_process(pool, err);
-    if (status != RP_OK) return status;
-    struct ask ask = {.pool = pool, .request = request};
-    status = rp_key_parts_of_request(kind, request, &ask.asked, err);
-    if (status != RP_OK) return status;
-    ask.deadline_ns =
-        request->timeout_ms > 0 ? rp_deadline_after_ms(request->timeout_ms) : RP_NEVER_NS;
-    ask.by = request->within ? request->within : rp_build_current();
-    rp_lease *taken = NULL;
-    if (ask.by && ask.by->depth >= RP_LIMIT_BUILD_DEPTH) {
-        status =
-            rp_fail(err, RP_ERR_LIMIT, "constructors that need each other are %d deep, at '%s'",
-                    RP_LIMIT_BUILD_DEPTH, ask.by->entry->text);
-    } else if (rp_cancel_is_fired(request->cancel)) {
-        status =
-            rp_fail(err, RP_ERR_CANCELLED, "the request for '%s:%s' was called off before it began",
-                    request->type, request->name ? request->name : "");
-    } else {
-        ask.seat = rp_seat_of(pool);
-        if (!ask.seat) {
-            rp_fail(err, RP_ERR_MEMORY, "no memory for this thread's place in the pool");
-            status = RP_ERR_MEMORY;
-        }
-    }
-    while (status == RP_OK && !taken) {
-        status = look(&ask, &taken, err);
-    }
-    ask_fini(&ask);
-    if (status == RP_OK) {
-        *lease = taken;
-    } else if (!ask.is_counted) {
-        rp_lock_acquire(&pool->lock);
-        pool->retired_misses++;
-        rp_lock_release(&pool->lock);
-    }
-    return status;
-}
-
-static rp_status acquire(rp_pool *pool, rp_kind kind, const rp_request *request, rp_lease **lease,
-                         rp_error *err) {
-    if (!pool || !request || !lease || request->size < offsetof(rp_request, device)) {
-        return rp_fail(err, RP_ERR_ARGUMENT,
-                       "a request needs a pool, an rp_request with its size set, and a lease");
-    }
-    rp_request whole;
-    if (request->size != sizeof whole) {
-        /* A caller that was built with an older header: what it does not know is default. */
-        whole = (rp_request)RP_REQUEST_INIT;
-        size_t known = request->size < sizeof whole ? request->size : sizeof whole;
-        memcpy(&whole, request, known);
-        whole.size = sizeof whole;
-        request = &whole;
-    }
-    if (request->type) {
-        struct rp_key_parts parts = {
-            .kind = kind,
-            .threads = request->threads,
-            .type = request->type,
-            .name = request->name,
-            .device = request->device,
-            .precision = request->precision,
-            .engine = request->engine,
-            .path = request->path,
-        };
-        if (parts.device && strcmp(parts.device, "auto") == 0) parts.device = NULL;
-        rp_lease *hit = rp_seat_hit(pool, &parts);
-        if (hit) {
-            *lease = hit;
-            return RP_OK;
-        }
-    }
-    return acquire_slowly(pool, kind, request, lease, err);
-}
-
-rp_status rp_pool_get_model(rp_pool *pool, const rp_request *request, rp_lease **lease,
-                            rp_error *err) {
-    return acquire(pool, RP_KIND_MODEL, request, lease, err);
-}
-
-rp_status rp_pool_get_tokenizer(rp_pool *pool, const rp_request *request, rp_lease **lease,
-                                rp_error *err) {
-    return acquire(pool, RP_KIND_TOKENIZER, request, lease, err);
-}
-
-rp_status rp_pool_get_resource(rp_pool *pool, const rp_request *request, rp_lease **lease,
-                               rp_error *err) {
-    return acquire(pool, RP_KIND_RESOURCE, request, lease, err);
-}
 
 rp_status rp_pool_check_process(const rp_pool *pool, rp_error *err) {
     if (pool->fork_count == rp_seat_fork_count()) return RP_OK;
@@ -542,6 +31,15 @@ rp_status rp_pool_check_process(const rp_pool *pool, rp_error *err) {
     return RP_ERR_FORKED;
 }
 
+/* In low-memory mode nothing stays that is not leased; what it was made of goes with it. */
+static bool settle_idle(struct rp_entry *entry) {
+    if (entry->pool->relief.low_memory == 0 || entry->needed_by || !rp_entry_seems_idle(entry)) {
+        return false;
+    }
+    rp_entry_detach(entry); /* its holders are closed already: the pool is watched */
+    return rp_entry_settle(entry);
+}
+
 void rp_pool_settle_holder(rp_pool *pool, struct rp_holder *holder) {
     assert(rp_lock_is_held(&pool->lock));
     struct rp_entry *entry = holder->entry;
@@ -549,14 +47,86 @@ void rp_pool_settle_holder(rp_pool *pool, struct rp_holder *holder) {
         rp_lock_release(&pool->lock); /* whoever cleared it saw that this was the last */
         return;
     }
-    bool is_dead = entry->is_detached && rp_entry_settle(entry);
+    bool is_dead = entry->is_detached ? rp_entry_settle(entry) : settle_idle(entry);
     if (!is_dead && holder->seat->is_vacant && rp_holder_lease_count(holder) == 0) {
         rp_entry_drop_holder(entry, holder);
         rp_seat_bury(holder);
     }
+    rp_admission_wake(pool);
     rp_lock_release(&pool->lock);
-    if (is_dead) rp_entry_destroy(entry);
+    if (is_dead) rp_pool_bury(pool, entry, NULL);
 }
+
+/* ---- unmaking ---- */
+
+/* How often it was asked for, for the next process that loads it. No lock held. */
+static void remember_uses(const struct rp_entry *entry, uint64_t uses) {
+    struct rp_key_parts parts = rp_key_parts_of(entry->instance);
+    char *key = rp_key_history_text(&parts);
+    if (!key) return;
+    rp_history_record_uses(entry->pool->history, key, entry->revision, uses);
+    rp_free(key);
+}
+
+/* Unmake one entry that is settled, and tell the ledger. Returns the entries whose turn has come.
+ */
+static struct rp_entry *bury_one(struct rp_entry *entry, uint64_t *bytes) {
+    rp_pool *pool = entry->pool;
+    bool is_loaded = entry->state == RP_ENTRY_LOADED;
+    uint64_t arrived = entry->charge.arrived_bytes;
+    bool is_metered = arrived >= RP_LEDGER_NOISE_BYTES;
+    uint64_t before = RP_UNKNOWN_U64;
+    uint64_t after = RP_UNKNOWN_U64;
+    uint64_t held = entry->charge.bytes;
+    int64_t start_ns = rp_clock_ns();
+    if (is_loaded) {
+        if (is_metered) before = rp_meter_own_bytes(&pool->meter, rp_entry_device(entry));
+        rp_entry_unmake(entry);
+        if (is_metered) {
+            malloc_trim(0); /* the C library keeps what was freed, unless it is told */
+            after = rp_meter_own_bytes(&pool->meter, rp_entry_device(entry));
+        }
+    }
+    rp_lock_acquire(&pool->lock);
+    uint64_t freed = rp_ledger_unload(&pool->ledger, &entry->charge, before, after, rp_clock_ns());
+    struct rp_entry *due = rp_entry_drop_dependencies(entry);
+    if (is_loaded) {
+        pool->counts.unloads++;
+        pool->counts.freed_bytes += freed;
+        if (freed > 0) rp_doomed_clear(&pool->doomed);
+    }
+    uint64_t uses = rp_entry_hits(entry) + entry->misses;
+    rp_admission_wake(pool);
+    rp_lock_release(&pool->lock);
+    if (is_loaded) {
+        rp_event_tell(&pool->events, RP_EVENT_UNLOAD, entry->text, rp_entry_device(entry), held,
+                      freed, rp_elapsed_ms(start_ns, rp_clock_ns()));
+        remember_uses(entry, uses);
+    }
+    if (bytes) *bytes += freed;
+    rp_entry_destroy(entry);
+    return due;
+}
+
+uint64_t rp_pool_bury(rp_pool *pool, struct rp_entry *dead, uint64_t *bytes) {
+    (void)pool;
+    uint64_t count = 0;
+    while (dead) {
+        struct rp_entry *entry = dead;
+        dead = entry->next;
+        count += entry->state == RP_ENTRY_LOADED;
+        struct rp_entry *due = bury_one(entry, bytes);
+        while (due) {
+            struct rp_entry *next = due->next;
+            due->next = dead;
+            dead = due;
+            due = next;
+        }
+    }
+    return count;
+}
+
+/* ---- taking out ---- */
 
 /* Name the leases that are out, as far as the message reaches. Needs pool.lock. */
 static void tell_leases(const rp_pool *pool, uint64_t count, rp_error *err) {
@@ -575,12 +145,19 @@ static void tell_leases(const rp_pool *pool, uint64_t count, rp_error *err) {
     rp_text_fini(&who);
 }
 
-/* Take every loaded entry out of the tables; those that nobody holds come back, chained by `next`.
- */
-static struct rp_entry *detach_all(rp_pool *pool) {
+/* Whether it is loaded and `wanted` says yes; what is detached already only waits to be settled. */
+static bool is_wanted(const struct rp_entry *entry,
+                      bool (*wanted)(const struct rp_entry *entry, void *user), void *user) {
+    return entry->state == RP_ENTRY_LOADED && !entry->is_detached &&
+           (!wanted || wanted(entry, user));
+}
+
+struct rp_entry *rp_pool_detach(rp_pool *pool,
+                                bool (*wanted)(const struct rp_entry *entry, void *user),
+                                void *user) {
     assert(rp_lock_is_held(&pool->lock));
     for (struct rp_entry *entry = pool->oldest; entry; entry = entry->next) {
-        if (entry->state == RP_ENTRY_LOADED) rp_entry_detach(entry);
+        if (is_wanted(entry, wanted, user)) rp_entry_detach(entry);
     }
     rp_fence_heavy();
     rp_seat_wait_for_readers(pool);
@@ -609,20 +186,22 @@ static struct rp_cleared count_entries(const rp_pool *pool) {
     return found;
 }
 
+static uint64_t less(uint64_t a, uint64_t b) {
+    return a > b ? a - b : 0; /* what others loaded meanwhile is not below zero */
+}
+
 rp_status rp_pool_clear(rp_pool *pool, rp_cleared *cleared, rp_error *err) {
     if (!pool) return rp_fail(err, RP_ERR_ARGUMENT, "no pool to clear");
     rp_status status = rp_pool_check_process(pool, err);
     if (status != RP_OK) return status;
 
+    uint64_t freed = 0;
     rp_lock_acquire(&pool->lock);
     struct rp_cleared before = count_entries(pool);
-    struct rp_entry *dead = detach_all(pool);
+    struct rp_entry *dead = rp_pool_detach(pool, NULL, NULL);
+    rp_doomed_clear(&pool->doomed);
     rp_lock_release(&pool->lock);
-    while (dead) {
-        struct rp_entry *entry = dead;
-        dead = entry->next;
-        rp_entry_destroy(entry); /* may release leases on others, which then go too */
-    }
+    rp_pool_bury(pool, dead, &freed); /* may release leases on others, which then go too */
     rp_lock_acquire(&pool->lock);
     struct rp_cleared after = count_entries(pool);
     if (after.leased_count > 0) {
@@ -631,15 +210,259 @@ rp_status rp_pool_clear(rp_pool *pool, rp_cleared *cleared, rp_error *err) {
     }
     rp_lock_release(&pool->lock);
 
-    /* What others loaded meanwhile is not below zero. */
-    after.removed_count =
-        before.leased_count > after.leased_count ? before.leased_count - after.leased_count : 0;
-    after.removed_bytes =
-        before.removed_bytes > after.removed_bytes ? before.removed_bytes - after.removed_bytes : 0;
+    after.removed_count = less(before.leased_count, after.leased_count);
+    after.removed_bytes = less(before.removed_bytes, after.removed_bytes);
+    after.freed_bytes = freed;
     if (cleared) *cleared = after;
+    rp_event_tell(&pool->events, RP_EVENT_CLEAR, NULL, NULL, freed, RP_UNKNOWN_U64, -1);
     rp_log(&pool->logger, RP_LOG_INFO, "event=clear removed=%llu leased=%llu",
            (unsigned long long)after.removed_count, (unsigned long long)after.leased_count);
     return status;
+}
+
+/* One round of a clean-up. */
+struct sweep {
+    int64_t now_ns;
+    int64_t max_age_ns;
+};
+
+static bool is_unused(const struct rp_entry *entry, const struct sweep *sweep, uint32_t depth) {
+    if (!rp_entry_seems_idle(entry) || depth > RP_LIMIT_BUILD_DEPTH) return false;
+    int64_t last_ns = rp_entry_last_ns(entry);
+    int64_t idle_ns = sweep->now_ns - last_ns;
+    if (idle_ns < sweep->max_age_ns) return false;
+    /* What is used now and then, at intervals longer than the age, has not been missed yet. */
+    uint64_t uses = rp_entry_hits(entry);
+    int64_t interval_ns = uses >= 3 ? (last_ns - entry->loaded_ns) / (int64_t)uses : 0;
+    if (idle_ns < 2 * interval_ns && idle_ns < 4 * sweep->max_age_ns) return false;
+    for (const struct rp_dependency *edge = entry->needed_by; edge; edge = edge->next_on) {
+        if (!edge->of->is_detached && !is_unused(edge->of, sweep, depth + 1)) return false;
+    }
+    return true;
+}
+
+static bool is_wanted_by_sweep(const struct rp_entry *entry, void *user) {
+    const struct sweep *sweep = user;
+    if (!is_unused(entry, sweep, 0)) return false;
+    rp_event_tell(&entry->pool->events, RP_EVENT_CLEANUP, entry->text, rp_entry_device(entry),
+                  entry->charge.bytes, RP_UNKNOWN_U64,
+                  rp_elapsed_ms(rp_entry_last_ns(entry), sweep->now_ns));
+    return true;
+}
+
+rp_status rp_pool_cleanup_unused(rp_pool *pool, int64_t max_age_ms, rp_cleared *cleared,
+                                 rp_error *err) {
+    if (!pool) return rp_fail(err, RP_ERR_ARGUMENT, "no pool to clean up");
+    rp_status status = rp_pool_check_process(pool, err);
+    if (status != RP_OK) return status;
+    if (max_age_ms < 0 || max_age_ms > INT64_MAX / 8000000) {
+        return rp_fail(err, RP_ERR_ARGUMENT,
+                       "an age of %lld ms: it is 0 or more, and in milliseconds",
+                       (long long)max_age_ms);
+    }
+    struct rp_cleared done = {0};
+    rp_lock_acquire(&pool->lock);
+    struct sweep sweep = {rp_clock_coarse_ns(), max_age_ms * 1000000};
+    struct rp_cleared before = count_entries(pool);
+    struct rp_entry *dead = rp_pool_detach(pool, is_wanted_by_sweep, &sweep);
+    rp_lock_release(&pool->lock);
+    done.removed_count = rp_pool_bury(pool, dead, &done.freed_bytes);
+    rp_lock_acquire(&pool->lock);
+    struct rp_cleared after = count_entries(pool);
+    done.removed_bytes = less(before.removed_bytes, after.removed_bytes);
+    done.leased_count = after.leased_count;
+    done.loading_count = after.loading_count;
+    pool->counts.cleanup_runs++;
+    pool->counts.cleanup_removed += done.removed_count;
+    pool->counts.cleanup_bytes += done.freed_bytes;
+    pool->counts.cleanup_wall_ns = rp_wall_ns();
+    rp_lock_release(&pool->lock);
+    if (done.removed_count > 0) rp_relief_trim(pool);
+    if (cleared) *cleared = done;
+    return RP_OK;
+}
+
+struct rp_entry *rp_pool_find_text(const rp_pool *pool, const char *key) {
+    for (struct rp_entry *entry = pool->newest; entry; entry = entry->previous) {
+        if (!entry->is_detached && strcmp(entry->text, key) == 0) return entry;
+    }
+    return NULL;
+}
+
+/* Detach an entry and what was made of it. */
+static bool is_made_of(const struct rp_entry *entry, void *user) {
+    const struct rp_entry *wanted = user;
+    if (entry == wanted) return true;
+    for (const struct rp_dependency *edge = entry->needs; edge; edge = edge->next_of) {
+        if (is_made_of(edge->on, user)) return true;
+    }
+    return false;
+}
+
+rp_status rp_pool_evict(rp_pool *pool, const char *key, rp_cleared *cleared, rp_error *err) {
+    if (!pool || !key) return rp_fail(err, RP_ERR_ARGUMENT, "no pool, or no key to evict");
+    rp_status status = rp_pool_check_process(pool, err);
+    if (status != RP_OK) return status;
+    struct rp_cleared done = {0};
+    struct rp_entry *dead = NULL;
+    rp_lock_acquire(&pool->lock);
+    struct rp_entry *entry = rp_pool_find_text(pool, key);
+    struct rp_cleared before = count_entries(pool);
+    if (!entry) {
+        status = rp_fail(err, RP_ERR_NOT_FOUND, "nothing called '%s' is in the pool", key);
+    } else if (entry->state == RP_ENTRY_LOADING) {
+        status = rp_fail(err, RP_ERR_BUSY, "'%s' is being loaded", key);
+    } else {
+        dead = rp_pool_detach(pool, is_made_of, entry);
+        for (entry = pool->oldest; entry; entry = entry->next) {
+            done.leased_count += entry->is_detached && entry->state == RP_ENTRY_LOADED;
+        }
+    }
+    rp_lock_release(&pool->lock);
+    done.removed_count = rp_pool_bury(pool, dead, &done.freed_bytes);
+    rp_lock_acquire(&pool->lock);
+    done.removed_bytes = less(before.removed_bytes, count_entries(pool).removed_bytes);
+    pool->counts.evictions += done.removed_count;
+    pool->counts.evicted_bytes += done.removed_bytes;
+    rp_lock_release(&pool->lock);
+    if (status == RP_OK && cleared) *cleared = done;
+    return status;
+}
+
+rp_status rp_pool_move_model(rp_pool *pool, const rp_request *request, const char *device,
+                             rp_lease **lease, rp_error *err) {
+    if (!pool || !request || !device || !lease || request->size < offsetof(rp_request, within)) {
+        return rp_fail(err, RP_ERR_ARGUMENT,
+                       "a move needs a pool, a request, a device and a lease");
+    }
+    rp_request whole = RP_REQUEST_INIT;
+    memcpy(&whole, request, request->size < sizeof whole ? request->size : sizeof whole);
+    whole.size = sizeof whole;
+    int64_t start_ns = rp_clock_ns();
+    rp_request there = whole;
+    there.device = device;
+    there.devices = NULL; /* there or nowhere */
+    rp_lease *moved = NULL;
+    rp_status status = rp_pool_get_model(pool, &there, &moved, err);
+    if (status != RP_OK) return status;
+
+    struct rp_key_parts asked;
+    struct rp_entry *dead = NULL;
+    status = rp_key_parts_of_request(RP_KIND_MODEL, &whole, &asked, err);
+    if (status != RP_OK) {
+        rp_lease_release(moved, NULL);
+        return status;
+    }
+    rp_lock_acquire(&pool->lock);
+    struct rp_entry *to = RP_READ(rp_ticket_slot(moved)->holder)->entry;
+    struct rp_entry *from = rp_pool_find_request(pool, &asked);
+    bool is_other = from && from != to && from->state == RP_ENTRY_LOADED;
+    if (is_other) {
+        asked.device = NULL; /* from now on, whoever names no device is led there */
+        dead = rp_pool_detach(pool, is_made_of, from);
+        if (!rp_pool_find_request(pool, &asked)) (void)rp_entry_add_alias(to, &asked);
+    }
+    rp_lock_release(&pool->lock);
+    if (is_other) {
+        rp_event_tell(&pool->events, RP_EVENT_MOVE, rp_lease_key(moved), device,
+                      rp_lease_memory_bytes(moved), RP_UNKNOWN_U64,
+                      rp_elapsed_ms(start_ns, rp_clock_ns()));
+    }
+    rp_pool_bury(pool, dead, NULL);
+    *lease = moved;
+    return RP_OK;
+}
+
+/* ---- budgets ---- */
+
+/* "2GiB", or "cpu=8GiB,cuda:0=20GiB,all=24GiB". Before the pool is used by anybody else. */
+static rp_status parse_budget(rp_pool *pool, const char *text, const char *source, rp_error *err) {
+    char *copy = rp_strdup(text);
+    if (!copy) return rp_fail(err, RP_ERR_MEMORY, "no memory for the budget");
+    rp_status status = RP_OK;
+    for (char *rest = copy, *word; status == RP_OK && (word = strsep(&rest, ","));) {
+        char *equals = strchr(word, '=');
+        const char *amount = equals ? equals + 1 : word;
+        uint64_t bytes;
+        if (equals) *equals = '\0';
+        if (!rp_text_parse_bytes(amount, &bytes) || bytes == RP_UNKNOWN_U64) {
+            status =
+                rp_fail(err, RP_ERR_ARGUMENT, "%s: '%s' is no number of bytes", source, amount);
+            rp_hint(err, "such as 2GiB, or cpu=8GiB,cuda:0=20GiB,all=24GiB");
+        } else if (!equals || strcmp(word, "all") == 0) {
+            pool->ledger.budget_bytes = bytes;
+        } else {
+            uint16_t index = rp_ledger_device_index(&pool->ledger, word);
+            if (index == RP_LEDGER_NO_DEVICE) {
+                status = rp_fail(err, RP_ERR_ARGUMENT, "%s: no place for a device '%.60s'", source,
+                                 word);
+            } else {
+                pool->ledger.devices[index].budget_bytes = bytes;
+            }
+        }
+    }
+    rp_free(copy);
+    return status;
+}
+
+rp_status rp_pool_set_budget(rp_pool *pool, const char *device, uint64_t bytes, rp_error *err) {
+    if (!pool) return rp_fail(err, RP_ERR_ARGUMENT, "no pool to set a budget of");
+    rp_status status = rp_pool_check_process(pool, err);
+    if (status != RP_OK) return status;
+    const rp_snapshot *snapshot = NULL;
+    status = rp_hardware_snapshot(&snapshot, err);
+    if (status != RP_OK) return status;
+    const rp_device *found = device ? rp_snapshot_find_device(snapshot, device) : NULL;
+    struct rp_entry *dead = NULL;
+    if (device && !found) {
+        status = rp_fail(err, RP_ERR_ABSENT, "no budget for '%s': this machine has no such device",
+                         device);
+        rp_snapshot_release(snapshot);
+        return status;
+    }
+    rp_lock_acquire(&pool->lock);
+    uint16_t index = RP_LEDGER_NO_DEVICE;
+    if (device) index = rp_ledger_device_index(&pool->ledger, found->id);
+    if (device && index == RP_LEDGER_NO_DEVICE) {
+        status = rp_fail(err, RP_ERR_MEMORY, "no memory for a budget of '%s'", device);
+    } else {
+        if (device) {
+            pool->ledger.devices[index].budget_bytes = bytes;
+            pool->ledger.devices[index].limit_bytes = found->memory_bytes_total;
+        } else {
+            pool->ledger.budget_bytes = bytes;
+        }
+        for (uint16_t i = 0; i < pool->ledger.count; i++) {
+            struct rp_shortage over = rp_ledger_shortage(&pool->ledger, i, 0, RP_UNKNOWN_U64);
+            uint64_t most = over.device_bytes > 0 ? over.device_bytes : over.all_bytes;
+            if (most == 0 || dead) continue;
+            dead = rp_admission_evict(pool, over.device_bytes > 0 ? i : RP_LEDGER_NO_DEVICE, most,
+                                      false);
+        }
+        rp_admission_wake(pool);
+    }
+    rp_lock_release(&pool->lock);
+    rp_event_tell(&pool->events, RP_EVENT_BUDGET, device ? device : "all", device, bytes,
+                  RP_UNKNOWN_U64, -1);
+    rp_pool_bury(pool, dead, NULL);
+    rp_snapshot_release(snapshot);
+    return status;
+}
+
+/* ---- opening and closing ---- */
+
+static void free_pool(rp_pool *pool) {
+    rp_relief_fini(pool);
+    rp_history_close(pool->history);
+    rp_doomed_fini(&pool->doomed);
+    rp_eviction_fini(&pool->eviction);
+    rp_ledger_fini(&pool->ledger);
+    rp_free(pool->harvest);
+    rp_table_fini(&pool->requests);
+    rp_table_fini(&pool->instances);
+    rp_condition_fini(&pool->load_ended);
+    rp_lock_fini(&pool->lock);
+    rp_free(pool);
 }
 
 rp_status rp_pool_open(const rp_pool_options *options, rp_pool **pool, rp_error *err) {
@@ -651,9 +474,26 @@ rp_status rp_pool_open(const rp_pool_options *options, rp_pool **pool, rp_error 
     made->logger = rp_logger_make(own.log_level, own.log_sink, own.log_user);
     made->fork_count = rp_seat_fork_count();
     made->pid = getpid();
+    made->meter = (struct rp_meter){rp_relief_read_meter, made};
     rp_fence_prepare();
     rp_lock_init(&made->lock);
     rp_condition_init(&made->load_ended);
+    rp_ledger_init(&made->ledger);
+    rp_eviction_init(&made->eviction);
+    rp_status status = rp_history_open(own.history, &made->history, err);
+    const char *variable = getenv("RESOURCE_POOL_BUDGET");
+    if (status == RP_OK && own.budget) {
+        status = parse_budget(made, own.budget, "rp_pool_options.budget", err);
+    } else if (status == RP_OK && variable && *variable) {
+        status = parse_budget(made, variable, "RESOURCE_POOL_BUDGET", err);
+    }
+    rp_status relief = rp_relief_init(made, &own, status == RP_OK ? err : NULL);
+    if (status == RP_OK) status = relief;
+    if (status != RP_OK) {
+        rp_relief_end(made);
+        free_pool(made);
+        return status;
+    }
     *pool = made;
     return RP_OK;
 }
@@ -685,6 +525,7 @@ rp_status rp_pool_close(rp_pool *pool, rp_error *err) {
     rp_status status = rp_pool_check_process(pool, err);
     if (status != RP_OK) return status;
     end_loader_threads(pool);
+    rp_relief_end(pool);
     rp_cleared cleared;
     status = rp_pool_clear(pool, &cleared, err);
     if (status == RP_OK && cleared.loading_count > 0) {
@@ -700,11 +541,7 @@ rp_status rp_pool_close(rp_pool *pool, rp_error *err) {
     if (default_pool == pool) default_pool = NULL;
     pthread_mutex_unlock(&default_lock);
     rp_seat_close_all(pool);
-    rp_table_fini(&pool->requests);
-    rp_table_fini(&pool->instances);
-    rp_condition_fini(&pool->load_ended);
-    rp_lock_fini(&pool->lock);
-    rp_free(pool);
+    free_pool(pool);
     return RP_OK;
 }
 

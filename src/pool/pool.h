@@ -6,15 +6,37 @@
 #include "base/lock.h"
 #include "base/log.h"
 #include "base/table.h"
+#include "pool/doomed.h"
 #include "pool/entry.h"
+#include "pool/event.h"
+#include "pool/meter.h"
+#include "pool/relief.h"
 #include "pool/seat.h"
 
 #include <resourcepool/pool.h>
 #include <resourcepool/statistics.h>
 
+/* What happened so far; guarded by pool.lock. */
+struct rp_pool_counts {
+    uint64_t evictions;
+    uint64_t evicted_bytes;
+    uint64_t cleanup_runs;
+    uint64_t cleanup_removed;
+    uint64_t cleanup_bytes;
+    int64_t cleanup_wall_ns; /* the latest; 0: never */
+    uint64_t unloads;
+    uint64_t freed_bytes; /* seen to be back, or never seen to arrive */
+    uint64_t room_waits;
+    uint64_t refusals;
+    uint64_t retries;
+    uint64_t fallbacks;
+};
+
 struct rp_pool {
     /* Set by rp_pool_open(), constant afterwards: read without a lock. */
     struct rp_logger logger;
+    struct rp_meter meter;
+    struct rp_history *history;
     uint64_t fork_count; /* rp_seat_fork_count() at the time: another number means a child */
     pid_t pid;
 
@@ -35,7 +57,28 @@ struct rp_pool {
     uint64_t load_count;            /* guarded by lock                                */
     uint64_t load_failure_count;    /* guarded by lock                                */
     uint32_t loader_thread_count;   /* loads on threads of ours; guarded by lock      */
+
+    /* Room: guarded by lock. */
+    struct rp_ledger ledger;
+    struct rp_eviction eviction;
+    struct rp_admission *queue; /* who waits for room, first come first */
+    uint32_t watch_count;       /* see admission.h */
+    uint32_t mark;              /* grows with each choice of victims */
+    size_t entry_count;
+    struct rp_entry **harvest; /* idle entries of the latest scan, cheapest first; NULL: gone */
+    uint32_t harvest_count;
+    uint32_t harvest_at;
+    struct rp_doomed doomed; /* loads that are not worth trying now */
+    struct rp_relief relief; /* memory pressure and low-memory mode */
+    struct rp_pool_counts counts;
+
+    struct rp_event_ring events; /* written by any thread, without the lock */
 };
+
+/* Take out of the tables all entries that `wanted` says yes to (NULL: all that are loaded), and
+ * return those that nobody uses, for rp_pool_bury(). Needs pool.lock. */
+struct rp_entry *
+rp_pool_detach(rp_pool *pool, bool (*wanted)(const struct rp_entry *entry, void *user), void *user);
 
 /* In the child of fork(): a thread that is not here may have held the default pool's lock. */
 void rp_pool_after_fork(void);
@@ -44,7 +87,19 @@ void rp_pool_after_fork(void);
 rp_status rp_pool_check_process(const rp_pool *pool, rp_error *err);
 
 /*
- * A lease of this closed or left holder was given back: destroy the entry if it was the last.
+ * Unmake entries that rp_entry_settle() has unlinked (a list by `next`), in that order, and those
+ * whose turn comes with them; the ledger learns what came back. Takes pool.lock; NULL is accepted.
+ * Returns how many, and adds the bytes that are free now to *bytes, which may be NULL.
+ */
+uint64_t rp_pool_bury(rp_pool *pool, struct rp_entry *dead, uint64_t *bytes);
+
+/* The entry that answers that request, or that has that text for a key; NULL. Need pool.lock. */
+struct rp_entry *rp_pool_find_request(const rp_pool *pool, const struct rp_key_parts *asked);
+struct rp_entry *rp_pool_find_text(const rp_pool *pool, const char *key);
+
+/*
+ * A lease of this closed or left holder was given back: destroy the entry if it was the last and
+ * is not to stay, and wake who waits for room.
  * Enters with pool.lock held, leaves without it.
  */
 void rp_pool_settle_holder(rp_pool *pool, struct rp_holder *holder);

@@ -808,6 +808,7 @@ static void a_child_of_fork_is_told_and_harms_nothing(void **state) {
 
 static void every_allocation_may_fail(void **state) {
     (void)state;
+    int failed = 0;
     for (uint64_t n = 1;; n++) {
         rp_error err = RP_ERROR_INIT;
         int64_t blocks = rp_memory_live_count();
@@ -835,16 +836,18 @@ static void every_allocation_may_fail(void **state) {
         rp_statistics_destroy(statistics);
         int is_pending = rp_memory_fail_pending();
         rp_memory_fail_at(0);
-        if (!is_pending) {
+        /* What is only remembered or estimated does not fail a request. */
+        if (status != RP_OK) {
             assert_int_equal(status, RP_ERR_MEMORY);
             assert_true(strlen(err.message) > 10);
+            failed++;
         }
         if (pool) close_pool(pool);
         assert_int_equal(plan.gone, plan.made);
         assert_int_equal(rp_memory_live_count(), blocks);
         if (is_pending) {
             assert_int_equal(status, RP_OK);
-            assert_true(n > 100);
+            assert_true(failed > 100);
             break;
         }
     }

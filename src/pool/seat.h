@@ -80,6 +80,8 @@ struct rp_seat {
     _Atomic(rp_pool *) pool;            /* NULL once the pool is closed                        */
     struct rp_slot *free_slots;
     struct rp_table holders; /* hash of the request -> struct rp_holder *           */
+    uint32_t building_count; /* constructors of this pool that run on the thread: what they take
+                                is recorded, and so no hit                          */
     struct rp_seat *next_of_thread;
     struct rp_holder *memo[RP_MEMO_COUNT]; /* by address of the request's name             */
 
@@ -172,6 +174,7 @@ static inline struct rp_holder *rp_seat_recall(struct rp_holder *const *memo,
 static inline rp_lease *rp_seat_hit(rp_pool *pool, const struct rp_key_parts *parts) {
     struct rp_seat *seat = rp_seat_latest;
     if (!seat || RP_READ(seat->pool) != pool || !seat->free_slots) return NULL;
+    if (seat->building_count > 0) return NULL;
     rp_lease *lease = NULL;
     rp_seat_enter(seat);
     struct rp_holder **memo = &seat->memo[rp_seat_memo_index(parts->name, parts->type)];

@@ -7,6 +7,8 @@
 #include "base/text.h"
 #include "pool/build.h"
 
+#include <unistd.h>
+
 struct rp_cancel {
     _Atomic bool is_fired;
 };
@@ -65,6 +67,7 @@ rp_status rp_waits_enter(struct rp_wait *wait, rp_error *err) {
     rp_status status = RP_OK;
     rp_condition_init(&wait->woken);
     wait->is_woken = false;
+    wait->thread_id = gettid();
     rp_lock_acquire(&lock);
     if (wait->by && leads_to(wait->on, wait->by->entry)) {
         status = tell_cycle(wait->by->entry, err);
@@ -101,8 +104,26 @@ rp_status rp_waits_sleep(struct rp_wait *wait, int64_t deadline_ns) {
             status = RP_ERR_TIMEOUT;
         }
     }
+    wait->is_woken = false;
     rp_lock_release(&lock);
     return status;
+}
+
+void rp_waits_nudge(struct rp_wait *wait) {
+    rp_lock_acquire(&lock);
+    wait->is_woken = true;
+    rp_condition_broadcast(&wait->woken);
+    rp_lock_release(&lock);
+}
+
+bool rp_waits_thread_sleeps_on(pid_t thread_id, const struct rp_entry *entry) {
+    bool found = false;
+    rp_lock_acquire(&lock);
+    for (struct rp_wait *wait = first; wait && !found; wait = wait->next) {
+        if (wait->thread_id == thread_id) found = leads_to(wait->on, entry);
+    }
+    rp_lock_release(&lock);
+    return found;
 }
 
 void rp_waits_wake(const struct rp_entry *entry) {

@@ -19,6 +19,7 @@ struct rp_wait {
     rp_cancel *cancel;   /* NULL: cannot be called off                                    */
     struct rp_condition woken;
     bool is_woken;
+    pid_t thread_id;
     struct rp_wait *previous;
     struct rp_wait *next;
 };
@@ -34,6 +35,12 @@ void rp_waits_leave(struct rp_wait *wait);
 
 /* Sleep until woken, called off (RP_ERR_CANCELLED) or the deadline has passed (RP_ERR_TIMEOUT). */
 rp_status rp_waits_sleep(struct rp_wait *wait, int64_t deadline_ns);
+
+/* Wake one waiter, for a reason that is its own; its next sleep ends at once. */
+void rp_waits_nudge(struct rp_wait *wait);
+
+/* Whether the thread sleeps on something that needs `entry`, directly or through others. */
+bool rp_waits_thread_sleeps_on(pid_t thread_id, const struct rp_entry *entry);
 
 /* Wake whoever waits for that entry. */
 void rp_waits_wake(const struct rp_entry *entry);

@@ -1,0 +1,698 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pool/admission.h"
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "base/status.h"
+#include "base/text.h"
+#include "pool/build.h"
+#include "pool/pool.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Memory that others take or give back makes no event of ours: look again after a while. */
+#define LOOK_AGAIN_MS 50
+
+/* Smaller needs are not worth asking the device about. */
+#define MEASURED_BYTES (UINT64_C(1) << 20)
+
+/* With more entries than this, the cheapest of one scan serve several evictions. */
+enum { SCAN_ALWAYS = 512, HARVEST_PART = 8 };
+
+/* ---- watching ---- */
+
+static void set_holders(rp_pool *pool, uint32_t is_open) {
+    for (struct rp_entry *entry = pool->oldest; entry; entry = entry->next) {
+        if (entry->is_detached) continue;
+        for (struct rp_holder *at = entry->holders; at; at = at->next_of_entry) {
+            RP_WRITE(at->is_open, is_open);
+        }
+    }
+}
+
+void rp_pool_watch(rp_pool *pool) {
+    assert(rp_lock_is_held(&pool->lock));
+    if (pool->watch_count++ > 0) return;
+    set_holders(pool, 0);
+    rp_fence_heavy();
+    rp_seat_wait_for_readers(pool);
+}
+
+void rp_pool_unwatch(rp_pool *pool) {
+    assert(rp_lock_is_held(&pool->lock) && pool->watch_count > 0);
+    if (--pool->watch_count == 0) set_holders(pool, 1);
+}
+
+/* ---- who may go ---- */
+
+/* Leases that are not the matter of a dependent which would go first. */
+static uint64_t outside_leases(const struct rp_entry *entry) {
+    uint64_t leases = rp_entry_lease_count(entry);
+    for (const struct rp_dependency *edge = entry->needed_by; edge; edge = edge->next_on) {
+        bool is_loaded = edge->of->state == RP_ENTRY_LOADED && !edge->of->is_detached;
+        if (is_loaded && leases > 0 && rp_ticket_state(edge->lease) != 0) leases--;
+    }
+    return leases;
+}
+
+bool rp_entry_seems_idle(const struct rp_entry *entry) {
+    return entry->state == RP_ENTRY_LOADED && !entry->is_detached && entry->pin_count == 0 &&
+           outside_leases(entry) == 0;
+}
+
+/* Whether the entry and all that depend on it are idle. */
+static bool can_go(const struct rp_entry *entry, uint32_t depth) {
+    if (!rp_entry_seems_idle(entry) || depth > RP_LIMIT_BUILD_DEPTH) return false;
+    for (const struct rp_dependency *edge = entry->needed_by; edge; edge = edge->next_on) {
+        if (edge->of->is_detached) continue; /* on its way out already */
+        if (!can_go(edge->of, depth + 1)) return false;
+    }
+    return true;
+}
+
+static bool has_dependents(const struct rp_entry *entry) {
+    for (const struct rp_dependency *edge = entry->needed_by; edge; edge = edge->next_on) {
+        if (!edge->of->is_detached) return true;
+    }
+    return false;
+}
+
+static void observe(rp_pool *pool, struct rp_entry *entry, int64_t now_ns) {
+    rp_eviction_observe(&pool->eviction, &entry->worth, rp_entry_hits(entry),
+                        rp_entry_last_ns(entry), now_ns);
+}
+
+/* ---- choosing ---- */
+
+/* A set of entries that are to go, marked with the number of this choice. */
+struct choice {
+    rp_pool *pool;
+    uint16_t device; /* RP_LEDGER_NO_DEVICE: any */
+    uint32_t mark;
+    uint64_t device_bytes; /* chosen so far, on the device */
+    uint64_t all_bytes;
+    struct rp_entry *first; /* the chosen, by `chosen` */
+};
+
+static bool is_on(const struct choice *choice, const struct rp_entry *entry) {
+    return choice->device == RP_LEDGER_NO_DEVICE ||
+           (entry->charge.state != RP_CHARGE_NONE && entry->charge.device == choice->device);
+}
+
+/* Choose an entry with everything that depends on it. */
+static void choose_entry(struct choice *choice, struct rp_entry *entry) {
+    if (entry->mark == choice->mark) return;
+    entry->mark = choice->mark;
+    entry->chosen = choice->first;
+    choice->first = entry;
+    choice->all_bytes += entry->charge.bytes;
+    if (is_on(choice, entry)) choice->device_bytes += entry->charge.bytes;
+    for (struct rp_dependency *edge = entry->needed_by; edge; edge = edge->next_on) {
+        if (!edge->of->is_detached) choose_entry(choice, edge->of);
+    }
+}
+
+/*
+ * The victims of one scan. Entries on which nothing depends stand for themselves; the others only
+ * come in when those do not suffice, and bring their dependents with them.
+ */
+static struct rp_victim *collect(struct choice *choice, bool with_dependents, bool on_device,
+                                 size_t *count) {
+    rp_pool *pool = choice->pool;
+    int64_t now_ns = rp_clock_coarse_ns();
+    struct rp_victim *victims = rp_alloc_array(pool->entry_count, sizeof *victims);
+    *count = 0;
+    if (!victims) return NULL;
+    for (struct rp_entry *entry = pool->oldest; entry; entry = entry->next) {
+        if (entry->mark == choice->mark || (on_device && !is_on(choice, entry))) continue;
+        if (has_dependents(entry) ? !with_dependents || !can_go(entry, 0)
+                                  : !rp_entry_seems_idle(entry)) {
+            continue;
+        }
+        observe(pool, entry, now_ns);
+        victims[(*count)++] = (struct rp_victim){
+            .cost = rp_eviction_cost(&pool->eviction, &entry->worth, now_ns),
+            .bytes = entry->charge.bytes,
+            .owner = entry,
+        };
+    }
+    return victims;
+}
+
+/* Without memory for a scan: whatever is idle, oldest first, until it suffices. */
+static bool choose_oldest(struct choice *choice, uint64_t bytes, bool on_device) {
+    for (struct rp_entry *entry = choice->pool->oldest; entry; entry = entry->next) {
+        uint64_t sum = on_device ? choice->device_bytes : choice->all_bytes;
+        if (sum >= bytes) return true;
+        if ((!on_device || is_on(choice, entry)) && can_go(entry, 0)) choose_entry(choice, entry);
+    }
+    return (on_device ? choice->device_bytes : choice->all_bytes) >= bytes;
+}
+
+/* Choose more, until what is chosen reaches `bytes` on the device, or in all. */
+static bool choose_more(struct choice *choice, uint64_t bytes, bool on_device) {
+    for (int with_dependents = 0; with_dependents < 2; with_dependents++) {
+        uint64_t sum = on_device ? choice->device_bytes : choice->all_bytes;
+        if (sum >= bytes) return true;
+        size_t count;
+        struct rp_victim *victims = collect(choice, with_dependents, on_device, &count);
+        if (!victims) return choose_oldest(choice, bytes, on_device);
+        bool is_found = rp_eviction_choose(victims, count, bytes - sum);
+        for (size_t i = 0; i < count && is_found; i++) {
+            if (victims[i].is_chosen) choose_entry(choice, victims[i].owner);
+        }
+        rp_free(victims);
+        if (is_found) return true;
+    }
+    return false;
+}
+
+/* Everything that is idle there. */
+static void choose_all(struct choice *choice) {
+    for (struct rp_entry *entry = choice->pool->oldest; entry; entry = entry->next) {
+        if (is_on(choice, entry) && can_go(entry, 0)) choose_entry(choice, entry);
+    }
+}
+
+static int cheapest_first(const void *a, const void *b) {
+    const struct rp_victim *x = a;
+    const struct rp_victim *y = b;
+    double left = x->cost * ((double)y->bytes + 1);
+    double right = y->cost * ((double)x->bytes + 1);
+    return (left > right) - (left < right);
+}
+
+/* Scan all entries, and keep a part of the cheapest for the evictions to come. */
+static void harvest(rp_pool *pool) {
+    struct choice any = {.pool = pool, .device = RP_LEDGER_NO_DEVICE, .mark = ++pool->mark};
+    for (uint32_t i = 0; i < pool->harvest_count; i++) {
+        if (pool->harvest[i]) pool->harvest[i]->harvest_number = 0;
+    }
+    pool->harvest_count = pool->harvest_at = 0;
+    size_t count;
+    struct rp_victim *victims = collect(&any, false, false, &count);
+    if (!victims) return;
+    qsort(victims, count, sizeof *victims, cheapest_first);
+    size_t kept = count / HARVEST_PART;
+    struct rp_entry **grown = rp_realloc_array(pool->harvest, kept + 1, sizeof(struct rp_entry *));
+    if (grown) {
+        pool->harvest = grown;
+        for (size_t i = 0; i < kept; i++) {
+            grown[i] = victims[i].owner;
+            grown[i]->harvest_number = (uint32_t)i + 1;
+        }
+        pool->harvest_count = (uint32_t)kept;
+    }
+    rp_free(victims);
+}
+
+/* Choose from the harvest: whoever was not used since. False: it does not suffice. */
+static bool choose_harvested(struct choice *choice, uint64_t device_bytes, uint64_t all_bytes) {
+    rp_pool *pool = choice->pool;
+    if (pool->entry_count <= SCAN_ALWAYS) return false;
+    for (int again = 0; again < 2; again++) {
+        for (uint32_t i = pool->harvest_at; i < pool->harvest_count; i++) {
+            struct rp_entry *entry = pool->harvest[i];
+            if (!entry || entry->mark == choice->mark || !is_on(choice, entry)) continue;
+            bool is_used = rp_entry_hits(entry) != entry->worth.uses;
+            if (is_used || has_dependents(entry) || !rp_entry_seems_idle(entry)) continue;
+            choose_entry(choice, entry);
+            if (choice->device_bytes >= device_bytes && choice->all_bytes >= all_bytes) return true;
+        }
+        if (again == 0) harvest(pool);
+    }
+    return false;
+}
+
+/* ---- taking out ---- */
+
+static void set_open(const struct rp_entry *entry, uint32_t is_open) {
+    for (struct rp_holder *at = entry->holders; at; at = at->next_of_entry) {
+        RP_WRITE(at->is_open, is_open);
+    }
+}
+
+/* From here on every hit on a chosen entry has to pass the lock. */
+static void close_chosen(const struct choice *choice) {
+    for (struct rp_entry *entry = choice->first; entry; entry = entry->chosen) {
+        set_open(entry, 0);
+    }
+    if (!choice->first) return;
+    rp_fence_heavy();
+    rp_seat_wait_for_readers(choice->pool);
+}
+
+/* Take it out of the choice, and let hits pass again. */
+static void spare(struct choice *choice, struct rp_entry **at) {
+    struct rp_entry *entry = *at;
+    *at = entry->chosen;
+    entry->mark = 0;
+    choice->all_bytes -= entry->charge.bytes;
+    if (is_on(choice, entry)) choice->device_bytes -= entry->charge.bytes;
+    if (choice->pool->watch_count == 0) set_open(entry, 1);
+}
+
+/* Those of the chosen that were leased in the last moment stay, and what they need with them. */
+static void spare_leased(struct choice *choice) {
+    for (struct rp_entry **at = &choice->first; *at;) {
+        if (can_go(*at, 0)) {
+            at = &(*at)->chosen;
+        } else {
+            spare(choice, at);
+        }
+    }
+}
+
+static void spare_all(struct choice *choice) {
+    while (choice->first) {
+        spare(choice, &choice->first);
+    }
+}
+
+/* Detach and settle what is chosen. What still waits for a dependent comes out with it. */
+static struct rp_entry *take_out(const struct choice *choice) {
+    rp_pool *pool = choice->pool;
+    struct rp_entry *dead = NULL;
+    for (struct rp_entry *entry = choice->first; entry; entry = entry->chosen) {
+        rp_entry_detach(entry);
+        pool->counts.evictions++;
+        pool->counts.evicted_bytes += entry->charge.bytes;
+        rp_event_tell(&pool->events, RP_EVENT_EVICT, entry->text, entry->placement.device,
+                      entry->charge.bytes, RP_UNKNOWN_U64, entry->load_ms);
+    }
+    for (struct rp_entry *entry = choice->first; entry; entry = entry->chosen) {
+        if (!rp_entry_settle(entry)) continue;
+        entry->next = dead;
+        dead = entry;
+    }
+    return dead;
+}
+
+/* Exactly enough, or nothing. */
+static struct rp_entry *evict_for(rp_pool *pool, uint16_t device, uint64_t device_bytes,
+                                  uint64_t all_bytes) {
+    enum { ATTEMPTS = 4 }; /* each is spoilt only by a hit on a victim meanwhile */
+    for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
+        struct choice choice = {.pool = pool, .device = device, .mark = ++pool->mark};
+        if (!choose_harvested(&choice, device_bytes, all_bytes)) {
+            choice = (struct choice){.pool = pool, .device = device, .mark = ++pool->mark};
+            if (!choose_more(&choice, device_bytes, true)) return NULL;
+            if (!choose_more(&choice, all_bytes, false)) return NULL;
+        }
+        close_chosen(&choice);
+        spare_leased(&choice);
+        if (choice.device_bytes >= device_bytes && choice.all_bytes >= all_bytes) {
+            return take_out(&choice);
+        }
+        spare_all(&choice);
+    }
+    return NULL;
+}
+
+struct rp_entry *rp_admission_evict(rp_pool *pool, uint16_t device, uint64_t bytes, bool whole) {
+    assert(rp_lock_is_held(&pool->lock));
+    if (pool->entry_count == 0) return NULL;
+    if (bytes != UINT64_MAX) {
+        struct rp_entry *dead = evict_for(pool, device, bytes, 0);
+        if (dead || whole) return dead;
+    }
+    struct choice choice = {.pool = pool, .device = device, .mark = ++pool->mark};
+    choose_all(&choice);
+    close_chosen(&choice);
+    spare_leased(&choice);
+    return take_out(&choice);
+}
+
+struct rp_entry *rp_admission_evict_one(struct rp_entry *entry) {
+    rp_pool *pool = entry->pool;
+    assert(rp_lock_is_held(&pool->lock));
+    if (!can_go(entry, 0)) return NULL;
+    struct choice choice = {.pool = pool, .device = RP_LEDGER_NO_DEVICE, .mark = ++pool->mark};
+    choose_entry(&choice, entry);
+    close_chosen(&choice);
+    if (!can_go(entry, 0)) {
+        spare_all(&choice);
+        return NULL;
+    }
+    return take_out(&choice);
+}
+
+/* ---- the queue ---- */
+
+void rp_admission_wake(rp_pool *pool) {
+    assert(rp_lock_is_held(&pool->lock));
+    for (struct rp_admission *ask = pool->queue; ask; ask = ask->next) {
+        rp_waits_nudge(ask->wait);
+    }
+}
+
+static void enqueue(struct rp_admission *ask) {
+    rp_pool *pool = ask->entry->pool;
+    struct rp_admission **at = &pool->queue;
+    while (*at && (!ask->is_nested || (*at)->is_nested)) {
+        at = &(*at)->next;
+    }
+    ask->next = *at;
+    *at = ask;
+    ask->is_queued = true;
+    pool->counts.room_waits++;
+    rp_pool_watch(pool);
+}
+
+static void dequeue(struct rp_admission *ask) {
+    if (!ask->is_queued) return;
+    rp_pool *pool = ask->entry->pool;
+    struct rp_admission **at = &pool->queue;
+    while (*at != ask) {
+        at = &(*at)->next;
+    }
+    *at = ask->next;
+    ask->is_queued = false;
+    rp_pool_unwatch(pool);
+    rp_admission_wake(pool); /* the next in line may be served, or see that it cannot be */
+}
+
+/* Whether this thread holds any lease of the pool. */
+static bool holds_leases(rp_pool *pool) {
+    const struct rp_seat *seat = rp_seat_latest;
+    if (!seat || RP_READ(seat->pool) != pool) return false;
+    for (size_t i = 0; seat->holders.slots && i <= seat->holders.mask; i++) {
+        const struct rp_holder *holder = seat->holders.slots[i].value;
+        if (holder && holder->entry && rp_holder_lease_count(holder) > 0) return true;
+    }
+    return false;
+}
+
+static bool is_rival(const struct rp_admission *ask, const struct rp_admission *other) {
+    return other->entry->charge_device == ask->entry->charge_device ||
+           ask->entry->pool->ledger.budget_bytes != RP_UNKNOWN_U64;
+}
+
+/*
+ * Whether nobody that came before has been overtaken too often. A thread that holds leases passes:
+ * the one it would wait for may be waiting for those.
+ */
+static bool is_gate_open(const struct rp_admission *ask, uint64_t bytes) {
+    rp_pool *pool = ask->entry->pool;
+    if (ask->is_nested || bytes == 0) return true;
+    for (const struct rp_admission *at = pool->queue; at && at != ask; at = at->next) {
+        if (at->overtaken_count >= RP_ADMISSION_OVERTAKES && is_rival(ask, at)) {
+            return holds_leases(pool);
+        }
+    }
+    return true;
+}
+
+static void count_overtaken(const struct rp_admission *ask) {
+    for (struct rp_admission *at = ask->entry->pool->queue; at && at != ask; at = at->next) {
+        if (!ask->is_nested && is_rival(ask, at)) at->overtaken_count++;
+    }
+}
+
+/* ---- what is in the way ---- */
+
+static const char *device_id(const struct rp_admission *ask) {
+    return rp_entry_device(ask->entry);
+}
+
+/* What the device could still give; unknown for needs so small that asking costs more. */
+static uint64_t read_usable(const struct rp_admission *ask, uint64_t bytes) {
+    rp_pool *pool = ask->entry->pool;
+    if (bytes < MEASURED_BYTES) return RP_UNKNOWN_U64;
+    struct rp_meter_reading reading = {RP_UNKNOWN_U64, RP_UNKNOWN_U64};
+    pool->meter.read(pool->meter.user, device_id(ask), &reading);
+    rp_ledger_look(&pool->ledger, ask->entry->charge_device, reading.own_bytes, rp_clock_ns());
+    return reading.usable_bytes;
+}
+
+/* Whether a thread sleeps until somebody else makes room, with no end to its patience. */
+static bool is_stuck(const struct rp_admission *ask, pid_t thread_id) {
+    if (thread_id == ask->thread_id) return true;
+    for (const struct rp_admission *at = ask->entry->pool->queue; at; at = at->next) {
+        if (at->deadline_ns != RP_NEVER_NS) continue;
+        if (at->thread_id == thread_id || rp_waits_thread_sleeps_on(thread_id, at->entry)) {
+            return true;
+        }
+    }
+    return rp_waits_thread_sleeps_on(thread_id, ask->entry);
+}
+
+/* Whether whoever holds this entry, or what was made of it, can be expected to let go. */
+static bool may_let_go(const struct rp_admission *ask, const struct rp_entry *entry,
+                       uint32_t depth) {
+    for (const struct rp_dependency *edge = entry->needed_by; edge; edge = edge->next_on) {
+        if (depth > RP_LIMIT_BUILD_DEPTH || !may_let_go(ask, edge->of, depth + 1)) return false;
+    }
+    if (entry->state == RP_ENTRY_LOADING) {
+        return entry->build->has_loader_thread || !is_stuck(ask, RP_READ(entry->build->thread_id));
+    }
+    for (const struct rp_holder *at = entry->holders; at; at = at->next_of_entry) {
+        if (rp_holder_lease_count(at) > 0 && is_stuck(ask, at->seat->thread_id)) return false;
+    }
+    return true;
+}
+
+/* Whether what may be let go makes up for that shortage. */
+static bool would_cover(const struct rp_admission *ask, uint16_t device,
+                        const struct rp_shortage *shortage) {
+    const struct rp_ledger *ledger = &ask->entry->pool->ledger;
+    const uint64_t *sums = ledger->devices[device].sums;
+    uint64_t on_device = sums[RP_CHARGE_UNLOADING] + sums[RP_CHARGE_UNSEEN];
+    uint64_t in_all = ledger->sums[RP_CHARGE_UNLOADING] + ledger->sums[RP_CHARGE_UNSEEN];
+    for (const struct rp_entry *entry = ask->entry->pool->oldest; entry; entry = entry->next) {
+        if (entry->charge.state == RP_CHARGE_NONE || !may_let_go(ask, entry, 0)) continue;
+        in_all += entry->charge.bytes;
+        if (entry->charge.device == device) on_device += entry->charge.bytes;
+    }
+    return on_device >= shortage->device_bytes && in_all >= shortage->all_bytes;
+}
+
+/*
+ * Whether waiting can help at all: what is on its way out, idle, or held by threads that are not
+ * themselves stuck in this queue, is enough for somebody in it. Otherwise everybody sleeps until
+ * everybody else lets go. (Memory that other processes hold may come back, but nobody promised.)
+ */
+static bool may_help(const struct rp_admission *ask, const struct rp_shortage *shortage) {
+    const rp_pool *pool = ask->entry->pool;
+    if (would_cover(ask, ask->entry->charge_device, shortage)) return true;
+    for (const struct rp_admission *at = pool->queue; at; at = at->next) {
+        if (at == ask) continue;
+        uint64_t bytes = at->bytes == RP_UNKNOWN_U64 ? 0 : at->bytes;
+        uint16_t device = at->entry->charge_device;
+        struct rp_shortage theirs =
+            rp_ledger_shortage(&pool->ledger, device, bytes, RP_UNKNOWN_U64);
+        if (would_cover(ask, device, &theirs)) return true;
+    }
+    return false;
+}
+
+/* "leases hold 1.8 GiB: 'a' 1.0 GiB (thread 12), ..." as far as it fits. */
+static void tell_holders(const struct rp_admission *ask, struct rp_text *text) {
+    const rp_pool *pool = ask->entry->pool;
+    char size[RP_BYTES_TEXT_BYTES];
+    uint64_t leased = 0;
+    uint64_t loading = 0;
+    struct rp_text who = RP_TEXT_INIT;
+    for (const struct rp_entry *entry = pool->oldest; entry; entry = entry->next) {
+        if (entry == ask->entry || entry->charge.bytes == 0) continue;
+        if (entry->state == RP_ENTRY_LOADING) loading += entry->charge.bytes;
+        if (entry->state != RP_ENTRY_LOADED || rp_entry_lease_count(entry) == 0) continue;
+        leased += entry->charge.bytes;
+        if (who.length > 120) continue;
+        const struct rp_holder *at = entry->holders;
+        while (at && rp_holder_lease_count(at) == 0) {
+            at = at->next_of_entry;
+        }
+        rp_text_print(&who, "%s'%.60s' %s", who.length ? ", " : "", entry->text,
+                      rp_text_bytes(entry->charge.bytes, size, sizeof size));
+        if (at) rp_text_print(&who, " by thread %d", (int)at->seat->thread_id);
+    }
+    if (leased > 0) {
+        rp_text_print(text, "; leases hold %s", rp_text_bytes(leased, size, sizeof size));
+    }
+    if (loading > 0) {
+        rp_text_print(text, "; loads have %s", rp_text_bytes(loading, size, sizeof size));
+    }
+    uint64_t leaving = rp_ledger_charged(pool->ledger.sums) -
+                       pool->ledger.sums[RP_CHARGE_RESERVED] -
+                       pool->ledger.sums[RP_CHARGE_LOADING] - pool->ledger.sums[RP_CHARGE_RESIDENT];
+    if (leaving > 0) {
+        rp_text_print(text, "; %s are on their way out", rp_text_bytes(leaving, size, sizeof size));
+    }
+    if (who.length > 0 && !who.failed) rp_text_print(text, ": %s", who.bytes);
+    rp_text_fini(&who);
+}
+
+static rp_status tell_no_room(struct rp_admission *ask, uint64_t bytes, uint64_t usable,
+                              const struct rp_shortage *shortage, const char *after,
+                              rp_error *err) {
+    rp_pool *pool = ask->entry->pool;
+    const struct rp_ledger_device *device = &pool->ledger.devices[ask->entry->charge_device];
+    uint64_t budget = rp_ledger_budget(&pool->ledger, ask->entry->charge_device);
+    uint64_t budget_all = rp_ledger_budget_all(&pool->ledger);
+    char need[RP_BYTES_TEXT_BYTES];
+    char have[RP_BYTES_TEXT_BYTES];
+    char of[RP_BYTES_TEXT_BYTES];
+    struct rp_text text = RP_TEXT_INIT;
+    rp_text_bytes(bytes, need, sizeof need);
+    if (shortage->is_never) {
+        bool is_all = bytes <= budget;
+        rp_text_print(&text, "needs %s (%s), more than the %s of %s", need, ask->method,
+                      is_all                         ? "budget"
+                      : budget < device->limit_bytes ? "budget"
+                                                     : "whole memory",
+                      is_all ? "all devices" : device->id);
+        rp_text_print(&text, ", %s",
+                      rp_text_bytes(is_all ? budget_all : budget, have, sizeof have));
+    } else if (shortage->is_measured) {
+        rp_text_print(&text, "needs %s (%s), %s has %s free", need, ask->method, device->id,
+                      rp_text_bytes(usable, have, sizeof have));
+    } else {
+        bool is_all = shortage->device_bytes == 0;
+        uint64_t charged = rp_ledger_charged(is_all ? pool->ledger.sums : device->sums);
+        uint64_t limit = is_all ? budget_all : budget;
+        rp_text_print(&text, "needs %s (%s), %s of %s free on %s", need, ask->method,
+                      rp_text_bytes(limit > charged ? limit - charged : 0, have, sizeof have),
+                      rp_text_bytes(limit, of, sizeof of), is_all ? "all devices" : device->id);
+    }
+    if (!shortage->is_never) tell_holders(ask, &text);
+    rp_fail(err, RP_ERR_CAPACITY, "no room for '%s'%s: %s", ask->entry->text, after,
+            text.failed ? "(no memory to say more)" : text.bytes);
+    rp_hint(err, shortage->is_never ? "raise the budget (RESOURCE_POOL_BUDGET), or use a smaller "
+                                      "model, a lower precision or another device"
+                                    : "release a lease, raise the budget (RESOURCE_POOL_BUDGET), "
+                                      "or wait longer (timeout_ms)");
+    rp_text_fini(&text);
+    pool->counts.refusals++;
+    rp_event_tell(&pool->events, RP_EVENT_REFUSE, ask->entry->text, device->id, bytes,
+                  shortage->device_bytes > shortage->all_bytes ? shortage->device_bytes
+                                                               : shortage->all_bytes,
+                  -1);
+    return RP_ERR_CAPACITY;
+}
+
+/* ---- entering ---- */
+
+/* Sleep until something changed. Gives up the lock meanwhile. */
+static rp_status sleep_once(struct rp_admission *ask, bool is_measured) {
+    rp_pool *pool = ask->entry->pool;
+    int64_t until_ns = ask->deadline_ns;
+    int64_t loss_ns = rp_ledger_next_loss_ns(&pool->ledger);
+    bool is_leaving = loss_ns != INT64_MAX;
+    if (is_leaving && loss_ns < until_ns) until_ns = loss_ns;
+    if (is_measured || is_leaving) { /* a meter moves without telling us */
+        int64_t look_ns = rp_deadline_after_ms(LOOK_AGAIN_MS);
+        if (look_ns < until_ns) until_ns = look_ns;
+    }
+    rp_lock_release(&pool->lock);
+    rp_status status = rp_waits_sleep(ask->wait, until_ns);
+    rp_lock_acquire(&pool->lock);
+    if (status == RP_ERR_TIMEOUT) status = RP_OK; /* whoever calls looks at its deadline */
+    return status;
+}
+
+static rp_status tell_cancelled(const struct rp_admission *ask, rp_error *err) {
+    return rp_fail(err, RP_ERR_CANCELLED, "the wait of '%s' for room was called off after %.0f ms",
+                   ask->entry->text, rp_elapsed_ms(ask->asked_ns, rp_clock_ns()));
+}
+
+/* Until the promise is made: the charge is RESERVED, and victims are on their way out. */
+static rp_status reserve(struct rp_admission *ask, uint64_t bytes, rp_error *err) {
+    struct rp_entry *entry = ask->entry;
+    rp_pool *pool = entry->pool;
+    for (;;) {
+        uint64_t usable = read_usable(ask, bytes);
+        struct rp_shortage shortage =
+            rp_ledger_shortage(&pool->ledger, entry->charge_device, bytes, usable);
+        if (shortage.is_never) {
+            ask->is_never = true;
+            return tell_no_room(ask, bytes, usable, &shortage, "", err);
+        }
+        if (is_gate_open(ask, bytes)) {
+            bool is_short = shortage.device_bytes > 0 || shortage.all_bytes > 0;
+            struct rp_entry *dead = NULL;
+            if (is_short) {
+                dead = evict_for(pool, entry->charge_device, shortage.device_bytes,
+                                 shortage.all_bytes);
+            }
+            if (dead || !is_short) {
+                rp_ledger_charge(&pool->ledger, &entry->charge, entry->charge_device, bytes,
+                                 RP_CHARGE_RESERVED);
+                if (bytes > 0) count_overtaken(ask);
+                if (!dead) return RP_OK;
+                rp_lock_release(&pool->lock);
+                rp_pool_bury(pool, dead, NULL);
+                rp_lock_acquire(&pool->lock);
+                return RP_OK;
+            }
+        }
+        char after[48] = "";
+        if (ask->is_queued) {
+            snprintf(after, sizeof after, " within %.0f ms",
+                     rp_elapsed_ms(ask->asked_ns, rp_clock_ns()));
+        }
+        bool is_late = ask->deadline_ns != RP_NEVER_NS && rp_clock_ns() >= ask->deadline_ns;
+        bool is_hopeless = ask->deadline_ns == RP_NEVER_NS && !may_help(ask, &shortage);
+        if (is_late || is_hopeless || !ask->may_wait) {
+            return tell_no_room(ask, bytes, usable, &shortage, after, err);
+        }
+        if (!ask->is_queued) {
+            rp_event_tell(&pool->events, RP_EVENT_WAIT, entry->text, device_id(ask), bytes,
+                          shortage.device_bytes, -1);
+            enqueue(ask);
+            continue; /* holders are closed now: look once more before sleeping */
+        }
+        if (sleep_once(ask, shortage.is_measured) != RP_OK) return tell_cancelled(ask, err);
+    }
+}
+
+/* Until what is on its way out has left: the charge is LOADING. */
+static rp_status begin(struct rp_admission *ask, rp_error *err) {
+    struct rp_entry *entry = ask->entry;
+    rp_pool *pool = entry->pool;
+    rp_status status = RP_OK;
+    while (!rp_ledger_may_begin(&pool->ledger, &entry->charge)) {
+        if (!ask->is_queued) enqueue(ask); /* so that it is woken; it overtakes nobody now */
+        if (ask->deadline_ns != RP_NEVER_NS && rp_clock_ns() >= ask->deadline_ns) {
+            struct rp_shortage none = {0};
+            status = tell_no_room(ask, entry->charge.bytes, RP_UNKNOWN_U64, &none,
+                                  " in time, though victims are leaving", err);
+            break;
+        }
+        read_usable(ask, MEASURED_BYTES);
+        if (rp_ledger_may_begin(&pool->ledger, &entry->charge)) break;
+        status = sleep_once(ask, true);
+        if (status != RP_OK) {
+            status = tell_cancelled(ask, err);
+            break;
+        }
+    }
+    if (status == RP_OK) {
+        rp_ledger_move(&pool->ledger, &entry->charge, RP_CHARGE_LOADING);
+    } else {
+        rp_ledger_drop(&pool->ledger, &entry->charge);
+    }
+    return status;
+}
+
+rp_status rp_admission_enter(struct rp_admission *ask, rp_error *err) {
+    rp_pool *pool = ask->entry->pool;
+    assert(rp_lock_is_held(&pool->lock));
+    ask->thread_id = gettid();
+    ask->asked_ns = rp_clock_ns();
+    ask->is_nested = ask->entry->build->parent != NULL;
+    uint64_t bytes = ask->bytes == RP_UNKNOWN_U64 ? 0 : ask->bytes;
+    rp_status status = rp_relief_admits(pool, ask->entry->text, bytes, err);
+    if (status == RP_OK) status = reserve(ask, bytes, err);
+    if (status == RP_OK) status = begin(ask, err);
+    bool has_waited = ask->is_queued;
+    dequeue(ask);
+    if (status == RP_OK && has_waited) {
+        rp_event_tell(&pool->events, RP_EVENT_ADMIT, ask->entry->text, device_id(ask), bytes,
+                      RP_UNKNOWN_U64, rp_elapsed_ms(ask->asked_ns, rp_clock_ns()));
+    }
+    return status;
+}

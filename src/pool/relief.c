@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pool/relief.h"
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "base/status.h"
+#include "base/text.h"
+#include "engine/engine.h"
+#include "hardware/pressure.h"
+#include "pool/admission.h"
+#include "pool/pool.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <poll.h>
+#include <resourcepool/hardware.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Loads look at the memory at most this often, and the monitor thread this often. */
+#define LOOK_NS    (INT64_C(100) * 1000000)
+#define MONITOR_MS 250
+
+/* Under `refuse`, what is smaller than this is let in all the same. */
+#define LITTLE_BYTES (UINT64_C(1) << 20)
+
+/* Freed heap below this is not worth a walk over the whole of it. */
+enum { TRIM_PAD_BYTES = 1 << 20 };
+
+/* ---- reading ---- */
+
+/* Read, opening what is read with the first look. False: nothing can be read. */
+static bool read_pressure(rp_pool *pool, struct rp_pressure_reading *reading) {
+    struct rp_relief *relief = &pool->relief;
+    rp_lock_acquire(&relief->reader_lock);
+    if (!relief->reader && !relief->has_failed) {
+        relief->has_failed = rp_pressure_open("", &relief->reader, NULL) != RP_OK;
+    }
+    bool is_there = relief->reader != NULL;
+    if (is_there) rp_pressure_read(relief->reader, reading);
+    rp_lock_release(&relief->reader_lock);
+    return is_there;
+}
+
+static void fill(rp_pressure_info *info, const struct rp_pressure_reading *reading) {
+    *info = (rp_pressure_info){
+        .total_bytes = reading->bytes_total,
+        .usable_bytes = reading->bytes_usable,
+        .machine_total_bytes = reading->machine_bytes_total,
+        .machine_available_bytes = reading->machine_bytes_available,
+        .group_limit_bytes = reading->group_bytes_limit,
+        .group_used_bytes = reading->group_bytes_used,
+        .group_oom_kills = reading->oom_kills,
+        .stall_percent = reading->stall_percent,
+        .cpu_percent = reading->cpu_percent,
+        .process_bytes = reading->process_bytes,
+    };
+}
+
+void rp_relief_read_meter(void *user, const char *device, struct rp_meter_reading *reading) {
+    rp_pool *pool = user;
+    struct rp_pressure_reading now;
+    *reading = (struct rp_meter_reading){RP_UNKNOWN_U64, RP_UNKNOWN_U64};
+    const rp_snapshot *snapshot = NULL;
+    if (rp_hardware_snapshot(&snapshot, NULL) != RP_OK) return;
+    if (rp_snapshot_is_simulated(snapshot)) {
+        /* Nothing moves on a machine from a file but what we put there. */
+        const rp_device *found = rp_snapshot_find_device(snapshot, device);
+        uint16_t index = rp_ledger_device_index(&pool->ledger, device);
+        if (found && index != RP_LEDGER_NO_DEVICE && found->memory_bytes_free != RP_UNKNOWN_U64) {
+            uint64_t ours = rp_ledger_charged(pool->ledger.devices[index].sums);
+            ours -= pool->ledger.devices[index].sums[RP_CHARGE_RESERVED] +
+                    pool->ledger.devices[index].sums[RP_CHARGE_LOADING];
+            uint64_t free_bytes = found->memory_bytes_free;
+            reading->usable_bytes = free_bytes > ours ? free_bytes - ours : 0;
+        }
+    } else if (strcmp(device, "cpu") == 0 && read_pressure(pool, &now)) {
+        reading->own_bytes = now.process_bytes;
+        reading->usable_bytes = now.bytes_usable;
+    }
+    rp_snapshot_release(snapshot);
+}
+
+uint64_t rp_meter_own_bytes(const struct rp_meter *meter, const char *device) {
+    if (meter->read != rp_relief_read_meter) {
+        struct rp_meter_reading reading = {RP_UNKNOWN_U64, RP_UNKNOWN_U64};
+        meter->read(meter->user, device, &reading);
+        return reading.own_bytes;
+    }
+    return strcmp(device, "cpu") == 0 ? rp_pressure_process_bytes() : RP_UNKNOWN_U64;
+}
+
+rp_status rp_pool_check_pressure(rp_pool *pool, rp_pressure_info *info, rp_error *err) {
+    if (!pool || !info)
+        return rp_fail(err, RP_ERR_ARGUMENT, "no pool, or no place for its pressure");
+    rp_status status = rp_pool_check_process(pool, err);
+    if (status != RP_OK) return status;
+    struct rp_pressure_reading reading;
+    if (!read_pressure(pool, &reading)) {
+        return rp_fail(err, RP_ERR_UNSUPPORTED, "memory pressure cannot be read here");
+    }
+    fill(info, &reading);
+    rp_lock_acquire(&pool->lock);
+    struct rp_ladder ladder = pool->relief.ladder; /* a look, not a step */
+    rp_lock_release(&pool->lock);
+    rp_ladder_climb(&ladder, info, reading.at_ns);
+    info->step = pool->relief.ladder.step;
+    return RP_OK;
+}
+
+/* ---- low-memory mode ---- */
+
+static const char *tell_reasons(unsigned reasons) {
+    /* The strongest reason is the one that cannot be taken back by a call. */
+    if (reasons & RP_LOW_MEMORY_PRESSURE) return "memory pressure";
+    if (reasons & RP_LOW_MEMORY_SIZE) return "less than 1 GiB of memory in all";
+    if (reasons & RP_LOW_MEMORY_ENVIRONMENT) return "RESOURCE_POOL_LOW_MEMORY=1";
+    if (reasons & RP_LOW_MEMORY_CALL) return "asked for by the program";
+    return "";
+}
+
+/* Set or clear one reason; what is idle goes when the mode begins. No lock held. */
+static void set_reason(rp_pool *pool, unsigned reason, bool is_on) {
+    rp_lock_acquire(&pool->lock);
+    unsigned before = pool->relief.low_memory;
+    unsigned after = is_on ? before | reason : before & ~reason;
+    struct rp_entry *dead = NULL;
+    pool->relief.low_memory = after;
+    if (!before && after) {
+        pool->ledger.budget_percent = RP_LOW_MEMORY_PERCENT;
+        rp_pool_watch(pool);
+        dead = rp_admission_evict(pool, RP_LEDGER_NO_DEVICE, UINT64_MAX, false);
+    } else if (before && !after) {
+        pool->ledger.budget_percent = 100;
+        rp_pool_unwatch(pool);
+        rp_admission_wake(pool);
+    }
+    rp_lock_release(&pool->lock);
+    if (!before == !after) return;
+    mallopt(M_ARENA_MAX, after ? 1 : 0); /* 0: as many as the C library likes */
+    const char *why = tell_reasons(after ? after : before);
+    rp_pool_bury(pool, dead, NULL);
+    if (after) rp_relief_trim(pool);
+    rp_event_tell(&pool->events, RP_EVENT_LOW_MEMORY, why, NULL, after != 0, RP_UNKNOWN_U64, -1);
+    rp_log(&pool->logger, RP_LOG_WARNING, "event=low_memory on=%d reason=\"%s\"", after != 0, why);
+}
+
+rp_status rp_pool_set_low_memory(rp_pool *pool, bool on, rp_error *err) {
+    if (!pool) return rp_fail(err, RP_ERR_ARGUMENT, "no pool");
+    rp_status status = rp_pool_check_process(pool, err);
+    if (status == RP_OK)
+        set_reason(pool, RP_LOW_MEMORY_CALL | (on ? 0 : RP_LOW_MEMORY_ENVIRONMENT), on);
+    return status;
+}
+
+bool rp_pool_is_low_memory(rp_pool *pool, const char **why) {
+    rp_lock_acquire(&pool->lock);
+    unsigned reasons = pool->relief.low_memory;
+    rp_lock_release(&pool->lock);
+    if (why) *why = tell_reasons(reasons);
+    return reasons != 0;
+}
+
+void rp_relief_trim(rp_pool *pool) {
+    rp_lock_acquire(&pool->lock);
+    size_t count = 0;
+    rp_model **models = rp_alloc_array(pool->entry_count + 1, sizeof *models);
+    struct rp_entry **pinned = rp_alloc_array(pool->entry_count + 1, sizeof *pinned);
+    for (struct rp_entry *entry = pool->oldest; entry && models && pinned; entry = entry->next) {
+        if (entry->state != RP_ENTRY_LOADED || !entry->model) continue;
+        entry->pin_count++;
+        pinned[count] = entry;
+        models[count++] = entry->model;
+    }
+    rp_lock_release(&pool->lock);
+    for (size_t i = 0; i < count; i++) {
+        rp_model_trim(models[i]);
+    }
+    struct rp_entry *dead = NULL;
+    rp_lock_acquire(&pool->lock);
+    for (size_t i = 0; i < count; i++) {
+        if (!rp_entry_unpin(pinned[i])) continue;
+        pinned[i]->next = dead;
+        dead = pinned[i];
+    }
+    rp_lock_release(&pool->lock);
+    rp_free(models);
+    rp_free(pinned);
+    rp_pool_bury(pool, dead, NULL);
+    malloc_trim(TRIM_PAD_BYTES);
+}
+
+/* ---- the ladder ---- */
+
+rp_status rp_relief_admits(rp_pool *pool, const char *key, uint64_t bytes, rp_error *err) {
+    assert(rp_lock_is_held(&pool->lock));
+    if (pool->relief.ladder.step < RP_PRESSURE_REFUSE || bytes < LITTLE_BYTES) return RP_OK;
+    char size[RP_BYTES_TEXT_BYTES];
+    rp_fail(
+        err, RP_ERR_CAPACITY,
+        "no room for '%s': it needs %s, and memory pressure is so high that nothing new is loaded",
+        key, rp_text_bytes(bytes, size, sizeof size));
+    rp_hint(err, "release leases, end other programs, or raise the limit of the control group");
+    pool->counts.refusals++;
+    rp_event_tell(&pool->events, RP_EVENT_REFUSE, key, NULL, bytes, RP_UNKNOWN_U64, -1);
+    return RP_ERR_CAPACITY;
+}
+
+/* What the new step asks for. No lock held. */
+static void take_step(rp_pool *pool, const rp_pressure_info *info) {
+    rp_event_tell(&pool->events, RP_EVENT_PRESSURE, rp_pressure_step_name(info->step), "cpu",
+                  info->usable_bytes, info->to_free_bytes, -1);
+    rp_log(&pool->logger, info->step == RP_PRESSURE_NONE ? RP_LOG_INFO : RP_LOG_WARNING,
+           "event=pressure step=%s reason=\"%s\"", rp_pressure_step_name(info->step), info->reason);
+    set_reason(pool, RP_LOW_MEMORY_PRESSURE, info->step >= RP_PRESSURE_LOW_MEMORY);
+    if (pool->relief.on_pressure) pool->relief.on_pressure(info, pool->relief.on_pressure_user);
+}
+
+rp_status rp_pool_relieve_pressure(rp_pool *pool, rp_pressure_info *info, rp_error *err) {
+    rp_pressure_info own;
+    if (!info) info = &own;
+    if (!pool) return rp_fail(err, RP_ERR_ARGUMENT, "no pool");
+    rp_status status = rp_pool_check_process(pool, err);
+    if (status != RP_OK) return status;
+    struct rp_pressure_reading reading;
+    if (!read_pressure(pool, &reading)) {
+        return rp_fail(err, RP_ERR_UNSUPPORTED, "memory pressure cannot be read here");
+    }
+    fill(info, &reading);
+    struct rp_entry *dead = NULL;
+    rp_lock_acquire(&pool->lock);
+    bool is_changed = rp_ladder_climb(&pool->relief.ladder, info, reading.at_ns);
+    if (info->step >= RP_PRESSURE_DROP && info->to_free_bytes > 0) {
+        uint16_t cpu = rp_ledger_device_index(&pool->ledger, "cpu");
+        dead = rp_admission_evict(pool, cpu, info->to_free_bytes, false);
+    }
+    if (is_changed) rp_admission_wake(pool);
+    rp_lock_release(&pool->lock);
+    if (rp_pool_bury(pool, dead, NULL) > 0 || is_changed) {
+        if (info->step >= RP_PRESSURE_DROP) rp_relief_trim(pool);
+    }
+    if (is_changed) take_step(pool, info);
+    return RP_OK;
+}
+
+void rp_relief_before_load(rp_pool *pool, uint64_t machine_bytes_total) {
+    struct rp_relief *relief = &pool->relief;
+    int64_t now_ns = rp_clock_coarse_ns();
+    rp_lock_acquire(&pool->lock);
+    bool is_size_known = relief->is_size_known;
+    bool is_due = !relief->has_thread && now_ns - relief->looked_ns >= LOOK_NS;
+    relief->is_size_known = true;
+    if (is_due) relief->looked_ns = now_ns;
+    rp_lock_release(&pool->lock);
+    if (!is_size_known && machine_bytes_total < RP_LOW_MEMORY_TOTAL_BYTES) {
+        set_reason(pool, RP_LOW_MEMORY_SIZE, true);
+    }
+    if (is_due) {
+        rp_status status = rp_pool_relieve_pressure(pool, NULL, NULL);
+        (void)status; /* without figures there is nothing to relieve */
+    }
+}
+
+/* ---- the thread ---- */
+
+/* Sleep for a while, or until the pool closes; true then. */
+static bool rest(rp_pool *pool, int64_t until_ns) {
+    rp_lock_acquire(&pool->lock);
+    while (!pool->relief.is_ending &&
+           rp_condition_wait(&pool->relief.ending, &pool->lock, until_ns)) {
+    }
+    bool is_ending = pool->relief.is_ending;
+    rp_lock_release(&pool->lock);
+    return is_ending;
+}
+
+static void *keep(void *argument) {
+    rp_pool *pool = argument;
+    struct rp_relief *relief = &pool->relief;
+    int64_t expiry_ms = relief->idle_expiry_ns / 1000000;
+    int64_t pause_ms = MONITOR_MS;
+    if (!relief->is_monitored && expiry_ms / 4 > pause_ms) pause_ms = expiry_ms / 4;
+    if (expiry_ms > 0 && expiry_ms / 4 < pause_ms) pause_ms = expiry_ms / 4 + 1;
+    while (!rest(pool, rp_deadline_after_ms(pause_ms))) {
+        rp_status status = RP_OK;
+        if (relief->is_monitored) status = rp_pool_relieve_pressure(pool, NULL, NULL);
+        if (expiry_ms > 0) status = rp_pool_cleanup_unused(pool, expiry_ms, NULL, NULL);
+        (void)status; /* tried again soon */
+    }
+    return NULL;
+}
+
+static bool is_set(const char *variable) {
+    const char *value = getenv(variable);
+    return value && *value && strcmp(value, "0") != 0;
+}
+
+rp_status rp_relief_init(rp_pool *pool, const rp_pool_options *options, rp_error *err) {
+    struct rp_relief *relief = &pool->relief;
+    rp_lock_init(&relief->reader_lock);
+    rp_condition_init(&relief->ending);
+    relief->on_pressure = options->on_pressure;
+    relief->on_pressure_user = options->pressure_user;
+    relief->is_monitored = options->monitor;
+    if (options->idle_expiry_ms > 0) {
+        if (options->idle_expiry_ms > INT64_MAX / 1000000) {
+            return rp_fail(err, RP_ERR_ARGUMENT, "an idle expiry of %lld ms is too long",
+                           (long long)options->idle_expiry_ms);
+        }
+        relief->idle_expiry_ns = options->idle_expiry_ms * 1000000;
+    }
+    if (options->low_memory) set_reason(pool, RP_LOW_MEMORY_CALL, true);
+    if (is_set("RESOURCE_POOL_LOW_MEMORY")) set_reason(pool, RP_LOW_MEMORY_ENVIRONMENT, true);
+    if (!relief->is_monitored && relief->idle_expiry_ns == 0) return RP_OK;
+    sigset_t all;
+    sigset_t before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    errno = pthread_create(&relief->thread, NULL, keep, pool);
+    relief->has_thread = errno == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (relief->has_thread) return RP_OK;
+    return rp_fail_errno(err, "cannot start the thread that watches over the pool");
+}
+
+void rp_relief_end(rp_pool *pool) {
+    struct rp_relief *relief = &pool->relief;
+    if (!relief->has_thread) return;
+    rp_lock_acquire(&pool->lock);
+    relief->is_ending = true;
+    rp_condition_broadcast(&relief->ending);
+    rp_lock_release(&pool->lock);
+    pthread_join(relief->thread, NULL);
+    relief->has_thread = relief->is_ending = false;
+}
+
+void rp_relief_fini(rp_pool *pool) {
+    rp_pressure_close(pool->relief.reader);
+    rp_condition_fini(&pool->relief.ending);
+    rp_lock_fini(&pool->relief.reader_lock);
+}
