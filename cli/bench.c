@@ -11,7 +11,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { ROUNDS, ROWS_MAX = 32, ROUNDS_DEFAULT = 15, ROUNDS_MAX = 99, CALLERS = 24, SLOW_MS = 1000 };
+enum { ROUNDS, ROWS_MAX = 96, ROUNDS_DEFAULT = 15, ROUNDS_MAX = 99, CALLERS = 24, SLOW_MS = 1000 };
 
 struct table {
     rp_measure rows[ROWS_MAX];
@@ -207,8 +207,10 @@ int bench_run(const struct arguments *arguments) {
     const char *what = arguments->word_count > 0 ? arguments->words[0] : "all";
     bool is_all = strcmp(what, "all") == 0;
     bool is_load = strcmp(what, "load") == 0;
-    if (!is_all && !is_load && strcmp(what, "hit") != 0 && strcmp(what, "pool") != 0) {
-        return usage_error("bench", "there is no benchmark '%s': hit, pool or load MODEL", what);
+    if (!is_all && !is_load && strcmp(what, "hit") != 0 && strcmp(what, "pool") != 0 &&
+        strcmp(what, "eviction") != 0) {
+        return usage_error("bench", "there is no benchmark '%s': hit, pool, eviction or load MODEL",
+                           what);
     }
     if (is_load != (arguments->word_count == 2)) {
         return usage_error("bench", "'rpool bench load' takes a model, the others take none");
@@ -222,6 +224,11 @@ int bench_run(const struct arguments *arguments) {
     }
     if (status == RP_OK && (is_all || strcmp(what, "pool") == 0)) {
         status = bench_pool(&table, (size_t)rounds, &err);
+    }
+    if (status == RP_OK && (is_all || strcmp(what, "eviction") == 0)) {
+        enum { FIRST_SEED = 101, SEEDS = 5 };
+        status = rp_bench_eviction(table.rows + table.count, FIRST_SEED, SEEDS, &err);
+        table.count += RP_BENCH_EVICTION_ROWS;
     }
     if (status == RP_OK && is_load) {
         status = bench_load(&table, arguments->words[1], (size_t)rounds, &err);

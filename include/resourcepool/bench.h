@@ -8,6 +8,7 @@
 #include <resourcepool/api.h>
 #include <resourcepool/status.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /** One figure, measured several times, beside a baseline that was measured in turn with it. */
 typedef struct rp_measure {
@@ -20,7 +21,7 @@ typedef struct rp_measure {
     double ratio;    /* median of the ratios, round by round                         */
 } rp_measure;
 
-enum { RP_BENCH_HIT_ROWS = 8 };
+enum { RP_BENCH_HIT_ROWS = 8, RP_BENCH_EVICTION_ROWS = 47 };
 
 RP_BEGIN_DECLS
 
@@ -38,6 +39,19 @@ RP_BEGIN_DECLS
  * Takes about a quarter of a second a round, on two threads.
  */
 RP_API RP_MUST_CHECK rp_status rp_bench_hit(rp_measure *rows, size_t rounds, rp_error *err);
+
+/**
+ * Replay made-up traces with our eviction policy and with LRU, GDSF, S3-FIFO and random victims:
+ * seconds of loading that each costs. The baseline of a row is a lower bound that no policy can
+ * pass, even one that knows the future; of the rows "to best of the others", the best of those four
+ * on the same seed.
+ *
+ * rows        RP_BENCH_EVICTION_ROWS of them, filled in; the caller's
+ * first_seed  of the traces: 1 to 9 were used to tune the policy, 101 and on were not
+ * seeds       how many, 1 to 9; min, median and max are over them
+ */
+RP_API RP_MUST_CHECK rp_status rp_bench_eviction(rp_measure *rows, uint64_t first_seed,
+                                                 size_t seeds, rp_error *err);
 
 RP_END_DECLS
 

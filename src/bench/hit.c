@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "base/status.h"
 #include "base/table.h"
+#include "bench/summary.h"
 #include "pool/key.h"
 
 #include <pthread.h>
@@ -19,7 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { KEYS = 64, NAME_BYTES = 64, OPERATIONS = 400000, ROUNDS_MAX = 99, THREADS_MAX = 2 };
+enum { KEYS = 64, NAME_BYTES = 64, OPERATIONS = 400000, THREADS_MAX = 2 };
 
 /* An entry of the baseline: what a plain cache would keep. */
 struct bare_entry {
@@ -215,37 +216,10 @@ static void clean_up(struct bench *bench) {
     rp_free(bench);
 }
 
-static int compare(const void *a, const void *b) {
-    double x = *(const double *)a;
-    double y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(const double *values, size_t count) {
-    double sorted[ROUNDS_MAX];
-    memcpy(sorted, values, count * sizeof *values);
-    qsort(sorted, count, sizeof *sorted, compare);
-    return count % 2 ? sorted[count / 2] : (sorted[count / 2 - 1] + sorted[count / 2]) / 2;
-}
-
-static rp_measure summarise(const char *name, const char *unit, const double *ours,
-                            const double *baseline, size_t rounds) {
-    double ratios[ROUNDS_MAX] = {0};
-    rp_measure row = {.name = name, .unit = unit, .min = ours[0], .max = ours[0]};
-    for (size_t i = 0; i < rounds; i++) {
-        if (ours[i] < row.min) row.min = ours[i];
-        if (ours[i] > row.max) row.max = ours[i];
-        ratios[i] = ours[i] / baseline[i];
-    }
-    row.median = median(ours, rounds);
-    row.baseline = median(baseline, rounds);
-    row.ratio = median(ratios, rounds);
-    return row;
-}
-
 rp_status rp_bench_hit(rp_measure *rows, size_t rounds, rp_error *err) {
-    if (rounds < 3 || rounds > ROUNDS_MAX) {
-        return rp_fail(err, RP_ERR_ARGUMENT, "%zu rounds: it takes 3 to %d", rounds, ROUNDS_MAX);
+    if (rounds < 3 || rounds > RP_BENCH_ROUNDS_MAX) {
+        return rp_fail(err, RP_ERR_ARGUMENT, "%zu rounds: it takes 3 to %d", rounds,
+                       RP_BENCH_ROUNDS_MAX);
     }
     struct bench *bench = rp_alloc(sizeof *bench);
     if (!bench) return rp_fail(err, RP_ERR_MEMORY, "no memory for the benchmark");
@@ -253,7 +227,7 @@ rp_status rp_bench_hit(rp_measure *rows, size_t rounds, rp_error *err) {
         pthread_mutex_init(&bench->caches[t].mutex, NULL);
     }
     rp_status status = prepare(bench, err);
-    double ns[WAYS][2][THREADS_MAX + 1][ROUNDS_MAX];
+    double ns[WAYS][2][THREADS_MAX + 1][RP_BENCH_ROUNDS_MAX];
     for (size_t round = 0; round < rounds && status == RP_OK; round++) {
         for (int spread = 0; spread < 2; spread++) {
             for (unsigned threads = 1; threads <= THREADS_MAX; threads++) {
@@ -272,20 +246,20 @@ rp_status rp_bench_hit(rp_measure *rows, size_t rounds, rp_error *err) {
             {"hit spread", "hit spread, 2 threads", "hit spread rise", "mutex spread, 2 threads"},
         };
         for (int spread = 0; spread < 2; spread++) {
-            double rises[2][ROUNDS_MAX];
+            double rises[2][RP_BENCH_ROUNDS_MAX];
             for (size_t i = 0; i < rounds; i++) {
                 rises[0][i] = 2 * ns[POOLED][spread][1][i] / ns[POOLED][spread][2][i];
                 rises[1][i] = 2 * ns[BARE][spread][1][i] / ns[BARE][spread][2][i];
             }
             rp_measure *row = rows + 4 * (ptrdiff_t)spread;
             for (unsigned threads = 1; threads <= 2; threads++) {
-                row[threads - 1] =
-                    summarise(names[spread][threads - 1], "ns", ns[POOLED][spread][threads],
-                              ns[BARE][spread][threads], rounds);
+                row[threads - 1] = rp_bench_summarise(names[spread][threads - 1], "ns",
+                                                      ns[POOLED][spread][threads],
+                                                      ns[BARE][spread][threads], rounds);
             }
-            row[2] = summarise(names[spread][2], "x", rises[0], rises[1], rounds);
-            row[3] = summarise(names[spread][3], "ns", ns[LOCKED][spread][2], ns[BARE][spread][2],
-                               rounds);
+            row[2] = rp_bench_summarise(names[spread][2], "x", rises[0], rises[1], rounds);
+            row[3] = rp_bench_summarise(names[spread][3], "ns", ns[LOCKED][spread][2],
+                                        ns[BARE][spread][2], rounds);
         }
     }
     clean_up(bench);

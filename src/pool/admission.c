@@ -20,7 +20,7 @@
 #define MEASURED_BYTES (UINT64_C(1) << 20)
 
 /* With more entries than this, the cheapest of one scan serve several evictions. */
-enum { SCAN_ALWAYS = 512, HARVEST_PART = 8 };
+enum { SCAN_ALWAYS = 128, HARVEST_PART = 8 };
 
 /* ---- watching ---- */
 
@@ -80,11 +80,6 @@ static bool has_dependents(const struct rp_entry *entry) {
     return false;
 }
 
-static void observe(rp_pool *pool, struct rp_entry *entry, int64_t now_ns) {
-    rp_eviction_observe(&pool->eviction, &entry->worth, rp_entry_hits(entry),
-                        rp_entry_last_ns(entry), now_ns);
-}
-
 /* ---- choosing ---- */
 
 /* A set of entries that are to go, marked with the number of this choice. */
@@ -126,13 +121,15 @@ static struct rp_victim *collect(struct choice *choice, bool with_dependents, bo
     struct rp_victim *victims = rp_alloc_array(pool->entry_count, sizeof *victims);
     *count = 0;
     if (!victims) return NULL;
+    rp_eviction_scan(&pool->eviction);
     for (struct rp_entry *entry = pool->oldest; entry; entry = entry->next) {
         if (entry->mark == choice->mark || (on_device && !is_on(choice, entry))) continue;
         if (has_dependents(entry) ? !with_dependents || !can_go(entry, 0)
                                   : !rp_entry_seems_idle(entry)) {
             continue;
         }
-        observe(pool, entry, now_ns);
+        rp_eviction_observe(&pool->eviction, &entry->worth, rp_entry_hits(entry),
+                            entry->instance->hash, rp_entry_last_ns(entry));
         victims[(*count)++] = (struct rp_victim){
             .cost = rp_eviction_cost(&pool->eviction, &entry->worth, now_ns),
             .bytes = entry->charge.bytes,

@@ -110,9 +110,8 @@ bool rp_entry_settle(struct rp_entry *entry) {
     }
     if (entry->state == RP_ENTRY_LOADED) {
         rp_eviction_observe(&pool->eviction, &entry->worth, rp_entry_hits(entry),
-                            rp_entry_last_ns(entry), rp_clock_coarse_ns());
-        rp_eviction_forget(&pool->eviction, &entry->worth, entry->instance->hash,
-                           rp_clock_coarse_ns());
+                            entry->instance->hash, rp_entry_last_ns(entry));
+        rp_eviction_forget(&pool->eviction, entry->instance->hash);
     }
     if (entry->charge.state != RP_CHARGE_NONE) {
         rp_ledger_move(&pool->ledger, &entry->charge, RP_CHARGE_UNLOADING);

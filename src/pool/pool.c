@@ -432,11 +432,12 @@ rp_status rp_pool_set_budget(rp_pool *pool, const char *device, uint64_t bytes, 
         } else {
             pool->ledger.budget_bytes = bytes;
         }
-        for (uint16_t i = 0; i < pool->ledger.count; i++) {
-            struct rp_shortage over = rp_ledger_shortage(&pool->ledger, i, 0, RP_UNKNOWN_U64);
+        for (size_t i = 0; i < pool->ledger.count; i++) {
+            uint16_t at = (uint16_t)i;
+            struct rp_shortage over = rp_ledger_shortage(&pool->ledger, at, 0, RP_UNKNOWN_U64);
             uint64_t most = over.device_bytes > 0 ? over.device_bytes : over.all_bytes;
             if (most == 0 || dead) continue;
-            dead = rp_admission_evict(pool, over.device_bytes > 0 ? i : RP_LEDGER_NO_DEVICE, most,
+            dead = rp_admission_evict(pool, over.device_bytes > 0 ? at : RP_LEDGER_NO_DEVICE, most,
                                       false);
         }
         rp_admission_wake(pool);
