@@ -3,9 +3,11 @@
  * Memory pressure: how much a program may still take, and what a pool does when it is little.
  *
  * The figures are the least of what the machine and the control groups above the process (cgroup
- * v1 and v2) leave it. Below 10 % of the total usable, or when tasks stall on memory for more than
- * 15 % of two seconds, a pool goes one step further on its ladder, and another one if that did not
- * help for a second; above 15 % and below 5 % for two seconds it comes back one step.
+ * v1 and v2) leave it. Below 10 % of the total usable (or 4 GiB, if that is less), or when tasks
+ * wait for memory more than 10 % of the time, a pool goes one step further on its ladder, and
+ * another one if that did not help within half a second; above 20 % (or 8 GiB) and below 2 %, for
+ * five seconds, it comes back one step. Devices with memory of their own have a ladder each, up to
+ * dropping idle objects.
  */
 #ifndef RESOURCEPOOL_PRESSURE_H
 #define RESOURCEPOOL_PRESSURE_H
@@ -36,7 +38,8 @@ typedef struct rp_pressure_info {
     double cpu_percent;   /* of all processors together, since the last look but one            */
     uint64_t process_bytes; /* anonymous memory of this process                                   */
     uint64_t to_free_bytes; /* what would have to go for the pressure to end; 0: nothing          */
-    char reason[160];       /* a sentence with the numbers                                        */
+    char group[96]; /* "cgroup v1 /a/b", cut when longer; "" for none                             */
+    char reason[160]; /* a sentence with the numbers                                        */
 } rp_pressure_info;
 
 /** Told of each change of step, under no lock, on the thread that looked. */

@@ -53,6 +53,10 @@ enum {
     /* Mounts of cgroup file systems that are walked: hybrid machines have about 15. */
     RP_LIMIT_CGROUP_MOUNTS = 64,
 
+    /* Groups with a memory limit above one process whose files stay open: the deepest trees seen
+     * (a pod in a machine of a cluster in a slice) have 8 levels, few of them with a limit. */
+    RP_LIMIT_PRESSURE_GROUPS = 16,
+
     /* A file under /proc or /sys: /proc/cpuinfo of 1,024 processors is 1.5 MB. */
     RP_LIMIT_SYSTEM_FILE_BYTES = 8 << 20,
 

@@ -32,7 +32,7 @@
  */
 static const uint64_t no_limit_from = UINT64_C(0x7FFFFFFFFFFF0000);
 
-enum { FOLDER_BYTES = 2 * RP_LIMIT_NAME_BYTES, SOURCE_BYTES = FOLDER_BYTES + 64 };
+enum { FOLDER_BYTES = RP_CGROUP_FOLDER_BYTES, SOURCE_BYTES = FOLDER_BYTES + 64 };
 
 /* The walk through all groups: where to read, what was found so far. */
 struct walk {
@@ -166,6 +166,42 @@ const char *rp_cgroup_path_below(const char *path, const char *mount_root) {
     return strcmp(below, "/") == 0 ? "" : below;
 }
 
+void rp_cgroup_climb_start(struct rp_cgroup_climb *climb, const struct rp_cgroup_mount *mount,
+                           const char *below) {
+    const char *top = strcmp(mount->root, "/") == 0 ? "" : mount->root;
+    const char *point = strcmp(mount->point, "/") == 0 ? "" : mount->point;
+    climb->version = mount->version;
+    climb->own = true;
+    snprintf(climb->folder, sizeof climb->folder, "%s%s", point, below);
+    snprintf(climb->group, sizeof climb->group, "%s%s", top, below);
+    climb->point_length = strlen(point);
+    climb->top_length = strlen(top);
+}
+
+bool rp_cgroup_climb_up(struct rp_cgroup_climb *climb) {
+    if (strlen(climb->folder) <= climb->point_length) return false;
+    *strrchr(climb->folder + climb->point_length, '/') = '\0';
+    *strrchr(climb->group + climb->top_length, '/') = '\0';
+    climb->own = false;
+    return true;
+}
+
+uint64_t rp_cgroup_limit_of(uint64_t number) {
+    return number < no_limit_from ? number : RP_UNKNOWN_U64;
+}
+
+bool rp_cgroup_parse_figure(struct rp_span text, uint64_t *value) {
+    uint64_t number;
+    text = rp_span_trim(text);
+    if (rp_span_parse_u64(text, &number)) {
+        *value = rp_cgroup_limit_of(number);
+        return true;
+    }
+    if (!rp_span_is(text, "max")) return false;
+    *value = RP_UNKNOWN_U64;
+    return true;
+}
+
 /* One number from a file of a group. Without the file: unknown. "max" and v1's "none": no limit. */
 static rp_status read_figure(struct walk *walk, const char *folder, const char *name,
                              uint64_t *value, rp_error *err) {
@@ -176,15 +212,12 @@ static rp_status read_figure(struct walk *walk, const char *folder, const char *
     rp_status status = rp_proc_file_read(&file, walk->root, path, err);
     if (status != RP_OK) return status;
     struct rp_span text = rp_span_trim((struct rp_span){file.bytes, file.length});
-    uint64_t number;
     if (!file.bytes) {
         if (file.os_errno != ENOENT && file.os_errno != ENOTDIR) {
             status = rp_snapshot_add_note(walk->snapshot, err, "cannot read '%s': %s; passed over",
                                           path, strerrordesc_np(file.os_errno));
         }
-    } else if (rp_span_parse_u64(text, &number)) {
-        if (number < no_limit_from) *value = number;
-    } else if (!rp_span_is(text, "max")) {
+    } else if (!rp_cgroup_parse_figure(text, value)) {
         status = rp_snapshot_add_note(walk->snapshot, err,
                                       "'%s' holds '%.*s', which is no number; passed over", path,
                                       text.length < 40 ? (int)text.length : 40, text.at);
@@ -245,7 +278,7 @@ static rp_status read_v1(struct walk *walk, const char *folder, bool own, struct
         status = read_stat(walk, folder, "hierarchical_memory_limit", &above, err);
     }
     if (status != RP_OK) return status;
-    if (above != RP_UNKNOWN_U64 && above >= no_limit_from) above = RP_UNKNOWN_U64;
+    above = rp_cgroup_limit_of(above);
     /* Before Linux 5.11 a group without use_hierarchy did not limit its children. */
     if (!own && hierarchical == 0) limit = RP_UNKNOWN_U64;
     *level = (struct level){
@@ -283,26 +316,19 @@ static rp_status count_level(struct walk *walk, const char *folder, const char *
 /* From the group of the process up to the top of one mount. */
 static rp_status walk_mount(struct walk *walk, const struct rp_cgroup_mount *mount,
                             const char *below, rp_error *err) {
-    char folder[FOLDER_BYTES];
-    char group[FOLDER_BYTES];
-    const char *top = strcmp(mount->root, "/") == 0 ? "" : mount->root;
-    const char *point = strcmp(mount->point, "/") == 0 ? "" : mount->point;
-    snprintf(folder, sizeof folder, "%s%s", point, below);
-    snprintf(group, sizeof group, "%s%s", top, below);
-    size_t point_length = strlen(point);
-    size_t top_length = strlen(top);
-    for (bool own = true;; own = false) {
+    struct rp_cgroup_climb climb;
+    rp_cgroup_climb_start(&climb, mount, below);
+    do {
         struct level level;
-        rp_status status = mount->version == 2 ? read_v2(walk, folder, &level, err)
-                                               : read_v1(walk, folder, own, &level, err);
+        rp_status status = climb.version == 2 ? read_v2(walk, climb.folder, &level, err)
+                                              : read_v1(walk, climb.folder, climb.own, &level, err);
         if (status == RP_OK && level.limit != RP_UNKNOWN_U64) {
-            status = count_level(walk, folder, group[0] ? group : "/", mount->version, &level, err);
+            status = count_level(walk, climb.folder, climb.group[0] ? climb.group : "/",
+                                 climb.version, &level, err);
         }
         if (status != RP_OK) return status;
-        if (strlen(folder) <= point_length) return RP_OK;
-        *strrchr(folder + point_length, '/') = '\0';
-        *strrchr(group + top_length, '/') = '\0';
-    }
+    } while (rp_cgroup_climb_up(&climb));
+    return RP_OK;
 }
 
 static rp_status walk_all(struct walk *walk, struct rp_span cgroups, struct rp_span mounts,

@@ -45,4 +45,31 @@ bool rp_cgroup_next_mount(struct rp_span *rest, struct rp_cgroup_mount *mount);
  */
 const char *rp_cgroup_path_below(const char *path, const char *mount_root);
 
+/* A climb through the groups of one mount: from that of the process up to the top of the mount. */
+enum { RP_CGROUP_FOLDER_BYTES = 2 * RP_LIMIT_NAME_BYTES };
+struct rp_cgroup_climb {
+    int version;
+    bool own;                            /* this is the group of the process itself            */
+    char folder[RP_CGROUP_FOLDER_BYTES]; /* where its files are                                */
+    char group[RP_CGROUP_FOLDER_BYTES];  /* its name in the whole tree; "" is the top of all   */
+    size_t point_length;
+    size_t top_length;
+};
+
+/* `below` comes from rp_cgroup_path_below(). Stands at the group of the process afterwards. */
+void rp_cgroup_climb_start(struct rp_cgroup_climb *climb, const struct rp_cgroup_mount *mount,
+                           const char *below);
+
+/* Go to the parent; false at the top of the mount. */
+bool rp_cgroup_climb_up(struct rp_cgroup_climb *climb);
+
+/*
+ * What a file with one figure holds: a number, or RP_UNKNOWN_U64 for "max" and for numbers so large
+ * that they limit nothing (version 1). False when it is damaged.
+ */
+bool rp_cgroup_parse_figure(struct rp_span text, uint64_t *value);
+
+/* RP_UNKNOWN_U64 for a number so large that it limits nothing, else the number. */
+uint64_t rp_cgroup_limit_of(uint64_t number);
+
 #endif

@@ -11,12 +11,14 @@
 #include "pool/pool.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <malloc.h>
-#include <poll.h>
 #include <resourcepool/hardware.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Loads look at the memory at most this often, and the monitor thread this often. */
 #define LOOK_NS    (INT64_C(100) * 1000000)
@@ -51,11 +53,24 @@ static void fill(rp_pressure_info *info, const struct rp_pressure_reading *readi
         .machine_available_bytes = reading->machine_bytes_available,
         .group_limit_bytes = reading->group_bytes_limit,
         .group_used_bytes = reading->group_bytes_used,
-        .group_oom_kills = reading->oom_kills,
-        .stall_percent = reading->stall_percent,
+        .group_oom_kills = reading->group_oom_kills,
+        .stall_percent = reading->stall_some_percent,
         .cpu_percent = reading->cpu_percent,
-        .process_bytes = reading->process_bytes,
+        .process_bytes = reading->process_bytes_anonymous,
     };
+    snprintf(info->group, sizeof info->group, "%s", reading->group ? reading->group : "");
+}
+
+/* Let a ladder take a reading, and say what came of it. */
+static bool climb(struct rp_ladder *ladder, const struct rp_pressure_reading *reading,
+                  rp_pressure_info *info) {
+    struct rp_ladder_reading what;
+    rp_ladder_reading_of_memory(reading, &what);
+    bool is_changed =
+        rp_ladder_step(ladder, &what, reading->at_ns, info->reason, sizeof info->reason);
+    info->step = ladder->level;
+    info->to_free_bytes = ladder->bytes_to_free;
+    return is_changed;
 }
 
 void rp_relief_read_meter(void *user, const char *device, struct rp_meter_reading *reading) {
@@ -76,10 +91,22 @@ void rp_relief_read_meter(void *user, const char *device, struct rp_meter_readin
             reading->usable_bytes = free_bytes > ours ? free_bytes - ours : 0;
         }
     } else if (strcmp(device, "cpu") == 0 && read_pressure(pool, &now)) {
-        reading->own_bytes = now.process_bytes;
+        reading->own_bytes = now.process_bytes_anonymous;
         reading->usable_bytes = now.bytes_usable;
     }
     rp_snapshot_release(snapshot);
+}
+
+/* Anonymous memory of this process: a few microseconds, any thread. */
+static uint64_t process_bytes(void) {
+    char bytes[128];
+    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return RP_UNKNOWN_U64;
+    ssize_t length = read(fd, bytes, sizeof bytes);
+    close(fd);
+    if (length <= 0) return RP_UNKNOWN_U64;
+    return rp_pressure_parse_statm((struct rp_span){bytes, (size_t)length},
+                                   (uint64_t)sysconf(_SC_PAGESIZE));
 }
 
 uint64_t rp_meter_own_bytes(const struct rp_meter *meter, const char *device) {
@@ -88,7 +115,7 @@ uint64_t rp_meter_own_bytes(const struct rp_meter *meter, const char *device) {
         meter->read(meter->user, device, &reading);
         return reading.own_bytes;
     }
-    return strcmp(device, "cpu") == 0 ? rp_pressure_process_bytes() : RP_UNKNOWN_U64;
+    return strcmp(device, "cpu") == 0 ? process_bytes() : RP_UNKNOWN_U64;
 }
 
 rp_status rp_pool_check_pressure(rp_pool *pool, rp_pressure_info *info, rp_error *err) {
@@ -104,8 +131,9 @@ rp_status rp_pool_check_pressure(rp_pool *pool, rp_pressure_info *info, rp_error
     rp_lock_acquire(&pool->lock);
     struct rp_ladder ladder = pool->relief.ladder; /* a look, not a step */
     rp_lock_release(&pool->lock);
-    rp_ladder_climb(&ladder, info, reading.at_ns);
-    info->step = pool->relief.ladder.step;
+    rp_pressure_step step = ladder.level;
+    climb(&ladder, &reading, info);
+    info->step = step;
     return RP_OK;
 }
 
@@ -195,7 +223,7 @@ void rp_relief_trim(rp_pool *pool) {
 
 rp_status rp_relief_admits(rp_pool *pool, const char *key, uint64_t bytes, rp_error *err) {
     assert(rp_lock_is_held(&pool->lock));
-    if (pool->relief.ladder.step < RP_PRESSURE_REFUSE || bytes < LITTLE_BYTES) return RP_OK;
+    if (pool->relief.ladder.level < RP_PRESSURE_REFUSE || bytes < LITTLE_BYTES) return RP_OK;
     char size[RP_BYTES_TEXT_BYTES];
     rp_fail(
         err, RP_ERR_CAPACITY,
@@ -217,6 +245,46 @@ static void take_step(rp_pool *pool, const rp_pressure_info *info) {
     if (pool->relief.on_pressure) pool->relief.on_pressure(info, pool->relief.on_pressure_user);
 }
 
+/* A ladder for each device in the ledger; false without memory. Needs pool.lock. */
+static bool reserve_ladders(rp_pool *pool) {
+    struct rp_relief *relief = &pool->relief;
+    if (relief->device_ladder_count == pool->ledger.count) return true;
+    struct rp_ladder *grown =
+        rp_realloc_array(relief->device_ladders, pool->ledger.count, sizeof *grown);
+    if (!grown) return false;
+    relief->device_ladders = grown;
+    while (relief->device_ladder_count < pool->ledger.count) {
+        rp_ladder_init(&grown[relief->device_ladder_count++], NULL);
+    }
+    return true;
+}
+
+/* Devices with memory of their own: what is idle there goes when it is short. No lock held. */
+static void relieve_devices(rp_pool *pool, int64_t now_ns) {
+    struct rp_entry *dead = NULL;
+    rp_lock_acquire(&pool->lock);
+    size_t count = reserve_ladders(pool) ? pool->ledger.count : 0;
+    for (size_t i = 0; i < count && !dead; i++) {
+        struct rp_ledger_device *device = &pool->ledger.devices[i];
+        struct rp_ladder *ladder = &pool->relief.device_ladders[i];
+        struct rp_meter_reading reading = {RP_UNKNOWN_U64, RP_UNKNOWN_U64};
+        struct rp_ladder_reading what;
+        char reason[160];
+        if (strcmp(device->id, "cpu") == 0) continue;
+        pool->meter.read(pool->meter.user, device->id, &reading);
+        rp_ladder_reading_of_device(device->id, device->limit_bytes, reading.usable_bytes, &what);
+        if (rp_ladder_step(ladder, &what, now_ns, reason, sizeof reason)) {
+            rp_event_tell(&pool->events, RP_EVENT_PRESSURE, rp_pressure_step_name(ladder->level),
+                          device->id, reading.usable_bytes, ladder->bytes_to_free, -1);
+        }
+        if (ladder->level >= RP_PRESSURE_DROP && ladder->bytes_to_free > 0) {
+            dead = rp_admission_evict(pool, (uint16_t)i, ladder->bytes_to_free, false);
+        }
+    }
+    rp_lock_release(&pool->lock);
+    rp_pool_bury(pool, dead, NULL);
+}
+
 rp_status rp_pool_relieve_pressure(rp_pool *pool, rp_pressure_info *info, rp_error *err) {
     rp_pressure_info own;
     if (!info) info = &own;
@@ -228,9 +296,10 @@ rp_status rp_pool_relieve_pressure(rp_pool *pool, rp_pressure_info *info, rp_err
         return rp_fail(err, RP_ERR_UNSUPPORTED, "memory pressure cannot be read here");
     }
     fill(info, &reading);
+    relieve_devices(pool, reading.at_ns);
     struct rp_entry *dead = NULL;
     rp_lock_acquire(&pool->lock);
-    bool is_changed = rp_ladder_climb(&pool->relief.ladder, info, reading.at_ns);
+    bool is_changed = climb(&pool->relief.ladder, &reading, info);
     if (info->step >= RP_PRESSURE_DROP && info->to_free_bytes > 0) {
         uint16_t cpu = rp_ledger_device_index(&pool->ledger, "cpu");
         dead = rp_admission_evict(pool, cpu, info->to_free_bytes, false);
@@ -300,6 +369,7 @@ rp_status rp_relief_init(rp_pool *pool, const rp_pool_options *options, rp_error
     struct rp_relief *relief = &pool->relief;
     rp_lock_init(&relief->reader_lock);
     rp_condition_init(&relief->ending);
+    rp_ladder_init(&relief->ladder, NULL);
     relief->on_pressure = options->on_pressure;
     relief->on_pressure_user = options->pressure_user;
     relief->is_monitored = options->monitor;
@@ -337,6 +407,7 @@ void rp_relief_end(rp_pool *pool) {
 
 void rp_relief_fini(rp_pool *pool) {
     rp_pressure_close(pool->relief.reader);
+    rp_free(pool->relief.device_ladders);
     rp_condition_fini(&pool->relief.ending);
     rp_lock_fini(&pool->relief.reader_lock);
 }

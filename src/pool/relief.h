@@ -7,8 +7,8 @@
 #define RP_POOL_RELIEF_H
 
 #include "base/lock.h"
-#include "pool/ladder.h"
 #include "pool/meter.h"
+#include "pool/pressure_ladder.h"
 
 #include <pthread.h>
 #include <resourcepool/pool.h>
@@ -37,9 +37,11 @@ struct rp_relief {
     bool is_monitored;
 
     /* Guarded by pool.lock. */
-    unsigned low_memory; /* of rp_low_memory_reason */
-    bool is_size_known;  /* whether the machine was looked at for RP_LOW_MEMORY_SIZE */
-    struct rp_ladder ladder;
+    unsigned low_memory;              /* of rp_low_memory_reason */
+    bool is_size_known;               /* whether the machine was looked at for RP_LOW_MEMORY_SIZE */
+    struct rp_ladder ladder;          /* of the memory of this process */
+    struct rp_ladder *device_ladders; /* of the devices in the ledger, by their index; owned */
+    size_t device_ladder_count;
     int64_t looked_ns; /* when the ladder was last climbed by a load */
 
     /* The reader of pressure; its own lock, which is taken under pool.lock or alone. */
