@@ -6,9 +6,11 @@
 #define RESOURCEPOOL_STATISTICS_H
 
 #include <resourcepool/api.h>
+#include <resourcepool/ledger.h>
 #include <resourcepool/placement.h>
 #include <resourcepool/pool.h>
 #include <resourcepool/status.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -38,6 +40,24 @@ typedef struct rp_totals {
     uint64_t lease_count;
     uint64_t memory_bytes; /* of the objects whose size is known                              */
     uint64_t unknown_memory_count; /* objects whose size nobody said */
+    double hit_ratio;              /* hits / requests; 0 before the first request               */
+    uint64_t evictions;            /* objects taken out to make room, or by name                */
+    uint64_t evicted_bytes;
+    uint64_t unloads;     /* objects unmade, for whatever reason                       */
+    uint64_t freed_bytes; /* of them, those seen to be back, or never seen to come     */
+    uint64_t cleanup_runs;
+    uint64_t cleanup_removed;
+    uint64_t cleanup_bytes;
+    int64_t cleanup_wall_ns; /* the latest clean-up, since 1970, UTC; 0: never            */
+    uint64_t room_waits;     /* loads that waited for room                                */
+    uint64_t refusals;       /* loads that got none                                       */
+    uint64_t retries;        /* loads that were tried again after idle objects were freed */
+    uint64_t fallbacks;      /* loads that went on to another device or precision         */
+    uint64_t peak_bytes;     /* the most that was charged at once                         */
+    bool is_low_memory;
+    const char *low_memory_reason; /* "" when it is off; static storage                         */
+    rp_pressure_info pressure;     /* how memory stood: the system's and the processors' figures */
+    int64_t taken_wall_ns;         /* when this snapshot was taken                              */
 } rp_totals;
 
 /** One loaded object. Texts are borrowed from the snapshot. */
@@ -57,6 +77,11 @@ typedef struct rp_entry_info {
     int64_t created_wall_ns; /* since 1970, UTC                                              */
     double idle_ms;          /* since it was last asked for, on the monotonic clock          */
     int is_draining;         /* cleared: goes with its last lease                            */
+    double age_ms;           /* since it was loaded                                          */
+    size_t depends_on_count; /* what its constructor took from the pool                      */
+    const char *const *depends_on;
+    size_t dependent_count; /* whose constructors took it: they go before it                */
+    const char *const *dependents;
 } rp_entry_info;
 
 /** The leases that one thread holds on one object. */
@@ -87,6 +112,21 @@ RP_API const rp_entry_info *rp_statistics_entry(const rp_statistics *statistics,
 /** Who holds leases, one row per thread and object; NULL when the index is not below the count. */
 RP_API size_t rp_statistics_lease_count(const rp_statistics *statistics);
 RP_API const rp_lease_info *rp_statistics_lease(const rp_statistics *statistics, size_t index);
+
+/** What is held on which device; NULL when the index is not below the count. */
+RP_API size_t rp_statistics_device_count(const rp_statistics *statistics);
+RP_API const rp_ledger_info *rp_statistics_device(const rp_statistics *statistics, size_t index);
+
+/** The entry of that key, as rp_lease_key() has it; NULL when there is none. */
+RP_API const rp_entry_info *rp_statistics_find(const rp_statistics *statistics, const char *key);
+
+/**
+ * The snapshot as JSON: totals, devices, entries, leases. Unknown is null, times are ISO 8601.
+ *
+ * json  on RP_OK a text of the caller's: rp_string_free().
+ */
+RP_API RP_MUST_CHECK rp_status rp_statistics_to_json(const rp_statistics *statistics, int indent,
+                                                     char **json, rp_error *err);
 
 /** "resource", "model" or "tokenizer". Static storage. */
 RP_API const char *rp_kind_name(rp_kind kind);

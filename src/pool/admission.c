@@ -19,6 +19,11 @@
 /* Smaller needs are not worth asking the device about. */
 #define MEASURED_BYTES (UINT64_C(1) << 20)
 
+/* What loads leave free on a device while there is anything idle to evict: other programs live
+ * there too, and below it the pressure ladder begins (pressure_ladder.h). */
+#define HEADROOM_PART      10
+#define HEADROOM_BYTES_MAX (UINT64_C(4) << 30)
+
 /* With more entries than this, the cheapest of one scan serve several evictions. */
 enum { SCAN_ALWAYS = 128, HARVEST_PART = 8 };
 
@@ -421,8 +426,16 @@ static uint64_t read_usable(const struct rp_admission *ask, uint64_t bytes) {
     if (bytes < MEASURED_BYTES) return RP_UNKNOWN_U64;
     struct rp_meter_reading reading = {RP_UNKNOWN_U64, RP_UNKNOWN_U64};
     pool->meter.read(pool->meter.user, device_id(ask), &reading);
-    rp_ledger_look(&pool->ledger, ask->entry->charge_device, reading.own_bytes, rp_clock_ns());
     return reading.usable_bytes;
+}
+
+/* Less what is to stay free, where the whole is known. */
+static uint64_t with_headroom(const struct rp_admission *ask, uint64_t usable) {
+    uint64_t total = ask->entry->pool->ledger.devices[ask->entry->charge_device].limit_bytes;
+    if (usable == RP_UNKNOWN_U64 || total == RP_UNKNOWN_U64) return usable;
+    uint64_t headroom = total / HEADROOM_PART;
+    if (headroom > HEADROOM_BYTES_MAX) headroom = HEADROOM_BYTES_MAX;
+    return usable > headroom ? usable - headroom : 0;
 }
 
 /* Whether a thread sleeps until somebody else makes room, with no end to its patience. */
@@ -591,6 +604,21 @@ static rp_status sleep_once(struct rp_admission *ask, bool is_measured) {
     return status;
 }
 
+/* Whether what was not seen to come back has, on any device: budgets may span them. */
+static void look_for_unseen(rp_pool *pool) {
+    for (size_t i = 0; i < pool->ledger.count; i++) {
+        struct rp_ledger_device *device = &pool->ledger.devices[i];
+        if (device->unseen_count == 0) continue;
+        struct rp_meter_reading reading = {RP_UNKNOWN_U64, RP_UNKNOWN_U64};
+        pool->meter.read(pool->meter.user, device->id, &reading);
+        uint64_t lost = device->sums[RP_CHARGE_LOST];
+        rp_ledger_look(&pool->ledger, (uint16_t)i, reading.own_bytes, rp_clock_ns());
+        if (device->sums[RP_CHARGE_LOST] <= lost) continue;
+        rp_event_tell(&pool->events, RP_EVENT_LOST, NULL, device->id,
+                      device->sums[RP_CHARGE_LOST] - lost, RP_UNKNOWN_U64, -1);
+    }
+}
+
 static rp_status tell_cancelled(const struct rp_admission *ask, rp_error *err) {
     return rp_fail(err, RP_ERR_CANCELLED, "the wait of '%s' for room was called off after %.0f ms",
                    ask->entry->text, rp_elapsed_ms(ask->asked_ns, rp_clock_ns()));
@@ -601,6 +629,7 @@ static rp_status reserve(struct rp_admission *ask, uint64_t bytes, rp_error *err
     struct rp_entry *entry = ask->entry;
     rp_pool *pool = entry->pool;
     for (;;) {
+        look_for_unseen(pool);
         uint64_t usable = read_usable(ask, bytes);
         struct rp_shortage shortage =
             rp_ledger_shortage(&pool->ledger, entry->charge_device, bytes, usable);
@@ -611,7 +640,12 @@ static rp_status reserve(struct rp_admission *ask, uint64_t bytes, rp_error *err
         if (is_gate_open(ask, bytes)) {
             bool is_short = shortage.device_bytes > 0 || shortage.all_bytes > 0;
             struct rp_entry *dead = NULL;
-            if (is_short) {
+            struct rp_shortage polite = rp_ledger_shortage(&pool->ledger, entry->charge_device,
+                                                           bytes, with_headroom(ask, usable));
+            if (polite.device_bytes > shortage.device_bytes) {
+                dead = evict_for(pool, entry->charge_device, polite.device_bytes, polite.all_bytes);
+            }
+            if (!dead && is_short) {
                 dead = evict_for(pool, entry->charge_device, shortage.device_bytes,
                                  shortage.all_bytes);
             }
@@ -659,7 +693,7 @@ static rp_status begin(struct rp_admission *ask, rp_error *err) {
                                   " in time, though victims are leaving", err);
             break;
         }
-        read_usable(ask, MEASURED_BYTES);
+        look_for_unseen(pool);
         if (rp_ledger_may_begin(&pool->ledger, &entry->charge)) break;
         status = sleep_once(ask, true);
         if (status != RP_OK) {

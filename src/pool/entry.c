@@ -208,7 +208,7 @@ struct rp_entry *rp_entry_drop_dependencies(struct rp_entry *entry) {
         }
         *at = edge->next_on;
         rp_free(edge);
-        if (!rp_entry_settle(on)) continue;
+        if (on->is_detached ? !rp_entry_settle(on) : !rp_pool_settle_idle(on)) continue;
         on->next = due;
         due = on;
     }

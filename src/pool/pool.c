@@ -31,8 +31,8 @@ rp_status rp_pool_check_process(const rp_pool *pool, rp_error *err) {
     return RP_ERR_FORKED;
 }
 
-/* In low-memory mode nothing stays that is not leased; what it was made of goes with it. */
-static bool settle_idle(struct rp_entry *entry) {
+bool rp_pool_settle_idle(struct rp_entry *entry) {
+    assert(rp_lock_is_held(&entry->pool->lock));
     if (entry->pool->relief.low_memory == 0 || entry->needed_by || !rp_entry_seems_idle(entry)) {
         return false;
     }
@@ -47,7 +47,7 @@ void rp_pool_settle_holder(rp_pool *pool, struct rp_holder *holder) {
         rp_lock_release(&pool->lock); /* whoever cleared it saw that this was the last */
         return;
     }
-    bool is_dead = entry->is_detached ? rp_entry_settle(entry) : settle_idle(entry);
+    bool is_dead = entry->is_detached ? rp_entry_settle(entry) : rp_pool_settle_idle(entry);
     if (!is_dead && holder->seat->is_vacant && rp_holder_lease_count(holder) == 0) {
         rp_entry_drop_holder(entry, holder);
         rp_seat_bury(holder);

@@ -93,6 +93,12 @@ rp_status rp_pool_check_process(const rp_pool *pool, rp_error *err);
  */
 uint64_t rp_pool_bury(rp_pool *pool, struct rp_entry *dead, uint64_t *bytes);
 
+/*
+ * In low-memory mode nothing stays that is not leased; what it was made of goes after it. As
+ * rp_entry_settle(). Needs pool.lock.
+ */
+bool rp_pool_settle_idle(struct rp_entry *entry);
+
 /* The entry that answers that request, or that has that text for a key; NULL. Need pool.lock. */
 struct rp_entry *rp_pool_find_request(const rp_pool *pool, const struct rp_key_parts *asked);
 struct rp_entry *rp_pool_find_text(const rp_pool *pool, const char *key);

@@ -12,12 +12,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <malloc.h>
+#include <poll.h>
 #include <resourcepool/hardware.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 /* Loads look at the memory at most this often, and the monitor thread this often. */
@@ -70,6 +73,18 @@ static bool climb(struct rp_ladder *ladder, const struct rp_pressure_reading *re
         rp_ladder_step(ladder, &what, reading->at_ns, info->reason, sizeof info->reason);
     info->step = ladder->level;
     info->to_free_bytes = ladder->bytes_to_free;
+    if (!is_changed) {
+        char usable[RP_BYTES_TEXT_BYTES] = "an unknown part";
+        char total[RP_BYTES_TEXT_BYTES] = "an unknown total";
+        if (info->usable_bytes != RP_UNKNOWN_U64) {
+            rp_text_bytes(info->usable_bytes, usable, sizeof usable);
+        }
+        if (info->total_bytes != RP_UNKNOWN_U64) {
+            rp_text_bytes(info->total_bytes, total, sizeof total);
+        }
+        snprintf(info->reason, sizeof info->reason, "%s of %s usable%s%s%s", usable, total,
+                 info->group[0] ? " (" : "", info->group, info->group[0] ? ")" : "");
+    }
     return is_changed;
 }
 
@@ -172,6 +187,10 @@ static void set_reason(rp_pool *pool, unsigned reason, bool is_on) {
     if (after) rp_relief_trim(pool);
     rp_event_tell(&pool->events, RP_EVENT_LOW_MEMORY, why, NULL, after != 0, RP_UNKNOWN_U64, -1);
     rp_log(&pool->logger, RP_LOG_WARNING, "event=low_memory on=%d reason=\"%s\"", after != 0, why);
+}
+
+const char *rp_relief_reason(const rp_pool *pool) {
+    return tell_reasons(pool->relief.low_memory);
 }
 
 rp_status rp_pool_set_low_memory(rp_pool *pool, bool on, rp_error *err) {
@@ -333,30 +352,34 @@ void rp_relief_before_load(rp_pool *pool, uint64_t machine_bytes_total) {
 
 /* ---- the thread ---- */
 
-/* Sleep for a while, or until the pool closes; true then. */
-static bool rest(rp_pool *pool, int64_t until_ns) {
-    rp_lock_acquire(&pool->lock);
-    while (!pool->relief.is_ending &&
-           rp_condition_wait(&pool->relief.ending, &pool->lock, until_ns)) {
-    }
-    bool is_ending = pool->relief.is_ending;
-    rp_lock_release(&pool->lock);
-    return is_ending;
+/* Sleep for a while, until tasks stall on memory, or until the pool closes; true then. */
+static bool rest(struct rp_relief *relief, int trigger, int64_t pause_ms) {
+    struct pollfd waits[2] = {{relief->ending, POLLIN, 0}, {trigger, POLLPRI, 0}};
+    int ready = poll(waits, 2, (int)pause_ms); /* a descriptor below 0 is passed over */
+    return ready > 0 && (waits[0].revents & POLLIN) != 0;
 }
 
 static void *keep(void *argument) {
     rp_pool *pool = argument;
     struct rp_relief *relief = &pool->relief;
     int64_t expiry_ms = relief->idle_expiry_ns / 1000000;
-    int64_t pause_ms = MONITOR_MS;
-    if (!relief->is_monitored && expiry_ms / 4 > pause_ms) pause_ms = expiry_ms / 4;
+    int64_t pause_ms = relief->is_monitored ? MONITOR_MS : INT_MAX;
+    int trigger = -1;
     if (expiry_ms > 0 && expiry_ms / 4 < pause_ms) pause_ms = expiry_ms / 4 + 1;
-    while (!rest(pool, rp_deadline_after_ms(pause_ms))) {
+    rp_lock_acquire(&relief->reader_lock);
+    if (!relief->reader) relief->has_failed = rp_pressure_open("", &relief->reader, NULL) != RP_OK;
+    if (relief->is_monitored && relief->reader &&
+        rp_pressure_open_trigger(relief->reader, &trigger, NULL) != RP_OK) {
+        trigger = -1; /* looking every so often does without it */
+    }
+    rp_lock_release(&relief->reader_lock);
+    while (!rest(relief, trigger, pause_ms)) {
         rp_status status = RP_OK;
         if (relief->is_monitored) status = rp_pool_relieve_pressure(pool, NULL, NULL);
         if (expiry_ms > 0) status = rp_pool_cleanup_unused(pool, expiry_ms, NULL, NULL);
         (void)status; /* tried again soon */
     }
+    if (trigger >= 0) close(trigger);
     return NULL;
 }
 
@@ -368,7 +391,7 @@ static bool is_set(const char *variable) {
 rp_status rp_relief_init(rp_pool *pool, const rp_pool_options *options, rp_error *err) {
     struct rp_relief *relief = &pool->relief;
     rp_lock_init(&relief->reader_lock);
-    rp_condition_init(&relief->ending);
+    relief->ending = -1;
     rp_ladder_init(&relief->ladder, NULL);
     relief->on_pressure = options->on_pressure;
     relief->on_pressure_user = options->pressure_user;
@@ -383,6 +406,8 @@ rp_status rp_relief_init(rp_pool *pool, const rp_pool_options *options, rp_error
     if (options->low_memory) set_reason(pool, RP_LOW_MEMORY_CALL, true);
     if (is_set("RESOURCE_POOL_LOW_MEMORY")) set_reason(pool, RP_LOW_MEMORY_ENVIRONMENT, true);
     if (!relief->is_monitored && relief->idle_expiry_ns == 0) return RP_OK;
+    relief->ending = eventfd(0, EFD_CLOEXEC);
+    if (relief->ending < 0) return rp_fail_errno(err, "cannot watch over the pool: no descriptor");
     sigset_t all;
     sigset_t before;
     sigfillset(&all);
@@ -397,17 +422,14 @@ rp_status rp_relief_init(rp_pool *pool, const rp_pool_options *options, rp_error
 void rp_relief_end(rp_pool *pool) {
     struct rp_relief *relief = &pool->relief;
     if (!relief->has_thread) return;
-    rp_lock_acquire(&pool->lock);
-    relief->is_ending = true;
-    rp_condition_broadcast(&relief->ending);
-    rp_lock_release(&pool->lock);
+    eventfd_write(relief->ending, 1);
     pthread_join(relief->thread, NULL);
-    relief->has_thread = relief->is_ending = false;
+    relief->has_thread = false;
 }
 
 void rp_relief_fini(rp_pool *pool) {
     rp_pressure_close(pool->relief.reader);
     rp_free(pool->relief.device_ladders);
-    rp_condition_fini(&pool->relief.ending);
+    if (pool->relief.ending >= 0) close(pool->relief.ending);
     rp_lock_fini(&pool->relief.reader_lock);
 }

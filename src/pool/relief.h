@@ -52,8 +52,7 @@ struct rp_relief {
     /* The thread. */
     pthread_t thread;
     bool has_thread;
-    bool is_ending;             /* guarded by pool.lock */
-    struct rp_condition ending; /* with pool.lock       */
+    int ending; /* an eventfd that is written to when the thread is to end; -1: none */
 };
 
 /* Options of the pool and the environment; starts the thread if it is wanted. */
@@ -67,6 +66,9 @@ void rp_relief_fini(rp_pool *pool);
 
 /* Whether the step that the ladder is on lets new loads in. Needs pool.lock. */
 rp_status rp_relief_admits(rp_pool *pool, const char *key, uint64_t bytes, rp_error *err);
+
+/* Why low-memory mode is on; "" when it is off. Static storage. Needs pool.lock. */
+const char *rp_relief_reason(const rp_pool *pool);
 
 /* A load is about to ask for room: look at the memory if nobody did lately. No lock held. */
 void rp_relief_before_load(rp_pool *pool, uint64_t machine_bytes_total);

@@ -19,6 +19,10 @@ struct rp_statistics {
     size_t entry_count;
     rp_lease_info *leases;
     size_t lease_count;
+    rp_ledger_info *devices;
+    size_t device_count;
+    const char **keys; /* what depends_on and dependents point to */
+    size_t keys_used;
     char *texts; /* what the rows point to */
     size_t texts_used;
 };
@@ -39,6 +43,8 @@ void rp_statistics_destroy(rp_statistics *statistics) {
     if (!statistics) return;
     rp_free(statistics->entries);
     rp_free(statistics->leases);
+    rp_free(statistics->devices);
+    rp_free(statistics->keys);
     rp_free(statistics->texts);
     rp_free(statistics);
 }
@@ -60,6 +66,7 @@ static bool reserve(const rp_pool *pool, rp_statistics *statistics) {
     size_t entry_count = 0;
     size_t holder_count = 0;
     size_t texts_size = 0;
+    size_t edge_count = 0;
     for (const struct rp_entry *entry = pool->oldest; entry; entry = entry->next) {
         struct rp_key_parts parts = rp_key_parts_of(entry->instance);
         entry_count++;
@@ -69,11 +76,21 @@ static bool reserve(const rp_pool *pool, rp_statistics *statistics) {
         for (const struct rp_holder *at = entry->holders; at; at = at->next_of_entry) {
             holder_count++;
         }
+        for (const struct rp_dependency *at = entry->needs; at; at = at->next_of) {
+            edge_count += 2;
+            texts_size += text_size(at->of->text) + text_size(at->on->text);
+        }
     }
+    for (size_t i = 0; i < pool->ledger.count; i++) {
+        texts_size += text_size(pool->ledger.devices[i].id);
+    }
+    statistics->devices = rp_alloc_array(pool->ledger.count, sizeof *statistics->devices);
+    statistics->keys = rp_alloc_array(edge_count, sizeof *statistics->keys);
     statistics->entries = rp_alloc_array(entry_count, sizeof *statistics->entries);
     statistics->leases = rp_alloc_array(holder_count, sizeof *statistics->leases);
     statistics->texts = rp_alloc(texts_size);
-    return statistics->entries && statistics->leases && statistics->texts;
+    return statistics->entries && statistics->leases && statistics->texts && statistics->devices &&
+           statistics->keys;
 }
 
 /* Give each holder the age of its oldest lease: one walk over all slots. Needs pool.lock. */
@@ -151,6 +168,54 @@ static void add_entry(rp_statistics *statistics, const struct rp_entry *entry, i
     row->created_wall_ns = entry->created_wall_ns;
     row->idle_ms = age_ms(rp_entry_last_ns(entry), now_ns);
     row->is_draining = entry->is_detached;
+    row->age_ms = age_ms(entry->loaded_ns, now_ns);
+    row->depends_on = statistics->keys + statistics->keys_used;
+    for (const struct rp_dependency *at = entry->needs; at; at = at->next_of) {
+        statistics->keys[statistics->keys_used++] = keep_text(statistics, at->on->text);
+        row->depends_on_count++;
+    }
+    row->dependents = statistics->keys + statistics->keys_used;
+    for (const struct rp_dependency *at = entry->needed_by; at; at = at->next_on) {
+        statistics->keys[statistics->keys_used++] = keep_text(statistics, at->of->text);
+        row->dependent_count++;
+    }
+}
+
+static void add_devices(rp_pool *pool, rp_statistics *statistics) {
+    for (uint16_t i = 0; i < pool->ledger.count; i++) {
+        const struct rp_ledger_device *device = &pool->ledger.devices[i];
+        struct rp_meter_reading reading = {RP_UNKNOWN_U64, RP_UNKNOWN_U64};
+        pool->meter.read(pool->meter.user, device->id, &reading);
+        rp_ledger_info *row = &statistics->devices[statistics->device_count++];
+        *row = (rp_ledger_info){
+            .device = keep_text(statistics, device->id),
+            .budget_bytes = rp_ledger_budget(&pool->ledger, i),
+            .charged_bytes = rp_ledger_charged(device->sums),
+            .peak_bytes = device->peak_bytes,
+            .usable_bytes = reading.usable_bytes,
+        };
+        memcpy(row->in_state_bytes, device->sums, sizeof row->in_state_bytes);
+    }
+}
+
+static void add_counts(rp_pool *pool, rp_totals *totals) {
+    const struct rp_pool_counts *counts = &pool->counts;
+    totals->evictions = counts->evictions;
+    totals->evicted_bytes = counts->evicted_bytes;
+    totals->unloads = counts->unloads;
+    totals->freed_bytes = counts->freed_bytes;
+    totals->cleanup_runs = counts->cleanup_runs;
+    totals->cleanup_removed = counts->cleanup_removed;
+    totals->cleanup_bytes = counts->cleanup_bytes;
+    totals->cleanup_wall_ns = counts->cleanup_wall_ns;
+    totals->room_waits = counts->room_waits;
+    totals->refusals = counts->refusals;
+    totals->retries = counts->retries;
+    totals->fallbacks = counts->fallbacks;
+    totals->peak_bytes = pool->ledger.peak_bytes;
+    totals->is_low_memory = pool->relief.low_memory != 0;
+    totals->low_memory_reason = rp_relief_reason(pool);
+    totals->taken_wall_ns = rp_wall_ns();
 }
 
 static void add_to_totals(rp_totals *totals, const rp_entry_info *row) {
@@ -177,6 +242,8 @@ static void fill(rp_pool *pool, rp_statistics *statistics) {
     totals->waits = pool->wait_count;
     totals->loads = pool->load_count;
     totals->load_failures = pool->load_failure_count;
+    add_counts(pool, totals);
+    add_devices(pool, statistics);
     find_oldest_leases(pool);
     for (const struct rp_entry *entry = pool->oldest; entry; entry = entry->next) {
         if (entry->state == RP_ENTRY_LOADED) {
@@ -188,6 +255,7 @@ static void fill(rp_pool *pool, rp_statistics *statistics) {
         }
     }
     totals->requests = totals->hits + totals->misses;
+    if (totals->requests > 0) totals->hit_ratio = (double)totals->hits / (double)totals->requests;
 }
 
 rp_status rp_pool_statistics(rp_pool *pool, rp_statistics **statistics, rp_error *err) {
@@ -203,6 +271,18 @@ rp_status rp_pool_statistics(rp_pool *pool, rp_statistics **statistics, rp_error
     if (!is_reserved) {
         rp_statistics_destroy(made);
         return rp_fail(err, RP_ERR_MEMORY, "no memory for statistics of this many entries");
+    }
+    if (rp_pool_check_pressure(pool, &made->totals.pressure, NULL) != RP_OK) {
+        made->totals.pressure = (rp_pressure_info){.total_bytes = RP_UNKNOWN_U64,
+                                                   .usable_bytes = RP_UNKNOWN_U64,
+                                                   .stall_percent = -1,
+                                                   .cpu_percent = -1,
+                                                   .machine_total_bytes = RP_UNKNOWN_U64,
+                                                   .machine_available_bytes = RP_UNKNOWN_U64,
+                                                   .group_limit_bytes = RP_UNKNOWN_U64,
+                                                   .group_used_bytes = RP_UNKNOWN_U64,
+                                                   .group_oom_kills = RP_UNKNOWN_U64,
+                                                   .process_bytes = RP_UNKNOWN_U64};
     }
     *statistics = made;
     return RP_OK;
@@ -226,4 +306,19 @@ size_t rp_statistics_lease_count(const rp_statistics *statistics) {
 
 const rp_lease_info *rp_statistics_lease(const rp_statistics *statistics, size_t index) {
     return index < statistics->lease_count ? &statistics->leases[index] : NULL;
+}
+
+size_t rp_statistics_device_count(const rp_statistics *statistics) {
+    return statistics->device_count;
+}
+
+const rp_ledger_info *rp_statistics_device(const rp_statistics *statistics, size_t index) {
+    return index < statistics->device_count ? &statistics->devices[index] : NULL;
+}
+
+const rp_entry_info *rp_statistics_find(const rp_statistics *statistics, const char *key) {
+    for (size_t i = 0; i < statistics->entry_count; i++) {
+        if (strcmp(statistics->entries[i].key, key) == 0) return &statistics->entries[i];
+    }
+    return NULL;
 }
