@@ -65,7 +65,11 @@ static bool hog_start(struct hog *hog) {
     int answers[2];
     if (pipe(orders) != 0 || pipe(answers) != 0) return false;
     hog->pid = fork();
-    if (hog->pid == 0) obey(orders[0], answers[1]);
+    if (hog->pid == 0) {
+        close(orders[1]);
+        close(answers[0]);
+        obey(orders[0], answers[1]);
+    }
     close(orders[0]);
     close(answers[1]);
     hog->orders = orders[1];
