@@ -1054,6 +1054,7 @@ static void free_entries(struct link *list) {
 
 void rp_history_close(struct rp_history *history) {
     if (!history || !enter(history)) return;
+    history->retry_ns = 0; /* the last chance, whatever went wrong a moment ago */
     flush(history);
     detach(history);
     rp_lock_release(&history->lock);
