@@ -21,7 +21,7 @@ typedef struct rp_measure {
     double ratio;    /* median of the ratios, round by round                         */
 } rp_measure;
 
-enum { RP_BENCH_HIT_ROWS = 8, RP_BENCH_EVICTION_ROWS = 47 };
+enum { RP_BENCH_HIT_ROWS = 8, RP_BENCH_EVICTION_ROWS = 47, RP_BENCH_ROOM_ROWS = 8 };
 
 RP_BEGIN_DECLS
 
@@ -52,6 +52,16 @@ RP_API RP_MUST_CHECK rp_status rp_bench_hit(rp_measure *rows, size_t rounds, rp_
  */
 RP_API RP_MUST_CHECK rp_status rp_bench_eviction(rp_measure *rows, uint64_t first_seed,
                                                  size_t seeds, rp_error *err);
+
+/**
+ * Measure what room costs: loads a second that evict others, with the history on disk; hits among
+ * 100,000 entries beside hits among 100; allocations on a hit; bytes of bookkeeping of an entry;
+ * snapshots of 10,000 entries; events; looks at memory pressure. Baselines are what is promised.
+ *
+ * rows  RP_BENCH_ROOM_ROWS of them, filled in; the caller's
+ * Takes some ten seconds. Writes below /tmp and removes it again.
+ */
+RP_API RP_MUST_CHECK rp_status rp_bench_room(rp_measure *rows, rp_error *err);
 
 RP_END_DECLS
 

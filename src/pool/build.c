@@ -142,6 +142,9 @@ static void settle_bytes(rp_build *build, uint64_t before) {
     }
 }
 
+/* What is known to be this small is not worth a look at the meter, before and after. */
+#define METERED_BYTES_MIN (UINT64_C(64) << 10)
+
 static rp_status run(rp_build *build, rp_error *err) {
     rp_build *outer = current;
     current = build;

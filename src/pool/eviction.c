@@ -100,6 +100,16 @@ static struct rp_known *find_known(struct rp_eviction *eviction, uint64_t key_ha
     return add ? oldest : NULL;
 }
 
+/*
+ * Whether an item is followed on paper: all of a few hundred, a sample of more, so thin that the
+ * work for each load does not grow.
+ */
+static bool is_followed(const struct rp_eviction *eviction, uint64_t key_hash) {
+    enum { ALL_BELOW = 256, THINNED = 4 };
+    uint64_t times = eviction->resident_count / ALL_BELOW;
+    return times == 0 || (key_hash >> 20) % (THINNED * times * times) == 0;
+}
+
 /* An item is no longer followed: nobody holds it on paper. */
 static void strike(struct rp_eviction *eviction, struct rp_known *known) {
     for (int i = 0; i < RP_EVICTION_VARIANTS; i++) {
@@ -162,7 +172,8 @@ void rp_eviction_admit(struct rp_eviction *eviction, struct rp_worth *worth, uin
                                .last_ns = now_ns,
                                .bytes = bytes,
                                .periods = 1};
-    struct rp_known *known = find_known(eviction, key_hash, true);
+    eviction->resident_count++;
+    struct rp_known *known = find_known(eviction, key_hash, is_followed(eviction, key_hash));
     if (!known) return;
     if (known->key_hash == key_hash) {
         worth->first_ns = known->first_ns;
@@ -197,6 +208,7 @@ void rp_eviction_observe(struct rp_eviction *eviction, struct rp_worth *worth, u
 }
 
 void rp_eviction_forget(struct rp_eviction *eviction, uint64_t key_hash) {
+    if (eviction->resident_count > 0) eviction->resident_count--;
     struct rp_known *known = find_known(eviction, key_hash, false);
     if (!known || !known->is_resident) return;
     known->is_resident = false;

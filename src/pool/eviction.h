@@ -47,6 +47,7 @@ struct rp_eviction {
     struct rp_known *known;                /* RP_EVICTION_KNOWN of them, made with the first */
     double spent_ms[RP_EVICTION_VARIANTS]; /* by each on paper, what is long ago counting less */
     uint64_t held_bytes[RP_EVICTION_VARIANTS]; /* by each on paper */
+    uint64_t resident_count;                   /* of all */
     uint64_t resident_bytes;                   /* of the known */
     uint64_t room_bytes; /* what the known may take: the most that was resident lately */
     double ages_s;       /* sum, of the scan that runs */
