@@ -424,6 +424,7 @@ static struct rp_entry *add_entry(struct ask *ask) {
     }
     pool->newest = entry;
     pool->entry_count++;
+    pool->texts_size += rp_entry_texts_size(entry);
     entry->pin_count = 1; /* the builder's */
     return entry;
 }

@@ -20,6 +20,8 @@ struct rp_entry *rp_entry_create(rp_pool *pool, const struct rp_key_parts *insta
         rp_entry_destroy(entry);
         return NULL;
     }
+    entry->text_size = (uint32_t)strlen(entry->text) + 1;
+    entry->reason_size = (uint32_t)strlen(entry->reason) + 1;
     struct rp_key_parts own = rp_key_parts_of(entry->instance);
     entry->placement = (rp_placement){
         .device = own.device,
@@ -118,6 +120,7 @@ bool rp_entry_settle(struct rp_entry *entry) {
     }
     if (entry->harvest_number > 0) pool->harvest[entry->harvest_number - 1] = NULL;
     pool->entry_count--;
+    pool->texts_size -= rp_entry_texts_size(entry);
     while (entry->holders) {
         struct rp_holder *holder = entry->holders;
         entry->holders = holder->next_of_entry;
@@ -192,6 +195,8 @@ bool rp_entry_add_dependency(struct rp_entry *of, struct rp_entry *on, rp_lease 
         .of = of, .on = on, .lease = lease, .next_of = of->needs, .next_on = on->needed_by};
     of->needs = edge;
     on->needed_by = edge;
+    of->pool->dependency_count++;
+    of->pool->dependency_texts_size += of->text_size + on->text_size;
     return true;
 }
 
@@ -207,6 +212,8 @@ struct rp_entry *rp_entry_drop_dependencies(struct rp_entry *entry) {
             at = &(*at)->next_on;
         }
         *at = edge->next_on;
+        entry->pool->dependency_count--;
+        entry->pool->dependency_texts_size -= entry->text_size + on->text_size;
         rp_free(edge);
         if (on->is_detached ? !rp_entry_settle(on) : !rp_pool_settle_idle(on)) continue;
         on->next = due;

@@ -45,7 +45,9 @@ struct rp_entry {
     /* Set by rp_entry_create(), constant afterwards. */
     rp_pool *pool;
     struct rp_key *instance;
-    char *text; /* the key for people */
+    char *text;         /* the key for people */
+    uint32_t text_size; /* with its NUL */
+    uint32_t reason_size;
     rp_placement placement;
     char *reason;
     int64_t created_wall_ns;
@@ -100,6 +102,11 @@ void rp_entry_destroy(struct rp_entry *entry);
 /* The device its bytes are charged to: where it was put, or the CPU for what has no device. */
 static inline const char *rp_entry_device(const struct rp_entry *entry) {
     return entry->placement.device ? entry->placement.device : "cpu";
+}
+
+/* The bytes of its texts, as a snapshot copies them. */
+static inline size_t rp_entry_texts_size(const struct rp_entry *entry) {
+    return (size_t)entry->instance->size + entry->text_size + entry->reason_size;
 }
 
 /* All below needs pool.lock. */

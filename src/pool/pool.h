@@ -65,6 +65,9 @@ struct rp_pool {
     uint32_t watch_count;       /* see admission.h */
     uint32_t mark;              /* grows with each choice of victims */
     size_t entry_count;
+    size_t texts_size; /* of all entries: what a snapshot needs room for */
+    size_t dependency_count;
+    size_t dependency_texts_size;
     struct rp_entry **harvest; /* idle entries of the latest scan, cheapest first; NULL: gone */
     uint32_t harvest_count;
     uint32_t harvest_at;

@@ -224,6 +224,7 @@ struct rp_holder *rp_seat_add_holder(struct rp_seat *seat, struct rp_entry *entr
     holder->request = request;
     holder->hash = request->hash;
     holder->given_elsewhere = 0;
+    holder->oldest_ns = INT64_MAX;
     holder->not_hits = 0;
     RP_WRITE(holder->taken, 0);
     RP_WRITE(holder->given, 0);

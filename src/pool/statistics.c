@@ -63,54 +63,50 @@ static const char *keep_text(rp_statistics *statistics, const char *text) {
 
 /* Room for everything that is in the pool now; false without memory. Needs pool.lock. */
 static bool reserve(const rp_pool *pool, rp_statistics *statistics) {
-    size_t entry_count = 0;
     size_t holder_count = 0;
-    size_t texts_size = 0;
-    size_t edge_count = 0;
-    for (const struct rp_entry *entry = pool->oldest; entry; entry = entry->next) {
-        struct rp_key_parts parts = rp_key_parts_of(entry->instance);
-        entry_count++;
-        texts_size += text_size(entry->text) + text_size(parts.type) + text_size(parts.name) + 1 +
-                      text_size(parts.device) + text_size(parts.precision) +
-                      text_size(parts.engine) + text_size(entry->reason);
-        for (const struct rp_holder *at = entry->holders; at; at = at->next_of_entry) {
-            holder_count++;
-        }
-        for (const struct rp_dependency *at = entry->needs; at; at = at->next_of) {
-            edge_count += 2;
-            texts_size += text_size(at->of->text) + text_size(at->on->text);
-        }
+    size_t texts_size = pool->texts_size + pool->dependency_texts_size;
+    for (const struct rp_seat *seat = pool->seats; seat; seat = seat->next_of_pool) {
+        holder_count += seat->live_holder_count;
     }
     for (size_t i = 0; i < pool->ledger.count; i++) {
         texts_size += text_size(pool->ledger.devices[i].id);
     }
     statistics->devices = rp_alloc_array(pool->ledger.count, sizeof *statistics->devices);
-    statistics->keys = rp_alloc_array(edge_count, sizeof *statistics->keys);
-    statistics->entries = rp_alloc_array(entry_count, sizeof *statistics->entries);
+    statistics->keys = rp_alloc_array(2 * pool->dependency_count, sizeof *statistics->keys);
+    statistics->entries = rp_alloc_array(pool->entry_count, sizeof *statistics->entries);
     statistics->leases = rp_alloc_array(holder_count, sizeof *statistics->leases);
     statistics->texts = rp_alloc(texts_size);
     return statistics->entries && statistics->leases && statistics->texts && statistics->devices &&
            statistics->keys;
 }
 
-/* Give each holder the age of its oldest lease: one walk over all slots. Needs pool.lock. */
-static void find_oldest_leases(rp_pool *pool) {
-    for (struct rp_entry *entry = pool->oldest; entry; entry = entry->next) {
-        for (struct rp_holder *at = entry->holders; at; at = at->next_of_entry) {
-            at->oldest_ns = INT64_MAX;
-        }
-    }
+/* What each slot says that is held, to `see`. Needs pool.lock. */
+static void walk_slots(rp_pool *pool, void (*see)(struct rp_holder *holder, int64_t since_ns)) {
     for (struct rp_seat *seat = pool->seats; seat; seat = seat->next_of_pool) {
         for (struct rp_slot_block *block = seat->slot_blocks; block; block = block->next) {
             for (size_t i = 0; i < RP_SLOTS_PER_BLOCK; i++) {
                 struct rp_slot *slot = &block->slots[i];
                 if ((RP_READ(slot->state) & 1) == 0) continue;
                 struct rp_holder *holder = RP_READ(slot->holder);
-                int64_t since_ns = RP_READ(slot->since_ns);
-                if (holder && since_ns < holder->oldest_ns) holder->oldest_ns = since_ns;
+                if (holder) see(holder, RP_READ(slot->since_ns));
             }
         }
     }
+}
+
+static void begin_oldest(struct rp_holder *holder, int64_t since_ns) {
+    (void)since_ns;
+    holder->oldest_ns = INT64_MAX;
+}
+
+static void take_oldest(struct rp_holder *holder, int64_t since_ns) {
+    if (since_ns < holder->oldest_ns) holder->oldest_ns = since_ns;
+}
+
+/* Give each holder the age of its oldest lease; only those of held slots are looked at. */
+static void find_oldest_leases(rp_pool *pool) {
+    walk_slots(pool, begin_oldest);
+    walk_slots(pool, take_oldest);
 }
 
 static double age_ms(int64_t since_ns, int64_t now_ns) {
@@ -144,19 +140,32 @@ static uint64_t add_leases(rp_statistics *statistics, const struct rp_entry *ent
     return total;
 }
 
+/* A part of a copied key: where it stands in the copy. */
+static const char *moved(const char *part, const struct rp_key *key, const char *copy) {
+    return part ? copy + (part - key->bytes) : NULL;
+}
+
+static char *keep_bytes(rp_statistics *statistics, const char *bytes, size_t size) {
+    char *copy = memcpy(statistics->texts + statistics->texts_used, bytes, size);
+    statistics->texts_used += size;
+    return copy;
+}
+
 static void add_entry(rp_statistics *statistics, const struct rp_entry *entry, int64_t now_ns) {
-    struct rp_key_parts parts = rp_key_parts_of(entry->instance);
+    const struct rp_key *key = entry->instance;
+    struct rp_key_parts parts = rp_key_parts_of(key);
+    const char *copy = keep_bytes(statistics, key->bytes, key->size);
     rp_entry_info *row = &statistics->entries[statistics->entry_count++];
-    row->key = keep_text(statistics, entry->text);
+    row->key = keep_bytes(statistics, entry->text, entry->text_size);
     row->kind = parts.kind;
-    row->type = keep_text(statistics, parts.type);
-    row->name = keep_text(statistics, parts.name ? parts.name : "");
+    row->type = moved(parts.type, key, copy);
+    row->name = parts.name ? moved(parts.name, key, copy) : "";
     row->placement = (rp_placement){
-        .device = keep_text(statistics, parts.device),
-        .precision = keep_text(statistics, parts.precision),
-        .engine = keep_text(statistics, parts.engine),
+        .device = moved(parts.device, key, copy),
+        .precision = moved(parts.precision, key, copy),
+        .engine = moved(parts.engine, key, copy),
         .policy = entry->placement.policy,
-        .reason = keep_text(statistics, entry->reason),
+        .reason = keep_bytes(statistics, entry->reason, entry->reason_size),
     };
     row->lease_count = add_leases(statistics, entry, row->key, now_ns);
     row->hits = rp_entry_hits(entry);
