@@ -440,6 +440,10 @@ static void account(struct rp_entry *entry) {
         entry->charge.arrived_bytes = build->grown_bytes < bytes ? build->grown_bytes : bytes;
         rp_ledger_level_rose(&pool->ledger, entry->charge_device, build->grown_bytes);
     }
+    /* What the constructor gave back already is not held by the object. */
+    for (struct rp_dependency *edge = entry->needs; edge; edge = edge->next_of) {
+        if (rp_ticket_state(edge->lease) == 0) edge->lease = NULL;
+    }
     rp_eviction_admit(&pool->eviction, &entry->worth, entry->instance->hash, bytes, entry->load_ms,
                       rp_clock_coarse_ns());
 }

@@ -53,12 +53,19 @@ void rp_pool_unwatch(rp_pool *pool) {
 
 /* ---- who may go ---- */
 
+/* Whether the object that `of` became still holds the lease that its constructor took. */
+static bool is_held_inside(const struct rp_dependency *edge) {
+    if (!edge->lease || edge->of->state != RP_ENTRY_LOADED || edge->of->is_detached) return false;
+    if (rp_ticket_state(edge->lease) == 0) return false;
+    const struct rp_holder *holder = RP_READ(rp_ticket_slot(edge->lease)->holder);
+    return holder && holder->entry == edge->on;
+}
+
 /* Leases that are not the matter of a dependent which would go first. */
 static uint64_t outside_leases(const struct rp_entry *entry) {
     uint64_t leases = rp_entry_lease_count(entry);
     for (const struct rp_dependency *edge = entry->needed_by; edge; edge = edge->next_on) {
-        bool is_loaded = edge->of->state == RP_ENTRY_LOADED && !edge->of->is_detached;
-        if (is_loaded && leases > 0 && rp_ticket_state(edge->lease) != 0) leases--;
+        if (leases > 0 && is_held_inside(edge)) leases--;
     }
     return leases;
 }
@@ -72,8 +79,8 @@ bool rp_entry_seems_idle(const struct rp_entry *entry) {
 static bool can_go(const struct rp_entry *entry, uint32_t depth) {
     if (!rp_entry_seems_idle(entry) || depth > RP_LIMIT_BUILD_DEPTH) return false;
     for (const struct rp_dependency *edge = entry->needed_by; edge; edge = edge->next_on) {
-        if (edge->of->is_detached) continue; /* on its way out already */
-        if (!can_go(edge->of, depth + 1)) return false;
+        if (edge->of->charge.state == RP_CHARGE_UNLOADING) continue; /* on its way out already */
+        if (!can_go(edge->of, depth + 1)) return false; /* or marked, and still leased */
     }
     return true;
 }
@@ -129,10 +136,7 @@ static struct rp_victim *collect(struct choice *choice, bool with_dependents, bo
     rp_eviction_scan(&pool->eviction);
     for (struct rp_entry *entry = pool->oldest; entry; entry = entry->next) {
         if (entry->mark == choice->mark || (on_device && !is_on(choice, entry))) continue;
-        if (has_dependents(entry) ? !with_dependents || !can_go(entry, 0)
-                                  : !rp_entry_seems_idle(entry)) {
-            continue;
-        }
+        if ((!with_dependents && has_dependents(entry)) || !can_go(entry, 0)) continue;
         rp_eviction_observe(&pool->eviction, &entry->worth, rp_entry_hits(entry),
                             entry->instance->hash, rp_entry_last_ns(entry));
         victims[(*count)++] = (struct rp_victim){
@@ -220,7 +224,7 @@ static bool choose_harvested(struct choice *choice, uint64_t device_bytes, uint6
             struct rp_entry *entry = pool->harvest[i];
             if (!entry || entry->mark == choice->mark || !is_on(choice, entry)) continue;
             bool is_used = rp_entry_hits(entry) != entry->worth.uses;
-            if (is_used || has_dependents(entry) || !rp_entry_seems_idle(entry)) continue;
+            if (is_used || has_dependents(entry) || !can_go(entry, 0)) continue;
             choose_entry(choice, entry);
             if (choice->device_bytes >= device_bytes && choice->all_bytes >= all_bytes) return true;
         }
@@ -280,6 +284,7 @@ static struct rp_entry *take_out(const struct choice *choice) {
     struct rp_entry *dead = NULL;
     for (struct rp_entry *entry = choice->first; entry; entry = entry->chosen) {
         rp_entry_detach(entry);
+        rp_ledger_move(&pool->ledger, &entry->charge, RP_CHARGE_UNLOADING);
         pool->counts.evictions++;
         pool->counts.evicted_bytes += entry->charge.bytes;
         rp_event_tell(&pool->events, RP_EVENT_EVICT, entry->text, entry->placement.device,
@@ -293,33 +298,34 @@ static struct rp_entry *take_out(const struct choice *choice) {
     return dead;
 }
 
-/* Exactly enough, or nothing. */
-static struct rp_entry *evict_for(rp_pool *pool, uint16_t device, uint64_t device_bytes,
-                                  uint64_t all_bytes) {
+/* Exactly enough, or nothing; the list of those that can be unmade now. */
+static bool evict_for(rp_pool *pool, uint16_t device, uint64_t device_bytes, uint64_t all_bytes,
+                      struct rp_entry **dead) {
     enum { ATTEMPTS = 4 }; /* each is spoilt only by a hit on a victim meanwhile */
     for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
         struct choice choice = {.pool = pool, .device = device, .mark = ++pool->mark};
         if (!choose_harvested(&choice, device_bytes, all_bytes)) {
             choice = (struct choice){.pool = pool, .device = device, .mark = ++pool->mark};
-            if (!choose_more(&choice, device_bytes, true)) return NULL;
-            if (!choose_more(&choice, all_bytes, false)) return NULL;
+            if (!choose_more(&choice, device_bytes, true)) return false;
+            if (!choose_more(&choice, all_bytes, false)) return false;
         }
         close_chosen(&choice);
         spare_leased(&choice);
         if (choice.device_bytes >= device_bytes && choice.all_bytes >= all_bytes) {
-            return take_out(&choice);
+            *dead = take_out(&choice);
+            return true;
         }
         spare_all(&choice);
     }
-    return NULL;
+    return false;
 }
 
 struct rp_entry *rp_admission_evict(rp_pool *pool, uint16_t device, uint64_t bytes, bool whole) {
     assert(rp_lock_is_held(&pool->lock));
     if (pool->entry_count == 0) return NULL;
     if (bytes != UINT64_MAX) {
-        struct rp_entry *dead = evict_for(pool, device, bytes, 0);
-        if (dead || whole) return dead;
+        struct rp_entry *dead = NULL;
+        if (evict_for(pool, device, bytes, 0, &dead) || whole) return dead;
     }
     struct choice choice = {.pool = pool, .device = device, .mark = ++pool->mark};
     choose_all(&choice);
@@ -642,14 +648,14 @@ static rp_status reserve(struct rp_admission *ask, uint64_t bytes, rp_error *err
             struct rp_entry *dead = NULL;
             struct rp_shortage polite = rp_ledger_shortage(&pool->ledger, entry->charge_device,
                                                            bytes, with_headroom(ask, usable));
-            if (polite.device_bytes > shortage.device_bytes) {
-                dead = evict_for(pool, entry->charge_device, polite.device_bytes, polite.all_bytes);
+            bool has_room =
+                polite.device_bytes > shortage.device_bytes &&
+                evict_for(pool, entry->charge_device, polite.device_bytes, polite.all_bytes, &dead);
+            if (!has_room && is_short) {
+                has_room = evict_for(pool, entry->charge_device, shortage.device_bytes,
+                                     shortage.all_bytes, &dead);
             }
-            if (!dead && is_short) {
-                dead = evict_for(pool, entry->charge_device, shortage.device_bytes,
-                                 shortage.all_bytes);
-            }
-            if (dead || !is_short) {
+            if (has_room || !is_short) {
                 rp_ledger_charge(&pool->ledger, &entry->charge, entry->charge_device, bytes,
                                  RP_CHARGE_RESERVED);
                 if (bytes > 0) count_overtaken(ask);
