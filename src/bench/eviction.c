@@ -357,7 +357,7 @@ rp_status rp_bench_eviction(rp_measure *rows, uint64_t first_seed, size_t seeds,
     for (int kind = 0; kind < RP_TRACE_KINDS; kind++) {
         double seconds[POLICIES][SEEDS_MAX];
         double bound[SEEDS_MAX];
-        double best[SEEDS_MAX];
+        double best[SEEDS_MAX] = {0};
         for (size_t seed = 0; seed < seeds; seed++) {
             struct rp_trace trace;
             bool is_made = rp_trace_make((enum rp_trace_kind)kind, first_seed + seed, &trace);

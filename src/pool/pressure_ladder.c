@@ -161,6 +161,7 @@ static void print_change(const struct rp_ladder *ladder, const struct rp_ladder_
                  reading->stall_percent, options->leave_stall_percent);
     }
     bool says_action = up || ladder->level == RP_PRESSURE_NONE;
+    if (!text) return; /* whoever asks may not want the sentence */
     snprintf(text, text_bytes, "%s%s%s: %s%s%s", room, limit, reason,
              says_action ? levels[ladder->level].action : "down to '",
              says_action ? "" : levels[ladder->level].name, says_action ? "" : "'");

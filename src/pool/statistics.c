@@ -191,14 +191,14 @@ static void add_entry(rp_statistics *statistics, const struct rp_entry *entry, i
 }
 
 static void add_devices(rp_pool *pool, rp_statistics *statistics) {
-    for (uint16_t i = 0; i < pool->ledger.count; i++) {
+    for (size_t i = 0; i < pool->ledger.count; i++) {
         const struct rp_ledger_device *device = &pool->ledger.devices[i];
         struct rp_meter_reading reading = {RP_UNKNOWN_U64, RP_UNKNOWN_U64};
         pool->meter.read(pool->meter.user, device->id, &reading);
         rp_ledger_info *row = &statistics->devices[statistics->device_count++];
         *row = (rp_ledger_info){
             .device = keep_text(statistics, device->id),
-            .budget_bytes = rp_ledger_budget(&pool->ledger, i),
+            .budget_bytes = rp_ledger_budget(&pool->ledger, (uint16_t)i),
             .charged_bytes = rp_ledger_charged(device->sums),
             .peak_bytes = device->peak_bytes,
             .usable_bytes = reading.usable_bytes,

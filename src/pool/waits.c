@@ -52,6 +52,7 @@ static rp_status tell_cycle(const struct rp_entry *goal, rp_error *err) {
         path[length++] = at;
     }
     struct rp_text text = RP_TEXT_INIT;
+    assert(goal);
     rp_text_print(&text, "%s", goal->text);
     for (size_t i = length; i-- > 0;) {
         rp_text_print(&text, " -> %s", path[i]->text);
