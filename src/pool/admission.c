@@ -54,9 +54,16 @@ void rp_pool_unwatch(rp_pool *pool) {
 
 /* ---- who may go ---- */
 
+/* Whether it is on its way out: nobody holds it, and only its turn or its unmaking is waited for.
+ */
+static bool is_leaving(const struct rp_entry *entry) {
+    return entry->charge.state == RP_CHARGE_UNLOADING;
+}
+
 /* Whether the object that `of` became still holds the lease that its constructor took. */
 static bool is_held_inside(const struct rp_dependency *edge) {
-    if (!edge->lease || edge->of->state != RP_ENTRY_LOADED || edge->of->is_detached) return false;
+    const struct rp_entry *of = edge->of;
+    if (!edge->lease || of->state != RP_ENTRY_LOADED || is_leaving(of)) return false;
     if (rp_ticket_state(edge->lease) == 0) return false;
     const struct rp_holder *holder = RP_READ(rp_ticket_slot(edge->lease)->holder);
     return holder && holder->entry == edge->on;
@@ -71,24 +78,31 @@ static uint64_t outside_leases(const struct rp_entry *entry) {
     return leases;
 }
 
-bool rp_entry_seems_idle(const struct rp_entry *entry) {
-    return entry->state == RP_ENTRY_LOADED && !entry->is_detached && entry->pin_count == 0 &&
+/* Whether it is loaded and used by nobody but what was made of it. */
+static bool is_unused(const struct rp_entry *entry) {
+    return entry->state == RP_ENTRY_LOADED && entry->pin_count == 0 && !is_leaving(entry) &&
            outside_leases(entry) == 0;
 }
 
-/* Whether the entry and all that depend on it are idle. */
+bool rp_entry_seems_idle(const struct rp_entry *entry) {
+    return !entry->is_detached && is_unused(entry);
+}
+
+/*
+ * Whether the entry can go, with all that depends on it. That may be an entry which is detached
+ * already, and only stays for the sake of what was made of it.
+ */
 static bool can_go(const struct rp_entry *entry, uint32_t depth) {
-    if (!rp_entry_seems_idle(entry) || depth > RP_LIMIT_BUILD_DEPTH) return false;
+    if (!is_unused(entry) || depth > RP_LIMIT_BUILD_DEPTH) return false;
     for (const struct rp_dependency *edge = entry->needed_by; edge; edge = edge->next_on) {
-        if (edge->of->charge.state == RP_CHARGE_UNLOADING) continue; /* on its way out already */
-        if (!can_go(edge->of, depth + 1)) return false; /* or marked, and still leased */
+        if (!is_leaving(edge->of) && !can_go(edge->of, depth + 1)) return false;
     }
     return true;
 }
 
 static bool has_dependents(const struct rp_entry *entry) {
     for (const struct rp_dependency *edge = entry->needed_by; edge; edge = edge->next_on) {
-        if (!edge->of->is_detached) return true;
+        if (!is_leaving(edge->of)) return true;
     }
     return false;
 }
@@ -119,7 +133,7 @@ static void choose_entry(struct choice *choice, struct rp_entry *entry) {
     choice->all_bytes += entry->charge.bytes;
     if (is_on(choice, entry)) choice->device_bytes += entry->charge.bytes;
     for (struct rp_dependency *edge = entry->needed_by; edge; edge = edge->next_on) {
-        if (!edge->of->is_detached) choose_entry(choice, edge->of);
+        if (!is_leaving(edge->of)) choose_entry(choice, edge->of);
     }
 }
 
@@ -259,7 +273,7 @@ static void spare(struct choice *choice, struct rp_entry **at) {
     entry->mark = 0;
     choice->all_bytes -= entry->charge.bytes;
     if (is_on(choice, entry)) choice->device_bytes -= entry->charge.bytes;
-    if (choice->pool->watch_count == 0) set_open(entry, 1);
+    if (choice->pool->watch_count == 0 && !entry->is_detached) set_open(entry, 1);
 }
 
 /* Those of the chosen that were leased in the last moment stay, and what they need with them. */

@@ -25,6 +25,7 @@ struct plan {
     rp_pool *pool;
     const char *needs; /* another object, of 100 MiB */
     bool keeps_lease;  /* inside the object, until it goes */
+    bool evicts;       /* what it took, as soon as it has given it back */
     sem_t *started;
     sem_t *may_end;
     _Atomic int made;
@@ -83,7 +84,10 @@ static rp_status make(rp_build *build, void *user, void **object, rp_error *err)
         if (plan->keeps_lease) {
             made->needed = lease;
         } else {
+            char key[64];
+            snprintf(key, sizeof key, "%s", rp_lease_key(lease));
             rp_lease_release(lease, NULL);
+            if (plan->evicts) assert_int_equal(rp_pool_evict(plan->pool, key, NULL, err), RP_OK);
         }
     }
     rp_build_set_bytes(build, plan->bytes);
@@ -461,6 +465,20 @@ static void dependents_go_with_what_they_hold(void **state) {
     close_pool(pool);
 }
 
+static void what_stays_for_a_dependent_alone_makes_room_with_it(void **state) {
+    (void)state;
+    rp_pool *pool = open_pool("260MiB");
+    struct plan user = {.bytes = 100 * MIB, .pool = pool, .needs = "part", .evicts = true};
+    struct plan big = {.bytes = 250 * MIB};
+    load_and_leave(pool, "user", &user);
+    check_ledger(pool);
+    assert_int_equal(rp_ledger_charged(pool->ledger.sums), 200 * MIB); /* the part stays for it */
+    load_and_leave(pool, "big", &big);
+    assert_int_equal(user.gone, 1);
+    assert_int_equal(rp_ledger_charged(pool->ledger.sums), 250 * MIB);
+    close_pool(pool);
+}
+
 static void evicting_what_others_were_made_of_takes_those_first(void **state) {
     (void)state;
     rp_pool *pool = open_pool("2GiB");
@@ -690,6 +708,7 @@ int main(void) {
         cmocka_unit_test(the_set_is_chosen_as_one),
         cmocka_unit_test(what_a_leased_object_was_made_of_stays),
         cmocka_unit_test(dependents_go_with_what_they_hold),
+        cmocka_unit_test(what_stays_for_a_dependent_alone_makes_room_with_it),
         cmocka_unit_test(evicting_what_others_were_made_of_takes_those_first),
         cmocka_unit_test(without_memory_idle_ones_go_and_it_is_tried_once_more),
         cmocka_unit_test(a_doomed_load_is_not_repeated_until_something_changes),

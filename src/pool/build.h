@@ -46,6 +46,11 @@ struct rp_build {
     bool was_called_off;    /* it failed for a reason of its caller's own: others try again */
     bool has_retried;       /* without memory the first time */
     rp_error failure;       /* why, once the entry is FAILED */
+
+    /* Guarded by the lock of the waits: for the search for cycles. */
+    uint64_t walk_number;
+    struct rp_entry *walk_from;
+    struct rp_entry *walk_next;
 };
 
 /* A build of that entry; NULL without memory. */

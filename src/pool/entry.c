@@ -10,25 +10,30 @@
 
 struct rp_entry *rp_entry_create(rp_pool *pool, const struct rp_key_parts *instance,
                                  rp_policy policy, const char *reason) {
-    struct rp_entry *entry = rp_alloc(sizeof *entry);
-    if (!entry) return NULL;
-    entry->pool = pool;
-    entry->instance = rp_key_create(instance);
-    entry->text = rp_key_text(instance);
-    entry->reason = rp_strdup(reason);
-    if (!entry->instance || !entry->text || !entry->reason) {
-        rp_entry_destroy(entry);
+    char *text = rp_key_text(instance);
+    if (!text) return NULL;
+    size_t key_size = rp_key_size(instance);
+    size_t text_size = strlen(text) + 1;
+    size_t reason_size = strlen(reason) + 1;
+    struct rp_entry *entry = rp_alloc(sizeof *entry + key_size + text_size + reason_size);
+    if (!entry) {
+        rp_free(text);
         return NULL;
     }
-    entry->text_size = (uint32_t)strlen(entry->text) + 1;
-    entry->reason_size = (uint32_t)strlen(entry->reason) + 1;
+    char *behind = (char *)(entry + 1);
+    entry->pool = pool;
+    entry->instance = rp_key_write((struct rp_key *)(void *)behind, instance);
+    entry->text = memcpy(behind + key_size, text, text_size);
+    entry->text_size = (uint32_t)text_size;
+    entry->reason_size = (uint32_t)reason_size;
+    rp_free(text);
     struct rp_key_parts own = rp_key_parts_of(entry->instance);
     entry->placement = (rp_placement){
         .device = own.device,
         .precision = own.precision,
         .engine = own.engine,
         .policy = policy,
-        .reason = entry->reason,
+        .reason = memcpy(behind + key_size + text_size, reason, reason_size),
     };
     entry->created_wall_ns = rp_wall_ns();
     entry->used_ns = rp_clock_coarse_ns();
@@ -54,27 +59,23 @@ void rp_entry_destroy(struct rp_entry *entry) {
     while (entry->aliases) {
         struct rp_alias *alias = entry->aliases;
         entry->aliases = alias->next_of_entry;
-        rp_free(alias->request);
         rp_free(alias);
     }
     rp_build_destroy(entry->build);
-    rp_free(entry->instance);
-    rp_free(entry->text);
-    rp_free(entry->reason);
     rp_free(entry);
 }
 
 bool rp_entry_add_alias(struct rp_entry *entry, const struct rp_key_parts *request) {
     rp_pool *pool = entry->pool;
     assert(rp_lock_is_held(&pool->lock));
-    struct rp_alias *alias = rp_alloc(sizeof *alias);
-    if (!alias) return false;
-    alias->request = rp_key_create(request);
-    if (!alias->request || !rp_table_reserve(&pool->requests)) {
-        rp_free(alias->request);
+    bool is_instance = rp_key_equals(entry->instance, request);
+    struct rp_alias *alias = rp_alloc(sizeof *alias + (is_instance ? 0 : rp_key_size(request)));
+    if (!alias || !rp_table_reserve(&pool->requests)) {
         rp_free(alias);
         return false;
     }
+    alias->request = entry->instance;
+    if (!is_instance) alias->request = rp_key_write((struct rp_key *)(alias + 1), request);
     alias->entry = entry;
     alias->next_of_entry = entry->aliases;
     entry->aliases = alias;

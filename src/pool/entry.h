@@ -21,7 +21,7 @@
 
 /* One way in which an entry was asked for: what the request memo of the pool leads from. */
 struct rp_alias {
-    struct rp_key *request;
+    const struct rp_key *request; /* behind the alias; the instance itself where they are equal */
     struct rp_entry *entry;
     struct rp_alias *next_of_entry;
 };
@@ -42,14 +42,14 @@ struct rp_dependency {
 enum rp_entry_state { RP_ENTRY_LOADING, RP_ENTRY_LOADED, RP_ENTRY_FAILED };
 
 struct rp_entry {
-    /* Set by rp_entry_create(), constant afterwards. */
+    /* Set by rp_entry_create(), constant afterwards. The texts lie behind the entry, in its block:
+     * instance, text, placement.reason. */
     rp_pool *pool;
-    struct rp_key *instance;
-    char *text;         /* the key for people */
+    const struct rp_key *instance;
+    const char *text;   /* the key for people */
     uint32_t text_size; /* with its NUL */
     uint32_t reason_size;
     rp_placement placement;
-    char *reason;
     int64_t created_wall_ns;
 
     /* Written by the load before the state becomes LOADED, constant afterwards. */
@@ -63,17 +63,17 @@ struct rp_entry {
     uint64_t revision; /* of the file it was loaded from; 0: none */
 
     /* Guarded by pool.lock. */
-    enum rp_entry_state state;
     struct rp_charge charge;
-    uint16_t charge_device; /* in the ledger: where it is charged        */
     struct rp_worth worth;
     struct rp_dependency *needs;     /* what its constructor took from the pool   */
     struct rp_dependency *needed_by; /* whose constructors took it                */
-    uint32_t harvest_number;         /* its place in the pool's harvest, plus one */
+    struct rp_entry *chosen;         /* the next in the choice of that mark       */
     uint32_t mark;                   /* of the latest choice of victims it is in  */
-    struct rp_entry *chosen;         /* the next in that choice                   */
-    bool is_detached;
+    uint32_t harvest_number;         /* its place in the pool's harvest, plus one */
     uint32_t pin_count;
+    uint16_t charge_device; /* in the ledger: where it is charged                */
+    uint8_t state;          /* rp_entry_state */
+    bool is_detached;
     rp_build *build; /* until the last pin is gone */
     struct rp_alias *aliases;
     struct rp_holder *holders;
@@ -82,11 +82,6 @@ struct rp_entry {
     uint64_t retired_hits; /* of holders that are gone */
     uint64_t misses;
     int64_t used_ns; /* the latest use by holders that are gone */
-
-    /* Guarded by the lock of the waits: for the search for cycles. */
-    uint64_t walk_number;
-    struct rp_entry *walk_from;
-    struct rp_entry *walk_next;
 };
 
 /* An entry in the making; NULL without memory. The parts are copied. */

@@ -777,9 +777,11 @@ static struct entry *drop_oldest(struct rp_history *history) {
     if (!entry) {
         entry = list_oldest(&history->pending);
         if (!entry) return NULL;
-        note(history,
-             "records that could not be written were forgotten: more than %d, or no memory",
-             RP_HISTORY_MEMORY_ROWS_MAX);
+        if (history->path) {
+            note(history,
+                 "records that could not be written were forgotten: more than %d, or no memory",
+                 RP_HISTORY_MEMORY_ROWS_MAX);
+        }
         history->pending_count--;
     }
     link_remove(&entry->link);
@@ -862,10 +864,8 @@ static const char *environment(const char *name) {
 static bool choose_path(struct rp_history *history, const char *path) {
     char text[PATH_BYTES];
     int length = 0;
-    if (!path) {
-        path = secure_getenv("RESOURCE_POOL_HISTORY");
-        if (path && (!path[0] || strcmp(path, "off") == 0)) return true;
-    }
+    if (!path) path = secure_getenv("RESOURCE_POOL_HISTORY");
+    if (path && (!path[0] || strcmp(path, "off") == 0)) return true;
     const char *cache = environment("XDG_CACHE_HOME");
     const char *home = environment("HOME");
     if (path) {

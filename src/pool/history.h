@@ -32,7 +32,7 @@ enum {
     RP_HISTORY_PENDING_MS = 1000,
 
     /* What is kept in memory, at about 400 bytes each; the longest unused answers go first. */
-    RP_HISTORY_MEMORY_ROWS_MAX = 8192,
+    RP_HISTORY_MEMORY_ROWS_MAX = 2048,
 
     /* What is kept on disk, at 150-400 bytes each; the longest not updated go first. */
     RP_HISTORY_DISK_ROWS_MAX = 100000,
@@ -62,7 +62,7 @@ struct rp_history_options {
 struct rp_history;
 
 /*
- * Open the history at `path`; NULL: where RESOURCE_POOL_HISTORY says ("off" or "": nowhere), else
+ * Open the history at `path` ("off" or "": nowhere); NULL: where RESOURCE_POOL_HISTORY says, else
  * ${XDG_CACHE_HOME:-$HOME/.cache}/resourcepool/history.sqlite. Does no I/O. RP_ERR_MEMORY is the
  * only failure. On RP_OK *out is the caller's: rp_history_close().
  */

@@ -35,15 +35,19 @@ bool rp_key_equals_slowly(const struct rp_key *key, const struct rp_key_parts *p
     return true;
 }
 
-struct rp_key *rp_key_create(const struct rp_key_parts *parts) {
+size_t rp_key_size(const struct rp_key_parts *parts) {
     const char *list[RP_KEY_PARTS];
     list_parts(parts, list);
-    size_t size = 0;
+    size_t size = sizeof(struct rp_key);
     for (size_t i = 0; i < RP_KEY_PARTS; i++) {
         size += sizeof(uint32_t) + (list[i] ? strlen(list[i]) + 1 : 0);
     }
-    struct rp_key *key = rp_alloc(sizeof *key + size);
-    if (!key) return NULL;
+    return (size + 7) & ~(size_t)7;
+}
+
+struct rp_key *rp_key_write(struct rp_key *key, const struct rp_key_parts *parts) {
+    const char *list[RP_KEY_PARTS];
+    list_parts(parts, list);
     char *at = key->bytes;
     for (size_t i = 0; i < RP_KEY_PARTS; i++) {
         uint32_t length = list[i] ? (uint32_t)strlen(list[i]) : RP_KEY_ABSENT;
@@ -55,11 +59,16 @@ struct rp_key *rp_key_create(const struct rp_key_parts *parts) {
         at += length + 1;
     }
     key->hash = rp_key_hash(parts);
-    key->size = (uint32_t)size;
+    key->size = (uint32_t)(at - key->bytes);
     key->threads = parts->threads;
     key->kind = (uint8_t)parts->kind;
     key->is_plain = rp_key_parts_are_plain(parts);
     return key;
+}
+
+struct rp_key *rp_key_create(const struct rp_key_parts *parts) {
+    struct rp_key *key = rp_alloc(rp_key_size(parts));
+    return key ? rp_key_write(key, parts) : NULL;
 }
 
 struct rp_key_parts rp_key_parts_of(const struct rp_key *key) {

@@ -79,7 +79,13 @@ static inline bool rp_key_equals(const struct rp_key *key, const struct rp_key_p
            strcmp(parts->type, key->bytes + RP_KEY_TYPE_OFFSET) == 0;
 }
 
-/* Make a key of parts; NULL without memory. The parts have been checked: they fit. rp_free(). */
+/* The bytes of a key made of parts, a multiple of 8. The parts have been checked: they fit. */
+size_t rp_key_size(const struct rp_key_parts *parts);
+
+/* Make a key of parts where rp_key_size() zeroed bytes are free, aligned to 8. Returns `key`. */
+struct rp_key *rp_key_write(struct rp_key *key, const struct rp_key_parts *parts);
+
+/* A key by itself; NULL without memory. rp_free(). */
 struct rp_key *rp_key_create(const struct rp_key_parts *parts);
 
 /* The parts of a key, borrowed from it. */

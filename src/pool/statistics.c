@@ -165,7 +165,7 @@ static void add_entry(rp_statistics *statistics, const struct rp_entry *entry, i
         .precision = moved(parts.precision, key, copy),
         .engine = moved(parts.engine, key, copy),
         .policy = entry->placement.policy,
-        .reason = keep_bytes(statistics, entry->reason, entry->reason_size),
+        .reason = keep_bytes(statistics, entry->placement.reason, entry->reason_size),
     };
     row->lease_count = add_leases(statistics, entry, row->key, now_ns);
     row->hits = rp_entry_hits(entry);

@@ -18,25 +18,28 @@ static struct rp_wait *first; /* guarded by lock */
 static uint64_t walk_number;  /* guarded by lock: marks the entries that one search has seen */
 
 /*
+ * Whatever is waited for has its build: who waits has it pinned.
+ *
  * Search breadth first from what is to be waited for along "is loading, and needs": if that leads
  * to `goal`, return true with walk_from of each entry on the way naming the one before it.
  */
 static bool leads_to(struct rp_entry *start, const struct rp_entry *goal) {
     assert(rp_lock_is_held(&lock));
     walk_number++;
-    start->walk_number = walk_number;
-    start->walk_from = NULL;
-    start->walk_next = NULL;
+    start->build->walk_number = walk_number;
+    start->build->walk_from = NULL;
+    start->build->walk_next = NULL;
     struct rp_entry *last = start;
-    for (struct rp_entry *at = start; at; at = at->walk_next) {
+    for (struct rp_entry *at = start; at; at = at->build->walk_next) {
         if (at == goal) return true;
         for (struct rp_wait *wait = first; wait; wait = wait->next) {
             struct rp_entry *next = wait->on;
-            if (!wait->by || wait->by->entry != at || next->walk_number == walk_number) continue;
-            next->walk_number = walk_number;
-            next->walk_from = at;
-            next->walk_next = NULL;
-            last->walk_next = next;
+            if (!wait->by || wait->by->entry != at || next->build->walk_number == walk_number)
+                continue;
+            next->build->walk_number = walk_number;
+            next->build->walk_from = at;
+            next->build->walk_next = NULL;
+            last->build->walk_next = next;
             last = next;
         }
     }
@@ -48,7 +51,7 @@ static rp_status tell_cycle(const struct rp_entry *goal, rp_error *err) {
     const struct rp_entry *path[RP_LIMIT_BUILD_DEPTH];
     size_t length = 0;
     for (const struct rp_entry *at = goal; at && length < RP_LIMIT_BUILD_DEPTH;
-         at = at->walk_from) {
+         at = at->build->walk_from) {
         path[length++] = at;
     }
     struct rp_text text = RP_TEXT_INIT;
