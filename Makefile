@@ -7,7 +7,7 @@ BUILD = build
 MESON = env -u PYTHONHOME meson
 PREFIX ?= /usr/local
 
-.PHONY: all demo test bench install clean setup-build
+.PHONY: all demo test soak bench install clean setup-build
 
 all: setup-build
 	@test -f $(BUILD)/build.ninja || $(MESON) setup $(BUILD) --prefix $(PREFIX) >&2
@@ -25,6 +25,12 @@ demo:
 test:
 	@tools/setup test
 	@tools/test
+
+# Random walks and schedules with new seeds, in all three builds, for MINUTES.
+MINUTES ?= 10
+soak:
+	@tools/setup test
+	@tools/soak $(MINUTES)
 
 bench: all
 	@$(BUILD)/cli/rpool bench

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Seeded threads that ask, hold, clone, hand over, release and clear at random, while constructors
- * fail now and then. After it: every object was destroyed exactly once, none while it was leased,
- * and all counts fit. A failure prints its seed; run with that number to see the same choices
- * again.
+ * fail now and then; every other pool has room for a part of the objects only. After it: every
+ * object was destroyed exactly once, none while it was leased, and all counts fit. A failure prints
+ * its seed; run with that number to see the same choices again.
  */
 #include "base/memory.h"
 
@@ -15,7 +15,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { THREADS = 6, STEPS = 4000, KEYS = 9, HELD = 12, ALIVE = 0x600D, DEAD = 0xDEAD };
+enum {
+    THREADS = 6,
+    STEPS = 4000,
+    KEYS = 9,
+    HELD = 12,
+    ALIVE = 0x600D,
+    DEAD = 0xDEAD,
+    OBJECT_BYTES = 1 << 20
+};
 
 struct object {
     _Atomic int magic;
@@ -27,6 +35,7 @@ static _Atomic int gone;
 static _Atomic int building[KEYS]; /* constructors of that key that are running */
 static _Atomic int mistakes;
 static _Atomic uint64_t requests;
+static _Atomic uint64_t refused;
 
 /* A place to hand leases over to other threads. */
 static rp_lease *exchange[8];
@@ -34,6 +43,7 @@ static pthread_mutex_t exchange_lock = PTHREAD_MUTEX_INITIALIZER;
 
 struct worker {
     rp_pool *pool;
+    bool is_tight; /* there is room for some of the objects: requests may be refused */
     uint64_t random;
     rp_lease *held[HELD];
     uint64_t asked;
@@ -58,7 +68,7 @@ struct order {
 
 static rp_status build_object(rp_build *build, void *user, void **object, rp_error *err) {
     const struct order *order = user;
-    (void)build;
+    rp_build_set_bytes(build, OBJECT_BYTES);
     if (atomic_fetch_add(&building[order->key], 1) != 0) mistake("two constructors of one key");
     for (volatile int i = 0; i < 500; i++) {
     }
@@ -106,6 +116,9 @@ static void ask(struct worker *worker, size_t at) {
     request.construct = build_object;
     request.destroy = destroy_object;
     request.user = &order;
+    request.memory_bytes = OBJECT_BYTES;
+    /* Leases lie in the exchange for as long as it takes: who waits for one needs an end. */
+    if (worker->is_tight) request.timeout_ms = 1 + next_random(worker) % 2;
     rp_error err = RP_ERROR_INIT;
     rp_lease *lease = NULL;
     rp_status status = rp_pool_get_model(worker->pool, &request, &lease, &err);
@@ -114,13 +127,16 @@ static void ask(struct worker *worker, size_t at) {
         enter(lease);
         leave(worker->held[at]);
         worker->held[at] = lease;
+    } else if (worker->is_tight && (status == RP_ERR_CAPACITY || status == RP_ERR_TIMEOUT)) {
+        atomic_fetch_add(&refused, 1);
     } else if (status != RP_ERR_LOAD || !strstr(err.message, ": planned")) {
         mistake(err.message);
     }
 }
 
 static void step(struct worker *worker) {
-    size_t at = next_random(worker) % HELD;
+    size_t held = worker->is_tight ? 1 : HELD; /* else all that fits would be leased always */
+    size_t at = next_random(worker) % held;
     uint32_t choice = next_random(worker) % 100;
     if (choice < 60) {
         ask(worker, at);
@@ -129,13 +145,13 @@ static void step(struct worker *worker) {
         worker->held[at] = NULL;
     } else if (choice < 88 && worker->held[at]) {
         rp_lease *clone = NULL;
-        size_t to = next_random(worker) % HELD;
+        size_t to = next_random(worker) % held;
         if (rp_lease_clone(worker->held[at], &clone, NULL) != RP_OK) mistake("no clone");
         enter(clone);
         leave(worker->held[to]);
         worker->held[to] = clone;
     } else if (choice < 97) {
-        size_t place = next_random(worker) % 8;
+        size_t place = next_random(worker) % (worker->is_tight ? 1 : 8);
         pthread_mutex_lock(&exchange_lock);
         rp_lease *other = exchange[place];
         exchange[place] = worker->held[at];
@@ -149,8 +165,13 @@ static void step(struct worker *worker) {
             mistake("requests are not hits + misses");
         if (totals->lease_count > THREADS * (HELD + 1) + 8 + 1) mistake("more leases than can be");
         rp_statistics_destroy(statistics);
-    } else {
+    } else if (!worker->is_tight) {
         rp_pool_clear(worker->pool, NULL, NULL);
+    } else if (next_random(worker) % 2) {
+        if (rp_pool_cleanup_unused(worker->pool, 0, NULL, NULL) != RP_OK) mistake("no clean-up");
+    } else {
+        bool is_on = next_random(worker) % 2;
+        if (rp_pool_set_low_memory(worker->pool, is_on, NULL) != RP_OK) mistake("no low memory");
     }
 }
 
@@ -181,10 +202,14 @@ static void random_schedules_keep_every_promise(void **state) {
         rp_pool *pool = NULL;
         struct worker workers[THREADS] = {{0}};
         pthread_t threads[THREADS];
-        assert_ok(rp_pool_open(NULL, &pool, &err));
+        rp_pool_options options = RP_POOL_OPTIONS_INIT;
+        bool is_tight = seed % 2 == 0;
+        if (is_tight) options.budget = "5MiB"; /* of 9 */
+        assert_ok(rp_pool_open(&options, &pool, &err));
         atomic_store(&requests, 0);
         for (size_t i = 0; i < THREADS; i++) {
             workers[i].pool = pool;
+            workers[i].is_tight = is_tight;
             workers[i].random = (seed * THREADS + i + 1) * UINT64_C(0x9E3779B97F4A7C15);
             pthread_create(&threads[i], NULL, work, &workers[i]);
         }
@@ -211,6 +236,8 @@ static void random_schedules_keep_every_promise(void **state) {
         if (atomic_load(&mistakes)) fail_msg("seed %llu", (unsigned long long)seed);
     }
     assert_true(atomic_load(&made) > 100);
+    printf("%d made, %llu refused\n", atomic_load(&made),
+           (unsigned long long)atomic_load(&refused));
     assert_int_equal(rp_memory_live_count(), blocks);
 }
 

@@ -354,7 +354,9 @@ static rp_status wait_for_load(const struct ask *ask, struct rp_entry *entry, rp
     entry->pin_count++;
     build->waiter_count++;
     if (!ask->is_counted) pool->wait_count++;
+    rp_admission_wake(pool); /* this thread lets go of nothing now: who waits for it may see that */
     rp_lock_release(&pool->lock);
+    RP_POINT("load: waits");
     status = rp_waits_sleep(&wait, ask->deadline_ns);
     rp_waits_leave(&wait);
     rp_lock_acquire(&pool->lock);
@@ -453,7 +455,6 @@ static void publish(struct rp_entry *entry, rp_status status, const rp_error *fa
                     bool was_called_off) {
     rp_pool *pool = entry->pool;
     assert(rp_lock_is_held(&pool->lock));
-    entry->misses++;
     if (status == RP_OK) {
         entry->state = RP_ENTRY_LOADED;
         entry->used_ns = entry->loaded_ns = rp_clock_coarse_ns();
@@ -580,6 +581,7 @@ static rp_status load_here(struct ask *ask, struct rp_entry *entry, rp_lease **l
     build->seat = ask->seat;
     rp_lock_release(&pool->lock);
     rp_status status = run_build(entry, story);
+    RP_POINT("load: built");
     bool is_late = ask->deadline_ns != RP_NEVER_NS && rp_clock_ns() >= ask->deadline_ns;
     bool was_called_off = is_called_off(build, status);
     rp_lock_acquire(&pool->lock);
@@ -687,6 +689,7 @@ static rp_status load(struct ask *ask, struct rp_entry *entry, rp_lease **lease,
     if (status != RP_OK) {
         publish(entry, status, &story, true); /* others may have more patience */
     } else {
+        if (!ask->is_counted) entry->misses++; /* one for a request, however often it loads */
         ask->is_counted = true;
         ask->pool->load_count++;
         if (!entry->build->construct && may_leave) {

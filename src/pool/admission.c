@@ -15,7 +15,6 @@
 
 /* Memory that others take or give back makes no event of ours: look again after a while. */
 #define LOOK_AGAIN_MS 50
-#define ASK_AGAIN_MS  500
 
 /* Smaller needs are not worth asking the device about. */
 #define MEASURED_BYTES (UINT64_C(1) << 20)
@@ -324,6 +323,7 @@ static bool evict_for(rp_pool *pool, uint16_t device, uint64_t device_bytes, uin
             if (!choose_more(&choice, device_bytes, true)) return false;
             if (!choose_more(&choice, all_bytes, false)) return false;
         }
+        RP_POINT("evict: chosen");
         close_chosen(&choice);
         spare_leased(&choice);
         if (choice.device_bytes >= device_bytes && choice.all_bytes >= all_bytes) {
@@ -614,11 +614,12 @@ static rp_status sleep_once(struct rp_admission *ask, bool is_measured) {
     int64_t loss_ns = rp_ledger_next_loss_ns(&pool->ledger);
     bool is_leaving = loss_ns != INT64_MAX;
     if (is_leaving && loss_ns < until_ns) until_ns = loss_ns;
-    /* A meter moves without telling us; and whether anybody can help is worth asking again. */
-    int64_t look_ns =
-        rp_deadline_after_ms(is_measured || is_leaving ? LOOK_AGAIN_MS : ASK_AGAIN_MS);
-    if (look_ns < until_ns) until_ns = look_ns;
+    if (is_measured || is_leaving) { /* a meter moves without telling us */
+        int64_t look_ns = rp_deadline_after_ms(LOOK_AGAIN_MS);
+        if (look_ns < until_ns) until_ns = look_ns;
+    }
     rp_lock_release(&pool->lock);
+    RP_POINT("room: sleeps");
     rp_status status = rp_waits_sleep(ask->wait, until_ns);
     rp_lock_acquire(&pool->lock);
     if (status == RP_ERR_TIMEOUT) status = RP_OK; /* whoever calls looks at its deadline */

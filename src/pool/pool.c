@@ -87,6 +87,7 @@ static struct rp_entry *bury_one(struct rp_entry *entry, uint64_t *bytes) {
             after = rp_meter_own_bytes(&pool->meter, rp_entry_device(entry));
         }
     }
+    RP_POINT("bury: unmade");
     rp_lock_acquire(&pool->lock);
     uint64_t freed = rp_ledger_unload(&pool->ledger, &entry->charge, before, after, rp_clock_ns());
     struct rp_entry *due = rp_entry_drop_dependencies(entry);

@@ -251,6 +251,7 @@ void rp_seat_wait_for_readers(const rp_pool *pool) {
         /* A reader is gone within nanoseconds, unless it was preempted: let it run then. */
         while ((epoch & 1) != 0 &&
                atomic_load_explicit(&seat->epoch, memory_order_acquire) == epoch) {
+            RP_POINT("close: waits for a reader");
             sched_yield();
         }
     }

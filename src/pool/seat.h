@@ -27,6 +27,7 @@
 #include "base/fence.h"
 #include "base/table.h"
 #include "pool/key.h"
+#include "pool/schedule.h"
 
 #include <resourcepool/lease.h>
 #include <resourcepool/pool.h>
@@ -184,6 +185,7 @@ static inline rp_lease *rp_seat_hit(rp_pool *pool, const struct rp_key_parts *pa
         if (holder) *memo = holder;
     }
     if (holder) {
+        RP_POINT("hit: seen open");
         struct rp_slot *slot = seat->free_slots;
         seat->free_slots = slot->next;
         lease = rp_holder_take(holder, slot);
@@ -199,10 +201,12 @@ static inline rp_lease *rp_seat_hit(rp_pool *pool, const struct rp_key_parts *pa
  */
 static inline bool rp_seat_give_back(struct rp_seat *seat, struct rp_slot *slot, uint64_t state) {
     struct rp_holder *holder = RP_READ(slot->holder);
+    RP_POINT("release: begun");
     RP_WRITE(slot->state, state + 1);
     slot->next = seat->free_slots;
     seat->free_slots = slot;
     atomic_store_explicit(&holder->given, RP_READ(holder->given) + 1, memory_order_release);
+    RP_POINT("release: given");
     rp_fence_light();
     return atomic_load_explicit(&holder->is_open, memory_order_relaxed) != 0;
 }
