@@ -21,7 +21,7 @@ typedef struct rp_measure {
     double ratio;    /* median of the ratios, round by round                         */
 } rp_measure;
 
-enum { RP_BENCH_HIT_ROWS = 8, RP_BENCH_EVICTION_ROWS = 47, RP_BENCH_ROOM_ROWS = 8 };
+enum { RP_BENCH_HIT_ROWS = 8, RP_BENCH_EVICTION_ROWS = 47, RP_BENCH_ROOM_ROWS = 9 };
 
 RP_BEGIN_DECLS
 

@@ -7,7 +7,7 @@
 #include <pthread.h>
 #include <sched.h>
 
-enum { ROUNDS = 20000, SPREAD = 64 };
+enum { ROUNDS = 100000, SPREAD = 64 };
 
 /* On cache lines of their own, as the holder's word and the seat's epoch are. */
 static struct {

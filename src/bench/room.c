@@ -35,6 +35,7 @@ enum {
     RESIDENT = 1000,
     EVENTS = 100000,
     LOOKS = 2000,
+    SNAPSHOTS = 4,
     ROUNDS = 5, /* the slow ones are taken fewer times */
 };
 
@@ -158,14 +159,23 @@ static double time_evictions(const char *folder, size_t round) {
     return status == RP_OK ? THREADS * LOADS_EACH / seconds : -1;
 }
 
-/* Milliseconds of a snapshot as a struct, and as JSON. */
-static rp_status time_statistics(rp_pool *pool, double *struct_ms, double *json_ms, rp_error *err) {
+/*
+ * Milliseconds of a snapshot as a struct and as JSON. The first after other work finds cold caches
+ * and memory that the kernel has yet to give; `again_ms` is what a program pays that looks often.
+ */
+static rp_status time_statistics(rp_pool *pool, double *struct_ms, double *again_ms,
+                                 double *json_ms, rp_error *err) {
     rp_statistics *statistics = NULL;
     char *json = NULL;
+    rp_status status = RP_OK;
+    for (int i = 0; i < SNAPSHOTS && status == RP_OK; i++) {
+        rp_statistics_destroy(statistics);
+        statistics = NULL;
+        int64_t start_ns = rp_clock_ns();
+        status = rp_pool_statistics(pool, &statistics, err);
+        *(i == 0 ? struct_ms : again_ms) = rp_elapsed_ms(start_ns, rp_clock_ns());
+    }
     int64_t start_ns = rp_clock_ns();
-    rp_status status = rp_pool_statistics(pool, &statistics, err);
-    *struct_ms = rp_elapsed_ms(start_ns, rp_clock_ns());
-    start_ns = rp_clock_ns();
     if (status == RP_OK) status = rp_statistics_to_json(statistics, 0, &json, err);
     *json_ms = rp_elapsed_ms(start_ns, rp_clock_ns());
     rp_string_free(json);
@@ -217,7 +227,7 @@ static void repeat(double *values, double value) {
 }
 
 rp_status rp_bench_room(rp_measure *rows, rp_error *err) {
-    enum { EVICT, AMONG, ALLOCATIONS, BOOKKEEPING, STRUCT, JSON, EVENT, PRESSURE, FIGURES };
+    enum { EVICT, AMONG, ALLOCATIONS, BOOKKEEPING, STRUCT, AGAIN, JSON, EVENT, PRESSURE, FIGURES };
     _Static_assert((int)FIGURES == (int)RP_BENCH_ROOM_ROWS, "a row for each");
     double ours[FIGURES][ROUNDS];
     double base[FIGURES][ROUNDS];
@@ -240,6 +250,7 @@ rp_status rp_bench_room(rp_measure *rows, rp_error *err) {
     repeat(base[BOOKKEEPING], 512);
     repeat(ours[BOOKKEEPING], bytes_each);
     repeat(base[STRUCT], 1);
+    repeat(base[AGAIN], 1);
     repeat(base[JSON], 50);
     repeat(base[EVENT], 100);
     repeat(base[PRESSURE], 100);
@@ -249,7 +260,7 @@ rp_status rp_bench_room(rp_measure *rows, rp_error *err) {
         base[AMONG][i] = time_hits(few, FEW);
         ours[ALLOCATIONS][i] = count_allocations(few);
         ours[EVENT][i] = time_events(ring);
-        status = time_statistics(listed, &ours[STRUCT][i], &ours[JSON][i], err);
+        status = time_statistics(listed, &ours[STRUCT][i], &ours[AGAIN][i], &ours[JSON][i], err);
         if (status == RP_OK) status = time_pressure(few, &ours[PRESSURE][i], err);
         if (status == RP_OK && (ours[EVICT][i] < 0 || ours[AMONG][i] < 0 || base[AMONG][i] < 0)) {
             status = rp_fail(err, RP_ERR_LOAD, "a load or a hit of the benchmark failed");
@@ -260,7 +271,8 @@ rp_status rp_bench_room(rp_measure *rows, rp_error *err) {
         [AMONG] = {"hit among 100,000 entries (baseline: 100)", "ns"},
         [ALLOCATIONS] = {"allocations on hit and release", "count"},
         [BOOKKEEPING] = {"bookkeeping of an entry (baseline: 512)", "bytes"},
-        [STRUCT] = {"snapshot of 10,000 entries (baseline: 1)", "ms"},
+        [STRUCT] = {"snapshot of 10,000 entries, cold (baseline: 1)", "ms"},
+        [AGAIN] = {"the same, taken again (baseline: 1)", "ms"},
         [JSON] = {"the same as JSON (baseline: 50)", "ms"},
         [EVENT] = {"event into the ring (baseline: 100)", "ns"},
         [PRESSURE] = {"check memory pressure (baseline: 100)", "us"},

@@ -323,16 +323,17 @@ rp_status rp_pool_take_lease(struct rp_seat *seat, struct rp_entry *entry,
 static rp_status tell_wait(const struct ask *ask, const struct rp_entry *entry, rp_status status,
                            rp_error *err) {
     const rp_build *build = entry->build;
-    double loading_ms = rp_elapsed_ms(build->started_ns, rp_clock_ns());
-    if (status == RP_ERR_CANCELLED) {
-        return rp_fail(err, status,
-                       "the wait for '%s' was called off; it has been loading for %.0f ms",
-                       entry->text, loading_ms);
+    int64_t started_ns = RP_READ(build->started_ns);
+    char how_far[64] = "it waits for room";
+    if (started_ns != 0) {
+        snprintf(how_far, sizeof how_far, "thread %d has been loading it for %.0f ms",
+                 (int)RP_READ(build->thread_id), rp_elapsed_ms(started_ns, rp_clock_ns()));
     }
-    rp_fail(err, status,
-            "'%s' was not there within %lld ms: thread %d has been loading it for %.0f ms",
-            entry->text, (long long)ask->request->timeout_ms, (int)RP_READ(build->thread_id),
-            loading_ms);
+    if (status == RP_ERR_CANCELLED) {
+        return rp_fail(err, status, "the wait for '%s' was called off: %s", entry->text, how_far);
+    }
+    rp_fail(err, status, "'%s' was not there within %lld ms: %s", entry->text,
+            (long long)ask->request->timeout_ms, how_far);
     rp_hint(err, "raise timeout_ms, or ask again: the load goes on");
     return status;
 }

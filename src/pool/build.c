@@ -32,7 +32,6 @@ rp_build *rp_build_create(struct rp_entry *entry, rp_build *parent, const rp_req
     build->deadline_ns = RP_NEVER_NS;
     build->destroy = request->destroy;
     build->grown_bytes = RP_UNKNOWN_U64;
-    build->started_ns = rp_clock_ns();
     atomic_init(&build->memory_bytes, RP_UNKNOWN_U64);
     atomic_init(&build->thread_id, gettid());
     return build;
@@ -160,7 +159,8 @@ rp_status rp_build_run(rp_build *build, rp_error *err) {
     rp_pool *pool = entry->pool;
     const char *device = rp_entry_device(entry);
     atomic_store_explicit(&build->thread_id, gettid(), memory_order_relaxed);
-    build->started_ns = rp_clock_ns();
+    int64_t started_ns = rp_clock_ns();
+    RP_WRITE(build->started_ns, started_ns);
 
     rp_lock_acquire(&pool->lock);
     uint64_t began = rp_ledger_begin(&pool->ledger, entry->charge_device);
@@ -175,7 +175,7 @@ rp_status rp_build_run(rp_build *build, rp_error *err) {
     bool is_metered = is_alone && before != RP_UNKNOWN_U64 && after != RP_UNKNOWN_U64;
     build->grown_bytes = !is_metered ? RP_UNKNOWN_U64 : after > before ? after - before : 0;
     entry->destroy = build->destroy;
-    entry->load_ms = rp_elapsed_ms(build->started_ns, rp_clock_ns());
+    entry->load_ms = rp_elapsed_ms(started_ns, rp_clock_ns());
     if (status == RP_OK) settle_bytes(build, before);
     return status;
 }

@@ -27,7 +27,6 @@ struct rp_build {
     char *path;              /* owned; NULL with a constructor */
     int64_t deadline_ns;     /* of the caller whose thread runs it; RP_NEVER_NS: none */
     const rp_cancel *cancel; /* likewise; NULL: none */
-    int64_t started_ns;
     struct rp_estimate estimate;
     rp_destructor destroy;
     struct rp_seat *seat; /* of the thread that runs it; NULL: a thread of ours */
@@ -37,6 +36,7 @@ struct rp_build {
     const char *remembered_method; /* how bytes that may be remembered were found; NULL: none may */
 
     _Atomic pid_t thread_id;       /* who runs it, for those who wait in vain; relaxed */
+    _Atomic int64_t started_ns;    /* 0 while it waits for room; relaxed */
     _Atomic uint64_t memory_bytes; /* as the constructor said; relaxed */
     _Atomic int is_abandoned;      /* nobody waits any more: relaxed, a hint to stop early */
 
