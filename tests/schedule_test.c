@@ -129,16 +129,21 @@ static void unmake(void *object) {
     free(object);
 }
 
-static rp_lease *get(const char *name) {
-    rp_error err = RP_ERROR_INIT;
+/* Ask for an object of 100 MiB. */
+static rp_status ask(const char *name, rp_lease **lease, rp_error *err) {
     rp_request request = RP_REQUEST_INIT;
-    rp_lease *lease = NULL;
     request.type = "t";
     request.name = name;
     request.construct = make;
     request.destroy = unmake;
     request.memory_bytes = 100 * MIB;
-    assert_ok(rp_pool_get_resource(pool, &request, &lease, &err));
+    return rp_pool_get_resource(pool, &request, lease, err);
+}
+
+static rp_lease *get(const char *name) {
+    rp_error err = RP_ERROR_INIT;
+    rp_lease *lease = NULL;
+    assert_ok(ask(name, &lease, &err));
     return lease;
 }
 
@@ -359,14 +364,8 @@ static void who_comes_before_the_publication_gets_the_same_object(void **state) 
 static void hold_and_ask_for_theirs(struct actor *actor) {
     rp_lease *held = get("x");
     rp_schedule_point("holds x");
-    rp_request request = RP_REQUEST_INIT;
-    request.type = "t";
-    request.name = actor->wants;
-    request.construct = make;
-    request.destroy = unmake;
-    request.memory_bytes = 100 * MIB;
     rp_lease *lease = NULL;
-    if (rp_pool_get_resource(pool, &request, &lease, NULL) != RP_ERR_CAPACITY) {
+    if (ask(actor->wants, &lease, NULL) != RP_ERR_CAPACITY) {
         rp_schedule_point("was not refused");
     }
     rp_lease_release(lease, NULL);
@@ -374,13 +373,7 @@ static void hold_and_ask_for_theirs(struct actor *actor) {
 }
 
 static void ask_or_be_refused(struct actor *actor) {
-    rp_request request = RP_REQUEST_INIT;
-    request.type = "t";
-    request.name = actor->wants;
-    request.construct = make;
-    request.destroy = unmake;
-    request.memory_bytes = 100 * MIB;
-    if (rp_pool_get_resource(pool, &request, &actor->lease, NULL) == RP_ERR_CAPACITY) {
+    if (ask(actor->wants, &actor->lease, NULL) == RP_ERR_CAPACITY) {
         rp_schedule_point("was refused");
     }
     rp_lease_release(actor->lease, NULL);
