@@ -39,6 +39,7 @@ struct command {
 };
 
 int hardware_run(const struct arguments *arguments);
+int classify_run(const struct arguments *arguments);
 int load_run(const struct arguments *arguments);
 int bench_run(const struct arguments *arguments);
 int doctor_run(const struct arguments *arguments);

@@ -6,6 +6,7 @@
 #define RESOURCEPOOL_RESOURCEPOOL_H
 
 #include <resourcepool/bench.h>
+#include <resourcepool/classify.h>
 #include <resourcepool/event.h>
 #include <resourcepool/hardware.h>
 #include <resourcepool/lease.h>
