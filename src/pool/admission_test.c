@@ -479,6 +479,30 @@ static void what_stays_for_a_dependent_alone_makes_room_with_it(void **state) {
     close_pool(pool);
 }
 
+static rp_pool *reloading_pool;
+
+static void unmake_and_load_another(void *pointer) {
+    static struct plan another = {.bytes = MIB};
+    rp_lease *lease = NULL;
+    unmake(pointer);
+    assert_int_equal(get(reloading_pool, "another", &another, 0, &lease, NULL), RP_OK);
+    rp_lease_release(lease, NULL);
+}
+
+static void what_a_destructor_loads_is_cleared_too(void **state) {
+    (void)state;
+    rp_error err = RP_ERROR_INIT;
+    rp_lease *lease = NULL;
+    struct plan plan = {.bytes = MIB};
+    reloading_pool = open_pool(NULL);
+    rp_request request = request_of("one", &plan);
+    request.destroy = unmake_and_load_another;
+    assert_ok(rp_pool_get_model(reloading_pool, &request, &lease, &err));
+    rp_lease_release(lease, NULL);
+    close_pool(reloading_pool);
+    assert_int_equal(plan.gone, 1);
+}
+
 static void evicting_what_others_were_made_of_takes_those_first(void **state) {
     (void)state;
     rp_pool *pool = open_pool("2GiB");
@@ -709,6 +733,7 @@ int main(void) {
         cmocka_unit_test(what_a_leased_object_was_made_of_stays),
         cmocka_unit_test(dependents_go_with_what_they_hold),
         cmocka_unit_test(what_stays_for_a_dependent_alone_makes_room_with_it),
+        cmocka_unit_test(what_a_destructor_loads_is_cleared_too),
         cmocka_unit_test(evicting_what_others_were_made_of_takes_those_first),
         cmocka_unit_test(without_memory_idle_ones_go_and_it_is_tried_once_more),
         cmocka_unit_test(a_doomed_load_is_not_repeated_until_something_changes),

@@ -191,6 +191,9 @@ static uint64_t less(uint64_t a, uint64_t b) {
     return a > b ? a - b : 0; /* what others loaded meanwhile is not below zero */
 }
 
+/* So often what destructors loaded is cleared as well; one that always loads another never ends. */
+enum { CLEAR_ROUNDS = 8 };
+
 rp_status rp_pool_clear(rp_pool *pool, rp_cleared *cleared, rp_error *err) {
     if (!pool) return rp_fail(err, RP_ERR_ARGUMENT, "no pool to clear");
     rp_status status = rp_pool_check_process(pool, err);
@@ -199,11 +202,15 @@ rp_status rp_pool_clear(rp_pool *pool, rp_cleared *cleared, rp_error *err) {
     uint64_t freed = 0;
     rp_lock_acquire(&pool->lock);
     struct rp_cleared before = count_entries(pool);
-    struct rp_entry *dead = rp_pool_detach(pool, NULL, NULL);
     rp_doomed_clear(&pool->doomed);
-    rp_lock_release(&pool->lock);
-    rp_pool_bury(pool, dead, &freed); /* may release leases on others, which then go too */
-    rp_lock_acquire(&pool->lock);
+    for (int round = 0; round < CLEAR_ROUNDS; round++) {
+        struct rp_entry *dead = rp_pool_detach(pool, NULL, NULL);
+        if (!dead) break;
+        rp_lock_release(&pool->lock);
+        /* Destructors may release leases on others, which then go too, and may load others. */
+        rp_pool_bury(pool, dead, &freed);
+        rp_lock_acquire(&pool->lock);
+    }
     struct rp_cleared after = count_entries(pool);
     if (after.leased_count > 0) {
         status = RP_ERR_BUSY;
