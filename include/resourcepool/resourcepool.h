@@ -8,6 +8,7 @@
 #include <resourcepool/bench.h>
 #include <resourcepool/classify.h>
 #include <resourcepool/event.h>
+#include <resourcepool/facts.h>
 #include <resourcepool/hardware.h>
 #include <resourcepool/lease.h>
 #include <resourcepool/ledger.h>
