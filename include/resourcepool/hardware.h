@@ -74,6 +74,62 @@ typedef struct rp_cpu {
     uint64_t machine_memory_bytes_total; /* of the whole machine, whatever the limit           */
 } rp_cpu;
 
+/** Yes, no, or not known. */
+typedef enum rp_answer {
+    RP_ANSWER_UNKNOWN = 0,
+    RP_ANSWER_NO = 1,
+    RP_ANSWER_YES = 2,
+} rp_answer;
+
+/** A part of a GPU that is used like a GPU of its own: an instance of NVIDIA's MIG. */
+typedef struct rp_slice {
+    size_t size;         /* of this struct, as the library was built            */
+    const char *uuid;    /* "MIG-...": what CUDA_VISIBLE_DEVICES takes          */
+    const char *profile; /* "1g.10gb"                                           */
+    uint64_t memory_bytes_total;
+    uint64_t memory_bytes_free;
+} rp_slice;
+
+/** A process that holds memory on a device. */
+typedef struct rp_device_process {
+    size_t size;      /* of this struct, as the library was built               */
+    uint32_t pid;     /* as the driver says; of another namespace in a container */
+    const char *name; /* NULL when it cannot be seen                            */
+    uint64_t memory_bytes;
+} rp_device_process;
+
+/** What an accelerator tells: a GPU, an NPU, a TPU, a browser. Only what its driver said. */
+typedef struct rp_accelerator {
+    size_t size;                 /* of this struct, as the library was built                      */
+    const char *type;            /* "gpu", "npu", "tpu", "cpu" (a runtime's own processor device) */
+    const char *vendor;          /* "nvidia", "amd", "intel", "apple", "qualcomm", "google", ...  */
+    const char *uuid;            /* "GPU-...": the maker's, the same on every start               */
+    const char *pci_address;     /* "0000:65:00.0"                                                */
+    const char *pci_id;          /* "10de:2330": maker and device                                 */
+    uint32_t numa_node;          /* whose memory is near                                          */
+    const char *driver_version;  /* of the kernel's driver: "550.54.15"                           */
+    const char *runtime_version; /* of what programs call: CUDA "12.4", HIP "6.2", OpenVINO     */
+    const char *compute_capability; /* NVIDIA's: "9.0" */
+    const char *gfx_target;        /* AMD's: "gfx942"                                             */
+    uint32_t compute_unit_count;   /* multiprocessors, compute units, cores                       */
+    rp_answer has_tensor_cores;    /* units that multiply matrices                                */
+    const char *const *precisions; /* "fp32", "fp16", "bf16", "int8", "fp8": what it does well    */
+    size_t precision_count;
+    rp_answer is_integrated;      /* its memory is the processor's                               */
+    uint32_t utilization_percent; /* lately                                                      */
+    uint32_t temperature_celsius;
+    rp_answer is_ecc_enabled;
+    uint64_t ecc_error_count;            /* that could not be corrected                          */
+    const char *const *throttle_reasons; /* why its clock is held back; none: it is not          */
+    size_t throttle_reason_count;        /* with NULL before it: not known                       */
+    rp_answer is_mig_enabled;
+    const rp_slice *const *slices; /* all of them: the device itself stands for one              */
+    size_t slice_count;
+    const rp_device_process *const *processes; /* NULL: not known                                */
+    size_t process_count;
+    const char *source; /* who said it: "nvml", "nvml, cuda", "sysfs", "level-zero"             */
+} rp_accelerator;
+
 /** One device. New fields go last: look at `size` before reading one that came later. */
 typedef struct rp_device {
     size_t size;    /* of this struct, as the library was built                               */
@@ -85,6 +141,8 @@ typedef struct rp_device {
     uint64_t memory_bytes_total; /* what this process could use at most: cgroup limits count   */
     uint64_t memory_bytes_free;  /* what it could still take, reclaimable file cache included  */
     const rp_cpu *cpu;           /* NULL unless kind is RP_DEVICE_CPU; may be NULL even then   */
+    const char *reason;          /* why it is not available; NULL when it is                   */
+    const rp_accelerator *accelerator; /* NULL for the processor, and where nothing more is known */
 } rp_device;
 
 /** A kind of device that is not in the snapshot, and why. */
@@ -92,6 +150,8 @@ typedef struct rp_absence {
     size_t size; /* of this struct, as the library was built */
     rp_device_kind kind;
     const char *reason;
+    bool unprobed;    /* nobody looked yet, because looking is slow: it may be there         */
+    const char *hint; /* what would bring it, or how to look; NULL when nothing would        */
 } rp_absence;
 
 /** What detection saw. Opaque, immutable, shared by counting. */
@@ -112,13 +172,20 @@ typedef struct rp_hardware_options {
     const char *simulate;
     /**
      * For rp_hardware_refresh(): look for devices anew, not only at what moves on those that are
-     * known. rp_hardware_detect() always does.
+     * known. rp_hardware_detect() always does. What is in the cache file is not believed.
      */
     bool refresh;
+    /** Also ask what takes longer: browsers and runtimes that list their devices slowly. */
+    bool all;
+    /**
+     * The file that keeps what drivers and slow runtimes said (never free memory). NULL:
+     * HARDWARE_DETECTION_CACHE, else hardware.json in the user's cache folder; "off": none.
+     */
+    const char *cache;
 } rp_hardware_options;
 
 #define RP_HARDWARE_OPTIONS_INIT                                                                   \
-    { sizeof(rp_hardware_options), NULL, NULL, false }
+    { sizeof(rp_hardware_options), NULL, NULL, false, false, NULL }
 
 RP_BEGIN_DECLS
 

@@ -169,8 +169,7 @@ static rp_status look_again(const rp_snapshot *previous, struct rp_snapshot **ou
         if (!previous->from_file && kinds[i]->refresh && kinds[i]->close) kinds[i]->close();
     }
     for (size_t i = 0; status == RP_OK && i < previous->absent_count; i++) {
-        const rp_absence *absence = previous->absences[i];
-        status = rp_snapshot_add_absence(snapshot, absence->kind, absence->reason, err);
+        status = rp_snapshot_copy_absence(snapshot, previous->absences[i], err);
     }
     for (size_t i = 0; status == RP_OK && previous->from_file && i < previous->note_count; i++) {
         status = rp_snapshot_add_note(snapshot, err, "%s", previous->notes[i]);

@@ -8,21 +8,40 @@
 
 #include "hardware/snapshot.h"
 
+/* What is behind a kind: how long asking it may take, and when it is asked. */
+enum rp_ask {
+    RP_ASK_NEVER,  /* there is nothing to ask: probe() knows all                                */
+    RP_ASK_DRIVER, /* a driver's library: asked whenever probe() found a sign of it             */
+    RP_ASK_SLOW,   /* a browser, a runtime that loads plugins: asked with `all`, or known from
+                      the cache; else the kind is unprobed                                      */
+};
+
 struct rp_device_ops {
     rp_device_kind kind;
     const char *name; /* for messages: what is looked with, such as "hwloc" or "nvml" */
+    enum rp_ask when;
 
     /*
-     * Required. Add the devices of this kind to the snapshot. RP_ERR_ABSENT and a message is the
-     * normal answer where there are none: the message becomes the reason. Any other failure becomes
-     * a reason as well, except RP_ERR_MEMORY, which ends the detection. Reads below snapshot->root.
+     * Required. Look without starting a process and without opening a vendor's library: files below
+     * snapshot->root, and whether libraries are installed. Adds the devices of this kind where that
+     * tells all about them. With `ask`, RP_OK means that there is something to ask. RP_ERR_ABSENT
+     * with a message and a hint is the normal answer where there is nothing: they become the
+     * absence. Any other failure becomes a reason as well, except RP_ERR_MEMORY, which ends the
+     * detection.
      */
     rp_status (*probe)(struct rp_snapshot *snapshot, rp_error *err);
 
     /*
+     * Ask the driver, and add the devices. Runs in a child process with a deadline (child.h), so
+     * that it may hang or crash; what it adds, and its notes, come back as JSON. Creates no context
+     * on a device. Not called on a recorded machine. NULL unless `when` says it is asked.
+     */
+    rp_status (*ask)(struct rp_snapshot *snapshot, rp_error *err);
+
+    /*
      * Bring the figures that move up to date, on a copy of an earlier device that belongs to the
-     * snapshot but is not added yet. NULL: values never change. Failures as with probe: the device
-     * stays as it was, and a note says so.
+     * snapshot but is not added yet. NULL: values never change, or ask() is asked again. Failures
+     * as with probe: the device stays as it was, and a note says so.
      */
     rp_status (*refresh)(struct rp_snapshot *snapshot, rp_device *device, rp_error *err);
 

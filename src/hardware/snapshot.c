@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "base/status.h"
 #include "base/text.h"
+#include "hardware/fields.h"
 
 #include <math.h>
 #include <stdalign.h>
@@ -145,8 +146,19 @@ rp_cpu *rp_snapshot_new_cpu(struct rp_snapshot *snapshot) {
     return cpu;
 }
 
-rp_status rp_snapshot_add_absence(struct rp_snapshot *snapshot, rp_device_kind kind,
-                                  const char *reason, rp_error *err) {
+rp_accelerator *rp_snapshot_new_accelerator(struct rp_snapshot *snapshot) {
+    return rp_fields_new(snapshot, &rp_accelerator_fields);
+}
+
+/* A copy of a text that may be missing; false without memory. */
+static bool keep_text(struct rp_snapshot *snapshot, const char **text) {
+    if (!*text) return true;
+    *text = rp_snapshot_text(snapshot, *text, strlen(*text));
+    return *text != NULL;
+}
+
+rp_status rp_snapshot_copy_absence(struct rp_snapshot *snapshot, const rp_absence *from,
+                                   rp_error *err) {
     if (snapshot->absent_count == RP_LIMIT_DEVICES) {
         return rp_fail(err, RP_ERR_LIMIT, "more than %d absences in one snapshot",
                        RP_LIMIT_DEVICES);
@@ -158,11 +170,20 @@ rp_status rp_snapshot_add_absence(struct rp_snapshot *snapshot, rp_device_kind k
         snapshot->absences = grown;
     }
     rp_absence *absence = rp_snapshot_alloc(snapshot, sizeof *absence);
-    const char *copy = rp_snapshot_text(snapshot, reason, strlen(reason));
-    if (!absence || !copy) return rp_fail_no_memory(err);
-    *absence = (rp_absence){.size = sizeof *absence, .kind = kind, .reason = copy};
+    if (!absence) return rp_fail_no_memory(err);
+    *absence = *from;
+    absence->size = sizeof *absence;
+    if (!keep_text(snapshot, &absence->reason) || !keep_text(snapshot, &absence->hint)) {
+        return rp_fail_no_memory(err);
+    }
     snapshot->absences[snapshot->absent_count++] = absence;
     return RP_OK;
+}
+
+rp_status rp_snapshot_add_absence(struct rp_snapshot *snapshot, rp_device_kind kind,
+                                  const char *reason, rp_error *err) {
+    const rp_absence absence = {.kind = kind, .reason = reason};
+    return rp_snapshot_copy_absence(snapshot, &absence, err);
 }
 
 rp_status rp_snapshot_add_note(struct rp_snapshot *snapshot, rp_error *err, const char *format,
@@ -222,13 +243,14 @@ rp_device *rp_snapshot_copy_device(struct rp_snapshot *snapshot, const rp_device
     const char *id = device->id;
     *device = *from;
     device->id = id;
-    if (from->name) {
-        device->name = rp_snapshot_text(snapshot, from->name, strlen(from->name));
-        if (!device->name) return NULL;
-    }
+    if (!keep_text(snapshot, &device->name) || !keep_text(snapshot, &device->reason)) return NULL;
     if (from->cpu) {
         device->cpu = copy_cpu(snapshot, from->cpu);
         if (!device->cpu) return NULL;
+    }
+    if (from->accelerator) {
+        device->accelerator = rp_fields_copy(snapshot, &rp_accelerator_fields, from->accelerator);
+        if (!device->accelerator) return NULL;
     }
     return device;
 }

@@ -68,8 +68,15 @@ rp_device *rp_snapshot_new_device(struct rp_snapshot *snapshot, rp_device_kind k
 /* What only a processor has, all unknown; NULL without memory. */
 rp_cpu *rp_snapshot_new_cpu(struct rp_snapshot *snapshot);
 
+/* What only an accelerator has, all unknown; NULL without memory. */
+rp_accelerator *rp_snapshot_new_accelerator(struct rp_snapshot *snapshot);
+
 rp_status rp_snapshot_add_absence(struct rp_snapshot *snapshot, rp_device_kind kind,
                                   const char *reason, rp_error *err);
+
+/* The same for any absence; its texts are copied. */
+rp_status rp_snapshot_copy_absence(struct rp_snapshot *snapshot, const rp_absence *absence,
+                                   rp_error *err);
 
 /* Say what was met and passed over. Beyond RP_LIMIT_SNAPSHOT_NOTES the last note says so. */
 rp_status rp_snapshot_add_note(struct rp_snapshot *snapshot, rp_error *err, const char *format, ...)

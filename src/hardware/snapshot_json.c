@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "base/status.h"
 #include "base/text.h"
+#include "hardware/fields.h"
 #include "hardware/proc.h"
 
 #include <jansson.h>
@@ -80,6 +81,56 @@ static json_t *from_cpu(struct writer *writer, const rp_cpu *cpu) {
     return object;
 }
 
+static json_t *from_answer(rp_answer answer) {
+    return answer == RP_ANSWER_UNKNOWN ? json_null() : json_boolean(answer == RP_ANSWER_YES);
+}
+
+static json_t *from_fields(struct writer *writer, const struct rp_fields *fields,
+                           const void *owner);
+
+static json_t *from_array(struct writer *writer, const struct rp_field *row,
+                          const void *const *array, size_t count) {
+    if (!array) return json_null();
+    json_t *list = json_array();
+    for (size_t i = 0; i < count; i++) {
+        append(writer, list,
+               row->type == RP_FIELD_TEXTS ? json_string(array[i])
+                                           : from_fields(writer, row->fields, array[i]));
+    }
+    return list;
+}
+
+static json_t *from_field(struct writer *writer, const struct rp_field *row, const char *at) {
+    const void *field = at;
+    switch (row->type) {
+    case RP_FIELD_TEXT:
+        return from_text(*(const char *const *)field);
+    case RP_FIELD_U32:
+        return from_u32(*(const uint32_t *)field);
+    case RP_FIELD_U64:
+        return from_u64(*(const uint64_t *)field);
+    case RP_FIELD_ANSWER:
+        return from_answer(*(const rp_answer *)field);
+    case RP_FIELD_TEXTS:
+    case RP_FIELD_OBJECTS:
+        break;
+    }
+    const void *const *array = *(const void *const *const *)field;
+    return from_array(writer, row, array, *(const size_t *)(const void *)(at + sizeof array));
+}
+
+/* Its rows; what is not known is left out, as there are many of them. */
+static json_t *from_fields(struct writer *writer, const struct rp_fields *fields,
+                           const void *owner) {
+    json_t *object = json_object();
+    for (size_t i = 0; i < fields->count; i++) {
+        const struct rp_field *row = &fields->rows[i];
+        json_t *value = from_field(writer, row, (const char *)owner + row->offset);
+        if (!json_is_null(value)) put(writer, object, row->key, value);
+    }
+    return object;
+}
+
 static json_t *from_device(struct writer *writer, const rp_device *device) {
     json_t *object = json_object();
     put(writer, object, "id", json_string(device->id));
@@ -89,7 +140,12 @@ static json_t *from_device(struct writer *writer, const rp_device *device) {
     put(writer, object, "simulated", json_boolean(device->simulated));
     put(writer, object, "memory_bytes_total", from_u64(device->memory_bytes_total));
     put(writer, object, "memory_bytes_free", from_u64(device->memory_bytes_free));
+    if (device->reason) put(writer, object, "reason", json_string(device->reason));
     if (device->cpu) put(writer, object, "cpu", from_cpu(writer, device->cpu));
+    if (device->accelerator) {
+        put(writer, object, "accelerator",
+            from_fields(writer, &rp_accelerator_fields, device->accelerator));
+    }
     return object;
 }
 
@@ -109,6 +165,8 @@ static json_t *from_snapshot(struct writer *writer, const rp_snapshot *snapshot)
         json_t *object = json_object();
         put(writer, object, "kind", json_string(rp_device_kind_name(absence->kind)));
         put(writer, object, "reason", json_string(absence->reason));
+        if (absence->unprobed) put(writer, object, "unprobed", json_true());
+        if (absence->hint) put(writer, object, "hint", json_string(absence->hint));
         append(writer, absent, object);
     }
     put(writer, root, "absent", absent);
@@ -319,23 +377,90 @@ static rp_status get_kind(const struct place *place, rp_device_kind *kind) {
     return refuse(place, "kind", "'%.40s' is no kind of device that this version knows", name);
 }
 
-static rp_status read_features(const struct place *place, rp_cpu *cpu) {
+/* An array of texts, as a field and the count behind it; both stay as they are without one. */
+static rp_status get_texts(const struct place *place, const char *key, size_t count_max,
+                           size_t bytes_max, const char *const **field, size_t *field_count) {
     const json_t *array;
     size_t count;
-    rp_status status = get_array(place, "features", RP_LIMIT_CPU_FEATURES, &array, &count);
+    rp_status status = get_array(place, key, count_max, &array, &count);
     if (status != RP_OK || !array) return status;
-    const char **features = rp_snapshot_alloc(place->reader->snapshot, count * sizeof *features);
-    if (!features) return rp_fail_no_memory(place->reader->err);
+    const char **texts = rp_snapshot_alloc(place->reader->snapshot, count * sizeof *texts);
+    if (!texts) return rp_fail_no_memory(place->reader->err);
     for (size_t i = 0; i < count; i++) {
-        char key[WHERE_BYTES];
-        snprintf(key, sizeof key, "features[%zu]", i);
-        status = take_text(place, key, json_array_get(array, i), RP_LIMIT_CPU_FEATURE_BYTES,
-                           &features[i]);
+        char where[WHERE_BYTES];
+        snprintf(where, sizeof where, "%s[%zu]", key, i);
+        status = take_text(place, where, json_array_get(array, i), bytes_max, &texts[i]);
         if (status != RP_OK) return status;
     }
-    cpu->features = features;
-    cpu->feature_count = count;
+    *field = texts;
+    *field_count = count;
     return RP_OK;
+}
+
+static rp_status get_answer(const struct place *place, const char *key, rp_answer *field) {
+    bool is_yes = false;
+    if (!find(place, key)) return RP_OK;
+    rp_status status = get_bool(place, key, &is_yes);
+    if (status == RP_OK) *field = is_yes ? RP_ANSWER_YES : RP_ANSWER_NO;
+    return status;
+}
+
+static rp_status read_fields(const struct place *place, const struct rp_fields *fields,
+                             void *owner);
+
+static rp_status read_field_objects(const struct place *place, const struct rp_field *row,
+                                    const void *const **field, size_t *field_count) {
+    const json_t *array;
+    size_t count;
+    rp_status status = get_array(place, row->key, RP_LIMIT_DEVICES, &array, &count);
+    if (status != RP_OK || !array) return status;
+    const void **objects = rp_snapshot_alloc(place->reader->snapshot, count * sizeof *objects);
+    if (!objects) return rp_fail_no_memory(place->reader->err);
+    for (size_t i = 0; i < count; i++) {
+        struct place inside;
+        status = enter(place, row->key, array, i, &inside);
+        if (status != RP_OK) return status;
+        void *owner = rp_fields_new(place->reader->snapshot, row->fields);
+        if (!owner) return rp_fail_no_memory(place->reader->err);
+        status = read_fields(&inside, row->fields, owner);
+        if (status != RP_OK) return status;
+        objects[i] = owner;
+    }
+    *field = objects;
+    *field_count = count;
+    return RP_OK;
+}
+
+static rp_status read_fields(const struct place *place, const struct rp_fields *fields,
+                             void *owner) {
+    rp_status status = RP_OK;
+    for (size_t i = 0; status == RP_OK && i < fields->count; i++) {
+        const struct rp_field *row = &fields->rows[i];
+        void *field = (char *)owner + row->offset;
+        size_t *count = (size_t *)(void *)((char *)field + sizeof(void *));
+        switch (row->type) {
+        case RP_FIELD_TEXT:
+            status = get_text(place, row->key, field);
+            break;
+        case RP_FIELD_TEXTS:
+            status = get_texts(place, row->key, RP_LIMIT_CPU_FEATURES, RP_LIMIT_CPU_FEATURE_BYTES,
+                               field, count);
+            break;
+        case RP_FIELD_U32:
+            status = get_u32(place, row->key, field);
+            break;
+        case RP_FIELD_U64:
+            status = get_u64(place, row->key, INT64_MAX, field);
+            break;
+        case RP_FIELD_ANSWER:
+            status = get_answer(place, row->key, field);
+            break;
+        case RP_FIELD_OBJECTS:
+            status = read_field_objects(place, row, field, count);
+            break;
+        }
+    }
+    return status;
 }
 
 static rp_status read_numa(const struct place *place, rp_cpu *cpu) {
@@ -393,7 +518,10 @@ static rp_status read_cpu(const struct place *place, rp_device *device) {
     struct place inside = {.reader = place->reader, .object = object};
     snprintf(inside.where, sizeof inside.where, "%.40scpu.", place->where);
     rp_status status = get_text(&inside, "architecture", &cpu->architecture);
-    if (status == RP_OK) status = read_features(&inside, cpu);
+    if (status == RP_OK) {
+        status = get_texts(&inside, "features", RP_LIMIT_CPU_FEATURES, RP_LIMIT_CPU_FEATURE_BYTES,
+                           &cpu->features, &cpu->feature_count);
+    }
     if (status == RP_OK) status = get_u32(&inside, "logical_count", &cpu->logical_count);
     if (status == RP_OK) status = get_u32(&inside, "physical_count", &cpu->physical_count);
     if (status == RP_OK) status = get_u32(&inside, "socket_count", &cpu->socket_count);
@@ -411,6 +539,18 @@ static rp_status read_cpu(const struct place *place, rp_device *device) {
     }
     device->cpu = cpu;
     return status;
+}
+
+static rp_status read_accelerator(const struct place *place, rp_device *device) {
+    const json_t *object = find(place, "accelerator");
+    if (!object) return RP_OK;
+    if (!json_is_object(object)) return refuse_type(place, "accelerator", object, "an object");
+    rp_accelerator *accelerator = rp_snapshot_new_accelerator(place->reader->snapshot);
+    if (!accelerator) return rp_fail_no_memory(place->reader->err);
+    struct place inside = {.reader = place->reader, .object = object};
+    snprintf(inside.where, sizeof inside.where, "%.40saccelerator.", place->where);
+    device->accelerator = accelerator;
+    return read_fields(&inside, &rp_accelerator_fields, accelerator);
 }
 
 static bool has_id(const struct rp_snapshot *snapshot, const char *id) {
@@ -445,19 +585,22 @@ static rp_status read_device(const struct place *place) {
     if (status == RP_OK) {
         status = get_u64(place, "memory_bytes_free", INT64_MAX, &device->memory_bytes_free);
     }
+    if (status == RP_OK) status = get_text(place, "reason", &device->reason);
     if (status == RP_OK) status = read_cpu(place, device);
+    if (status == RP_OK) status = read_accelerator(place, device);
     if (status != RP_OK) return status;
     return rp_snapshot_add_device(place->reader->snapshot, device, place->reader->err);
 }
 
 static rp_status read_absence(const struct place *place) {
-    rp_device_kind kind;
-    const char *reason = NULL;
-    rp_status status = get_kind(place, &kind);
-    if (status == RP_OK) status = get_text(place, "reason", &reason);
+    rp_absence absence = {0};
+    rp_status status = get_kind(place, &absence.kind);
+    if (status == RP_OK) status = get_text(place, "reason", &absence.reason);
+    if (status == RP_OK) status = get_bool(place, "unprobed", &absence.unprobed);
+    if (status == RP_OK) status = get_text(place, "hint", &absence.hint);
     if (status != RP_OK) return status;
-    if (!reason) return refuse(place, "reason", "missing");
-    return rp_snapshot_add_absence(place->reader->snapshot, kind, reason, place->reader->err);
+    if (!absence.reason) return refuse(place, "reason", "missing");
+    return rp_snapshot_copy_absence(place->reader->snapshot, &absence, place->reader->err);
 }
 
 static rp_status read_objects(const struct place *place, const char *key,

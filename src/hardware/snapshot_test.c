@@ -23,8 +23,19 @@ static const char whole[] =
     "\"memory_limit_bytes\":1024,\"memory_limit_source\":\"machine\","
     "\"machine_memory_bytes_total\":4096}},"
     "{\"id\":\"cuda:0\",\"kind\":\"cuda\",\"name\":null,\"available\":false,\"simulated\":false,"
-    "\"memory_bytes_total\":null,\"memory_bytes_free\":null}],"
-    "\"absent\":[{\"kind\":\"tpu\",\"reason\":\"none\"}],\"notes\":[\"a note\"],"
+    "\"memory_bytes_total\":null,\"memory_bytes_free\":null,\"reason\":\"lost\",\"accelerator\":{"
+    "\"type\":\"gpu\",\"vendor\":\"nvidia\",\"uuid\":\"GPU-1\",\"pci_address\":\"0000:65:00.0\","
+    "\"pci_id\":\"10de:2330\",\"numa_node\":1,\"driver_version\":\"550\",\"runtime_version\":\"12."
+    "4\","
+    "\"compute_capability\":\"9.0\",\"gfx_target\":\"gfx1\",\"compute_unit_count\":132,"
+    "\"tensor_cores\":true,\"precisions\":[\"fp32\",\"bf16\"],\"integrated\":false,"
+    "\"utilization_percent\":0,\"temperature_celsius\":30,\"ecc_enabled\":true,"
+    "\"ecc_error_count\":0,\"throttle_reasons\":[],\"mig_enabled\":true,"
+    "\"slices\":[{\"uuid\":\"MIG-1\",\"profile\":\"1g.10gb\",\"memory_bytes_total\":10,"
+    "\"memory_bytes_free\":9}],"
+    "\"processes\":[{\"pid\":7,\"name\":\"python\",\"memory_bytes\":5}],\"source\":\"nvml\"}}],"
+    "\"absent\":[{\"kind\":\"tpu\",\"reason\":\"none\",\"unprobed\":true,\"hint\":\"look\"}],"
+    "\"notes\":[\"a note\"],"
     "\"detect_ms\":0.61,\"probe_ms\":{\"cpu\":0.1}}";
 
 static rp_status parse(const char *json, const rp_snapshot **snapshot, rp_error *err) {
@@ -33,7 +44,7 @@ static rp_status parse(const char *json, const rp_snapshot **snapshot, rp_error 
 
 /* The text with the first `part` replaced: one wrong thing in an otherwise good snapshot. */
 static const char *with(const char *part, const char *other) {
-    static char text[4096];
+    static char text[6144];
     const char *at = strstr(whole, part);
     if (!at) fail_msg("'%s' is not in the snapshot", part);
     snprintf(text, sizeof text, "%.*s%s%s", (int)(at - whole), whole, other, at + strlen(part));
@@ -83,10 +94,23 @@ static void a_snapshot_is_read_field_by_field(void **state) {
     assert_null(cuda->name);
     assert_null(cuda->cpu);
     assert_int_equal(cuda->memory_bytes_total, RP_UNKNOWN_U64);
+    assert_string_equal(cuda->reason, "lost");
+    const rp_accelerator *accelerator = cuda->accelerator;
+    assert_string_equal(accelerator->pci_address, "0000:65:00.0");
+    assert_int_equal(accelerator->numa_node, 1);
+    assert_int_equal(accelerator->has_tensor_cores, RP_ANSWER_YES);
+    assert_int_equal(accelerator->is_integrated, RP_ANSWER_NO);
+    assert_string_equal(accelerator->precisions[1], "bf16");
+    assert_non_null(accelerator->throttle_reasons);
+    assert_int_equal(accelerator->throttle_reason_count, 0);
+    assert_string_equal(accelerator->slices[0]->profile, "1g.10gb");
+    assert_int_equal(accelerator->processes[0]->pid, 7);
     assert_null(rp_snapshot_device(snapshot, 2));
     assert_int_equal(rp_snapshot_absent_count(snapshot), 1);
     assert_int_equal(rp_snapshot_absent(snapshot, 0)->kind, RP_DEVICE_TPU);
     assert_string_equal(rp_snapshot_absent(snapshot, 0)->reason, "none");
+    assert_true(rp_snapshot_absent(snapshot, 0)->unprobed);
+    assert_string_equal(rp_snapshot_absent(snapshot, 0)->hint, "look");
     assert_null(rp_snapshot_absent(snapshot, 1));
     assert_string_equal(rp_snapshot_note(snapshot, 0), "a note");
     assert_null(rp_snapshot_note(snapshot, 1));
@@ -95,6 +119,31 @@ static void a_snapshot_is_read_field_by_field(void **state) {
     assert_true(rp_snapshot_probe_ms(snapshot, RP_DEVICE_TPU) < 0);
     assert_true(rp_snapshot_probe_ms(snapshot, (rp_device_kind)99) < 0);
     rp_snapshot_release(snapshot);
+}
+
+static void every_row_of_an_accelerator_is_copied_and_none_known_at_first(void **state) {
+    (void)state;
+    rp_error err = RP_ERROR_INIT;
+    const rp_snapshot *snapshot = NULL;
+    assert_ok(parse(whole, &snapshot, &err));
+    struct rp_snapshot *other = rp_snapshot_create();
+    rp_device *device = rp_snapshot_copy_device(other, rp_snapshot_device(snapshot, 1));
+    assert_ok(rp_snapshot_add_device(other, device, &err));
+    char *json = NULL;
+    assert_ok(rp_snapshot_to_json(snapshot, 0, &json, &err));
+    const char *from = strstr(json, "{\"type\":\"gpu\"");
+    char *object = rp_memdup(from, (size_t)(strstr(from, "}}]") - from));
+    rp_string_free(json);
+    rp_snapshot_release(snapshot); /* the copy must not lean on it */
+    assert_ok(rp_snapshot_to_json(other, 0, &json, &err));
+    assert_non_null(strstr(json, object));
+    rp_string_free(json);
+    rp_free(object);
+    device->accelerator = rp_snapshot_new_accelerator(other);
+    assert_ok(rp_snapshot_to_json(other, 0, &json, &err));
+    assert_non_null(strstr(json, "\"accelerator\":{}"));
+    rp_string_free(json);
+    rp_snapshot_release(other);
 }
 
 static void devices_are_found_by_id_or_kind(void **state) {
@@ -431,6 +480,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(kinds_have_names_and_names_kinds),
         cmocka_unit_test(a_snapshot_is_read_field_by_field),
+        cmocka_unit_test(every_row_of_an_accelerator_is_copied_and_none_known_at_first),
         cmocka_unit_test(devices_are_found_by_id_or_kind),
         cmocka_unit_test(what_is_written_reads_back_as_the_same),
         cmocka_unit_test(a_share_keeps_a_snapshot_alive),
