@@ -5,6 +5,7 @@
  * object was destroyed exactly once, none while it was leased, and all counts fit. A failure prints
  * its seed; run with that number to see the same choices again.
  */
+#include "placement/rules.h"
 #include "base/memory.h"
 
 #include "test.h"
@@ -193,8 +194,10 @@ static void random_schedules_keep_every_promise(void **state) {
     (void)state;
     const char *given = getenv("RP_STRESS_SEED");
     uint64_t first = given ? strtoull(given, NULL, 10) : 1;
-    const rp_snapshot *snapshot = NULL; /* the process keeps one: it is no leak */
+    const rp_snapshot *snapshot = NULL; /* the process keeps one, and rules: they are no leak */
+    const struct rp_rules *rules = NULL;
     assert_int_equal(rp_hardware_snapshot(&snapshot, NULL), RP_OK);
+    assert_int_equal(rp_rules_of_process(&rules, NULL), RP_OK);
     rp_snapshot_release(snapshot);
     int64_t blocks = rp_memory_live_count();
     for (uint64_t seed = first; seed < first + (given ? 1 : 6); seed++) {

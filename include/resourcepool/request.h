@@ -57,10 +57,12 @@ typedef struct rp_request {
                                memory: "cuda:1,cpu"; NULL: nowhere                               */
     const char *precisions; /* lower precisions that would do, best first: "fp16,int8"; taken
                                when no device has memory for it, and in low-memory mode; NULL   */
+    const rp_preferences *preferences; /* more of what the caller would like of a model; `device`,
+                               `precision` and `engine` of the request go before theirs; NULL    */
 } rp_request;
 
 /* clang-format off */
-#define RP_REQUEST_INIT {sizeof(rp_request), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define RP_REQUEST_INIT {sizeof(rp_request), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 /* clang-format on */
 
 RP_BEGIN_DECLS

@@ -64,6 +64,12 @@ enum {
      */
     RP_LIMIT_BUILD_DEPTH = 64,
 
+    /* Rules of placement: ours are 7 kB; nobody edits more than this by hand. */
+    RP_LIMIT_RULES_BYTES = 1 << 20,
+
+    /* Preferences as JSON: a dictionary of twenty keys. */
+    RP_LIMIT_PREFERENCES_BYTES = 64 << 10,
+
     /* A text that grows: statistics of 100,000 entries as JSON are 50 MB. */
     RP_LIMIT_TEXT_BYTES = 256 << 20,
 };

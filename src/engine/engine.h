@@ -63,6 +63,10 @@ struct rp_engine_ops {
     const char *name;
     bool simulated; /* never chosen unless named */
 
+    /* What it can do in this version, for placement, which opens nothing. */
+    const char *format; /* of rp_model_facts.format; NULL: whatever is named */
+    uint32_t kinds;     /* a bit for each kind of device: 1 << RP_DEVICE_CPU */
+
     /* Required. Fill in available, version, library_path and reason. Absence is no failure. */
     rp_status (*probe)(rp_engine_info *info, rp_error *err);
 

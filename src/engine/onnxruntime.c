@@ -17,6 +17,7 @@
 #include "base/text.h"
 #include "engine/onnxruntime_library.h"
 
+#include <resourcepool/hardware.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
@@ -546,6 +547,8 @@ static rp_status onnxruntime_run(rp_model *model, const rp_tensor *inputs, rp_re
 const struct rp_engine_ops rp_engine_onnxruntime = {
     .abi = RP_ENGINE_ABI,
     .name = "onnxruntime",
+    .format = "onnx",
+    .kinds = UINT32_C(1) << RP_DEVICE_CPU,
     .probe = onnxruntime_probe,
     .can_load = onnxruntime_can_load,
     .open = onnxruntime_open,

@@ -215,6 +215,7 @@ const struct rp_engine_ops rp_engine_simulated = {
     .abi = RP_ENGINE_ABI,
     .name = "simulated",
     .simulated = true,
+    .kinds = UINT32_MAX,
     .probe = simulated_probe,
     .can_load = simulated_can_load,
     .open = simulated_open,

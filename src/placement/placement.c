@@ -1,39 +1,850 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Every device is asked for every precision that would do, and each pair becomes a candidate:
+ * accepted with a score, or refused with the first reason that holds. A score depends on its own
+ * device alone, so that taking a refused device away changes nothing, and it grows with the room
+ * that is left, so that more free memory never makes a candidate worse.
+ *
+ *     what the caller said                     thousands: a device by name, its place in a list
+ *     how well the kind runs the family        hundreds
+ *     a narrower precision than wanted         tens to a hundred
+ *     room, preferred index, the kind's order  units to tens
+ */
 #include "placement/placement.h"
 
+#include "base/memory.h"
 #include "base/status.h"
+#include "base/text.h"
+#include "engine/engine.h"
+#include "placement/precision.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+enum { REASON_BYTES = 360, PRECISIONS_MAX = 10, DEVICE_TEXT_BYTES = 200 };
+
+struct row {
+    rp_candidate candidate;
+    char reason[REASON_BYTES];
+    char device[DEVICE_TEXT_BYTES]; /* only of what is no single device */
+    bool is_absent;                 /* a kind that is not in the snapshot */
+    bool is_other;                  /* another device was required */
+};
+
+struct rp_plan {
+    struct row *rows;
+    const rp_candidate **order; /* the best first */
+    size_t count;
+    rp_policy policy;
+    char name[RP_FACTS_TEXT_BYTES];
+    char wanted[DEVICE_TEXT_BYTES]; /* the device that was named; "" */
+    char description[RP_FACTS_TEXT_BYTES];
+    char reason[2 * REASON_BYTES];
+    char advice[REASON_BYTES];   /* what would fit where nothing does; "" */
+    const rp_snapshot *snapshot; /* a share: devices' ids are borrowed from it */
+};
+
+struct placing {
+    const struct rp_rules *rules;
+    const rp_place_request *request;
+    rp_preferences preferences;
+    rp_family family;
+    rp_subfamily subfamily;
+    rp_workload workload;
+    const char *named; /* NULL: auto */
+    rp_plan *plan;
+};
+
+/* One pair that is being judged. */
+struct pair {
+    const struct placing *placing;
+    const rp_device *device;
+    const char *precision;
+    uint32_t step; /* 0: the precision that was wanted; each narrower one is a step */
+    struct row *row;
+};
+
+/* --- policies ------------------------------------------------------------------------------ */
+
+static const char *const policy_names[] = {NULL, "require", "any", "prefer"};
+enum { POLICY_COUNT = sizeof policy_names / sizeof policy_names[0] };
+
 const char *rp_policy_name(rp_policy policy) {
-    return policy == RP_POLICY_REQUIRE ? "require" : "any";
+    return (unsigned)policy < POLICY_COUNT ? policy_names[policy] : NULL;
 }
 
-static rp_status tell_absent(const rp_snapshot *snapshot, const char *device, rp_error *err) {
+rp_status rp_policy_parse(const char *name, rp_policy *policy, rp_error *err) {
+    for (int i = 1; name && i < POLICY_COUNT; i++) {
+        if (strcmp(policy_names[i], name) != 0) continue;
+        *policy = (rp_policy)i;
+        return RP_OK;
+    }
+    rp_fail(err, RP_ERR_NOT_FOUND, "'%s' is no policy of placement", name ? name : "");
+    rp_hint(err, "the policies are require, prefer, any");
+    return RP_ERR_NOT_FOUND;
+}
+
+/* --- what one pair is worth ----------------------------------------------------------------- */
+
+RP_PRINTF(2, 3)
+static void say(struct row *row, const char *format, ...) {
+    size_t length = strlen(row->reason);
+    va_list args;
+    va_start(args, format);
+    if (length > 0 && length + 2 < REASON_BYTES) {
+        memcpy(row->reason + length, "; ", 3);
+        length += 2;
+    }
+    vsnprintf(row->reason + length, REASON_BYTES - length, format, args);
+    va_end(args);
+}
+
+static bool is_browser(rp_device_kind kind) {
+    return kind == RP_DEVICE_WEBNN || kind == RP_DEVICE_WEBGPU;
+}
+
+/* Kinds to which a framework moves a model as it is; the others need something made for them. */
+static bool is_plain(rp_device_kind kind) {
+    return kind == RP_DEVICE_CPU || kind == RP_DEVICE_CUDA || kind == RP_DEVICE_ROCM ||
+           kind == RP_DEVICE_MPS;
+}
+
+static bool is_named(const struct placing *placing, const rp_device *device) {
+    if (!placing->named) return false;
+    const char *kind = rp_device_kind_name(device->kind);
+    return strcmp(placing->named, kind) == 0 ||
+           rp_snapshot_find_device(placing->request->snapshot, placing->named) == device;
+}
+
+/* The place of a kind in the caller's list; the length of the list when it is not there. */
+static size_t place_in_list(const struct placing *placing, rp_device_kind kind) {
+    size_t at = 0;
+    while (at < placing->preferences.priority_count && placing->preferences.priority[at] != kind) {
+        at++;
+    }
+    return at;
+}
+
+static bool is_listed(const struct placing *placing, rp_device_kind kind) {
+    return place_in_list(placing, kind) < placing->preferences.priority_count;
+}
+
+static bool is_for_the_web(const struct placing *placing) {
+    return placing->preferences.web_deployment || placing->preferences.browser_optimized;
+}
+
+static const rp_compatibility *compatibility_of(const struct placing *placing,
+                                                rp_device_kind kind) {
+    for (size_t i = 0; i < placing->preferences.compatibility_count; i++) {
+        if (placing->preferences.compatibility[i].kind == kind) {
+            return &placing->preferences.compatibility[i];
+        }
+    }
+    return NULL;
+}
+
+static const struct rp_engine_ops *engine_for(const char *format, rp_device_kind kind) {
+    for (size_t i = 0; i < rp_engine_count(); i++) {
+        const struct rp_engine_ops *ops = rp_engine_at(i);
+        if (!ops->simulated && ops->format && strcmp(ops->format, format) == 0 &&
+            (ops->kinds >> kind & 1)) {
+            return ops;
+        }
+    }
+    return NULL;
+}
+
+static bool is_loaded_by_engines(const char *format) {
+    bool is_one = false;
+    for (int kind = 0; format && kind <= RP_DEVICE_WEBGPU; kind++) {
+        is_one |= engine_for(format, (rp_device_kind)kind) != NULL;
+    }
+    return is_one;
+}
+
+/* Who would load it there; false after a reason why nobody does. */
+static bool find_engine(const struct pair *pair) {
+    const struct placing *placing = pair->placing;
+    rp_device_kind kind = pair->device->kind;
+    const char *format = placing->request->facts->format;
+    const char *asked = placing->preferences.engine;
+    if (asked) {
+        const struct rp_engine_ops *ops = rp_engine_find(asked); /* checked before: it is one */
+        pair->row->candidate.engine = ops->name;
+        if (ops->kinds >> kind & 1) return true;
+        say(pair->row, "the engine '%s' cannot use a device of kind %s in this version", ops->name,
+            rp_device_kind_name(kind));
+        return false;
+    }
+    if (placing->request->has_constructor || !is_loaded_by_engines(format)) return true;
+    const struct rp_engine_ops *ops = engine_for(format, kind);
+    if (ops) {
+        pair->row->candidate.engine = ops->name;
+        return true;
+    }
+    say(pair->row, "no engine here loads %s files on %s: a constructor of yours may", format,
+        rp_device_kind_name(kind));
+    return false;
+}
+
+/* Whether the caller's own words keep it out. */
+static bool is_allowed(const struct pair *pair) {
+    const struct placing *placing = pair->placing;
+    const rp_device *device = pair->device;
+    bool is_asked = is_named(placing, device) || is_listed(placing, device->kind);
+    if (!device->available) {
+        say(pair->row, "not available: %s", device->reason ? device->reason : "no reason is known");
+        return false;
+    }
+    if (placing->plan->policy == RP_POLICY_REQUIRE && !is_named(placing, device)) {
+        say(pair->row, "'%s' is required", placing->named);
+        pair->row->is_other = true;
+        return false;
+    }
+    bool is_pretended = device->simulated && !rp_snapshot_is_simulated(placing->request->snapshot);
+    if (is_pretended && !placing->preferences.fallback_to_simulation &&
+        !is_named(placing, device)) {
+        say(pair->row, "simulated: only when asked for (fallback_to_simulation)");
+        return false;
+    }
+    if (is_browser(device->kind) && !is_asked && !is_for_the_web(placing)) {
+        say(pair->row, "a browser is chosen only when asked for (priority_list, browser_optimized, "
+                       "subfamily web_deployment)");
+        return false;
+    }
+    if (!is_plain(device->kind) && !is_browser(device->kind) && !is_asked &&
+        !pair->row->candidate.engine) {
+        say(pair->row,
+            "no engine of this version runs models on %s: name it, and your constructor "
+            "does",
+            rp_device_kind_name(device->kind));
+        return false;
+    }
+    const rp_compatibility *known = compatibility_of(placing, device->kind);
+    if (known && known->compatible == RP_ANSWER_NO && !placing->preferences.force_device) {
+        say(pair->row, "hw_compatibility says that it does not run there");
+        return false;
+    }
+    return true;
+}
+
+/* --- memory --------------------------------------------------------------------------------- */
+
+static uint64_t least(uint64_t a, uint64_t b) {
+    return a < b ? a : b; /* RP_UNKNOWN_U64 is the largest: an unknown limit limits nothing */
+}
+
+static uint64_t minus(uint64_t a, uint64_t b) {
+    return a == RP_UNKNOWN_U64 ? a : a > b ? a - b : 0;
+}
+
+static uint64_t plus(uint64_t a, uint64_t b) {
+    return a > RP_UNKNOWN_U64 - 1 - b ? RP_UNKNOWN_U64 : a + b;
+}
+
+struct space {
+    uint64_t now;    /* free this moment                         */
+    uint64_t usable; /* and once idle objects have gone          */
+    uint64_t limit;  /* if nothing else were there               */
+};
+
+static struct space space_on(const struct placing *placing, const rp_device *device) {
+    rp_room room = {device->id, RP_UNKNOWN_U64, 0, 0};
+    for (size_t i = 0; i < placing->request->room_count; i++) {
+        if (strcmp(placing->request->room[i].device, device->id) == 0) {
+            room = placing->request->room[i];
+        }
+    }
+    struct space space;
+    space.limit = least(device->memory_bytes_total, room.budget_bytes);
+    space.now = least(minus(space.limit, room.charged_bytes), device->memory_bytes_free);
+    space.usable = least(minus(space.limit, minus(room.charged_bytes, room.idle_bytes)),
+                         plus(device->memory_bytes_free, room.idle_bytes));
+    const rp_device *cpu = rp_snapshot_find_device(placing->request->snapshot, "cpu");
+    bool is_shared = device->accelerator && device->accelerator->is_integrated == RP_ANSWER_YES;
+    if (is_shared && cpu && cpu != device) {
+        struct space main = space_on(placing, cpu); /* once: the processor is not integrated */
+        space.now = least(space.now, main.now);
+        space.usable = least(space.usable, main.usable);
+        space.limit = least(space.limit, main.limit);
+    }
+    return space;
+}
+
+/* What it takes on that device in that precision, and who says so. */
+static void find_need(const struct pair *pair) {
+    const rp_place_request *request = pair->placing->request;
+    rp_candidate *candidate = &pair->row->candidate;
+    const rp_compatibility *known = compatibility_of(pair->placing, pair->device->kind);
+    candidate->memory_bytes_needed = RP_UNKNOWN_U64;
+    if (request->memory_bytes != RP_UNKNOWN_U64 && pair->step == 0) {
+        candidate->memory_bytes_needed = request->memory_bytes;
+        candidate->memory_method = request->memory_method;
+    } else if (known && known->peak_bytes != RP_UNKNOWN_U64 && known->peak_bytes > 0) {
+        candidate->memory_bytes_needed = known->peak_bytes;
+        candidate->memory_method = "request";
+    } else {
+        rp_memory_need need = {.size = sizeof need};
+        rp_model_memory_need(request->facts, pair->precision, &pair->placing->workload, &need);
+        candidate->memory_bytes_needed = need.total_bytes;
+        if (need.total_bytes != RP_UNKNOWN_U64) {
+            candidate->memory_method = rp_facts_method_name(need.method);
+        }
+    }
+}
+
+/* Whether there is room, and what part of it would be left; false after a reason. */
+static bool find_room(const struct pair *pair, double *left) {
+    rp_candidate *candidate = &pair->row->candidate;
+    struct space space = space_on(pair->placing, pair->device);
+    uint64_t need = candidate->memory_bytes_needed;
+    char need_text[RP_BYTES_TEXT_BYTES];
+    char usable_text[RP_BYTES_TEXT_BYTES];
+    char limit_text[RP_BYTES_TEXT_BYTES];
+    candidate->memory_bytes_usable = space.usable;
+    *left = 0;
+    if (need == RP_UNKNOWN_U64) {
+        say(pair->row, "its need is not known");
+        return true;
+    }
+    rp_text_bytes(need, need_text, sizeof need_text);
+    if (space.usable == RP_UNKNOWN_U64) {
+        say(pair->row, "needs %s (%s), what is free is not known", need_text,
+            candidate->memory_method);
+        return true;
+    }
+    rp_text_bytes(space.usable, usable_text, sizeof usable_text);
+    rp_text_bytes(space.limit, limit_text, sizeof limit_text);
+    if (need <= space.usable) {
+        *left = space.usable > 0 ? 1 - (double)need / (double)space.usable : 0;
+        say(pair->row, "needs %s (%s) of %s usable", need_text, candidate->memory_method,
+            usable_text);
+        if (need > space.now) say(pair->row, "idle objects must go first");
+        return true;
+    }
+    candidate->is_short = true;
+    candidate->is_later = need <= space.limit;
+    say(pair->row,
+        candidate->is_later ? "needs %s (%s), %s usable now"
+                            : "needs %s (%s), the whole device has %s",
+        need_text, candidate->memory_method, candidate->is_later ? usable_text : limit_text);
+    return false;
+}
+
+/* --- the score ------------------------------------------------------------------------------ */
+
+/* Among kinds that run a family equally well: those whose software is the most complete. */
+static const double kind_order[] = {
+    [RP_DEVICE_CUDA] = 9,     [RP_DEVICE_ROCM] = 8,  [RP_DEVICE_MPS] = 7,
+    [RP_DEVICE_OPENVINO] = 5, [RP_DEVICE_TPU] = 4,   [RP_DEVICE_QUALCOMM] = 3,
+    [RP_DEVICE_WEBGPU] = 2,   [RP_DEVICE_WEBNN] = 2, [RP_DEVICE_CPU] = 0,
+};
+
+/* An accelerator that runs a family at all goes before the processor. */
+static double level_score(const rp_device *device, enum rp_level level) {
+    static const double accelerators[] = {200, 250, 300, 400};
+    static const double processors[] = {100, 110, 130, 150};
+    bool is_processor =
+        device->kind == RP_DEVICE_CPU || (device->accelerator && device->accelerator->type &&
+                                          strcmp(device->accelerator->type, "cpu") == 0);
+    return is_processor ? processors[level] : accelerators[level];
+}
+
+/* "cuda:1" is the second: what stands behind the ':' where that is a number. */
+static uint32_t index_of(const rp_device *device) {
+    const char *colon = strchr(device->id, ':');
+    uint64_t index = 0;
+    if (!colon || !rp_text_parse_u64(colon + 1, &index)) return 0;
+    return index < RP_UNKNOWN_U32 ? (uint32_t)index : 0;
+}
+
+static double score_of_wishes(const struct pair *pair) {
+    const struct placing *placing = pair->placing;
+    const rp_preferences *wishes = &placing->preferences;
+    const rp_device *device = pair->device;
+    double score = 0;
+    if (placing->plan->policy == RP_POLICY_PREFER && is_named(placing, device)) {
+        score += 100000;
+        say(pair->row, "preferred");
+    }
+    size_t place = place_in_list(placing, device->kind);
+    if (place < wishes->priority_count) {
+        score += 1000.0 * (double)(wishes->priority_count - place);
+        say(pair->row, "number %zu in the priority list", place + 1);
+    }
+    if (is_browser(device->kind) && wishes->web_deployment) {
+        score += 500;
+        say(pair->row, "meant for a browser");
+    }
+    if (is_browser(device->kind) && wishes->browser_optimized) score += 50;
+    if (wishes->preferred_index != RP_UNKNOWN_U32 && wishes->preferred_index == index_of(device)) {
+        score += 40;
+        if (device->kind != RP_DEVICE_CPU) say(pair->row, "of the preferred index");
+    }
+    if (device->simulated && !rp_snapshot_is_simulated(placing->request->snapshot)) {
+        score -= 50000;
+        say(pair->row, "simulated");
+    }
+    return score;
+}
+
+static double score_of_precision(const struct pair *pair) {
+    const double step = 45;
+    if (pair->placing->preferences.force_low_memory) return step * pair->step;
+    return -step * pair->step;
+}
+
+/* Busy and throttled devices of a kind come after the others. */
+static double score_of_load(const rp_device *device) {
+    const rp_accelerator *told = device->accelerator;
+    if (!told) return 0;
+    double score = 0;
+    if (told->utilization_percent != RP_UNKNOWN_U32) score -= told->utilization_percent / 25.0;
+    if (told->throttle_reason_count > 0) score -= 2;
+    return score;
+}
+
+static double score_of_room(const struct pair *pair, double left) {
+    const double most = 20;
+    bool is_packed = pair->placing->preferences.distribution == RP_DISTRIBUTION_PACK;
+    return is_packed ? most * (1 - left) : most * left;
+}
+
+/* A known problem: refuses, halves, or there is none. False: refused. */
+static bool find_problem(const struct pair *pair, double *score) {
+    const struct placing *placing = pair->placing;
+    if (placing->preferences.force_device && is_named(placing, pair->device)) return true;
+    const struct rp_rule_subject subject = {
+        .device = pair->device,
+        .facts = placing->request->facts,
+        .name = placing->request->name,
+        .family = placing->family,
+        .subfamily = placing->subfamily,
+        .precision = pair->precision,
+    };
+    const struct rp_problem *problem = rp_rules_find_problem(placing->rules, &subject);
+    if (!problem) return true;
+    say(pair->row, "%s%s%s", problem->reason, problem->way_out ? ": " : "",
+        problem->way_out ? problem->way_out : "");
+    *score /= 2;
+    return problem->effect != RP_EFFECT_REFUSE;
+}
+
+static bool fits_precision(const struct pair *pair) {
+    enum rp_precision_fit fit = rp_precision_fit(pair->device, pair->precision);
+    bool is_asked = pair->placing->preferences.precision && pair->step == 0;
+    if (fit == RP_PRECISION_WELL) return true;
+    if (fit == RP_PRECISION_SLOWLY) {
+        bool is_only = pair->placing->preferences.require_precision;
+        bool is_wish = is_asked && !pair->row->candidate.is_stored;
+        say(pair->row, "%s is slow there", pair->precision);
+        return !is_wish || is_only;
+    }
+    say(pair->row, "the device does not compute in %s", pair->precision);
+    return false;
+}
+
+static void judge(struct pair *pair) {
+    rp_candidate *candidate = &pair->row->candidate;
+    const char *note = NULL;
+    double left = 0;
+    enum rp_level level =
+        rp_rules_level(pair->placing->rules, pair->placing->family, pair->device->kind, &note);
+    double score = level_score(pair->device, level);
+    find_need(pair);
+    candidate->memory_bytes_usable = space_on(pair->placing, pair->device).usable;
+    if (!find_engine(pair) || !is_allowed(pair) || !find_problem(pair, &score) ||
+        !fits_precision(pair) || !find_room(pair, &left)) {
+        return;
+    }
+    score += score_of_wishes(pair) + score_of_precision(pair) + kind_order[pair->device->kind] +
+             score_of_load(pair->device) + score_of_room(pair, left);
+    say(pair->row, "%s for %s%s%s", rp_level_name(level), rp_family_name(pair->placing->family),
+        note ? ": " : "", note ? note : "");
+    candidate->accepted = true;
+    candidate->score = score;
+}
+
+/* --- all pairs ------------------------------------------------------------------------------ */
+
+static struct row *add_row(rp_plan *plan) {
+    struct row *row = &plan->rows[plan->count++];
+    row->candidate = (rp_candidate){
+        .size = sizeof row->candidate,
+        .reason = row->reason,
+        .memory_bytes_needed = RP_UNKNOWN_U64,
+        .memory_bytes_usable = RP_UNKNOWN_U64,
+    };
+    return row;
+}
+
+static bool is_among(const char *const *list, size_t count, const char *precision) {
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(list[i], precision) == 0) return true;
+    }
+    return false;
+}
+
+/* The precisions to try on a device, the wanted one first; *stored as the file has it. */
+static size_t list_precisions(const struct placing *placing, const rp_device *device,
+                              const char *list[PRECISIONS_MAX], const char **stored) {
+    const rp_preferences *wishes = &placing->preferences;
+    const char *usual =
+        rp_precision_default(device, placing->request->facts, placing->family, stored);
+    size_t count = 0;
+    if (wishes->precision) list[count++] = rp_precision_name(wishes->precision);
+    if (wishes->require_precision && count > 0) return count;
+    if (!is_among(list, count, usual)) list[count++] = usual;
+    const char *allowed = wishes->precisions;
+    bool is_name_only = !placing->request->has_constructor && !placing->request->facts->format;
+    bool generates =
+        placing->family == RP_FAMILY_TEXT_GENERATION || placing->family == RP_FAMILY_MULTIMODAL;
+    if (!allowed) allowed = is_name_only && generates ? "int8" : "";
+    while (*allowed && count < PRECISIONS_MAX) {
+        char word[16];
+        size_t length = strcspn(allowed, ",");
+        snprintf(word, sizeof word, "%.*s", (int)length, allowed);
+        const char *name = rp_precision_name(word); /* checked before: it is one */
+        if (name && !is_among(list, count, name)) list[count++] = name;
+        allowed += length;
+        allowed += strspn(allowed, ", ");
+    }
+    return count;
+}
+
+static void add_device(const struct placing *placing, const rp_device *device) {
+    const char *list[PRECISIONS_MAX];
+    const char *stored = NULL;
+    size_t count = list_precisions(placing, device, list, &stored);
+    bool has_wish = placing->preferences.precision != NULL;
+    for (size_t i = 0; i < count; i++) {
+        struct row *row = add_row(placing->plan);
+        row->candidate.device = device->id;
+        row->candidate.kind = device->kind;
+        row->candidate.simulated = device->simulated;
+        row->candidate.precision = list[i];
+        row->candidate.is_stored = strcmp(list[i], stored) == 0;
+        struct pair pair = {
+            .placing = placing,
+            .device = device,
+            .precision = list[i],
+            .step = (uint32_t)i,
+            .row = row,
+        };
+        if (has_wish && i > 0) say(row, "%s where %s would be slow", list[i], list[0]);
+        if (!has_wish && i == 0 && !row->candidate.is_stored) {
+            say(row, "%s, because %s is slow there", list[i], stored);
+        }
+        judge(&pair);
+        bool is_usual_enough = has_wish && i == 0 && row->candidate.accepted;
+        if (is_usual_enough && count > 1 && !placing->preferences.precisions) break;
+    }
+}
+
+static void add_absence(const struct placing *placing, const rp_absence *absence) {
+    struct row *row = add_row(placing->plan);
+    row->candidate.device = rp_device_kind_name(absence->kind);
+    row->candidate.kind = absence->kind;
+    row->is_absent = true;
+    say(row, "%s: %s", absence->unprobed ? "unprobed" : "absent", absence->reason);
+    if (absence->hint) say(row, "%s", absence->hint);
+}
+
+/* --- what would fit, where nothing does --------------------------------------------------------
+ */
+
+/* The narrowest that is needed for some device to hold it: "int8 would fit on cuda:0". */
+static void advise_precision(const struct placing *placing) {
+    static const char *const narrower[] = {"fp16", "int8", "int4"};
+    rp_plan *plan = placing->plan;
+    for (size_t n = 0; n < sizeof narrower / sizeof narrower[0]; n++) {
+        rp_memory_need need = {.size = sizeof need};
+        rp_model_memory_need(placing->request->facts, narrower[n], &placing->workload, &need);
+        for (size_t i = 0; i < plan->count && need.total_bytes != RP_UNKNOWN_U64; i++) {
+            const struct row *row = &plan->rows[i];
+            uint64_t usable = row->candidate.memory_bytes_usable;
+            if (!row->candidate.is_short || usable == RP_UNKNOWN_U64 || need.total_bytes > usable)
+                continue;
+            if (!rp_precision_is_lower(narrower[n], row->candidate.precision)) continue;
+            char text[RP_BYTES_TEXT_BYTES];
+            snprintf(plan->advice, sizeof plan->advice, "in %s it would fit on %s (%s)",
+                     narrower[n], row->candidate.device,
+                     rp_text_bytes(need.total_bytes, text, sizeof text));
+            return;
+        }
+    }
+}
+
+/*
+ * Several devices of a kind would hold together what none holds alone: a row that says so. It is
+ * never accepted: only a constructor that splits the model can make it true.
+ */
+static void add_group(const struct placing *placing, rp_device_kind kind) {
+    rp_plan *plan = placing->plan;
+    size_t count = plan->count;
+    const struct row *first = NULL;
+    uint64_t sum = 0;
+    size_t members = 0;
+    char ids[DEVICE_TEXT_BYTES] = "";
+    for (size_t i = 0; i < count; i++) {
+        const struct row *row = &plan->rows[i];
+        const rp_candidate *each = &row->candidate;
+        if (each->kind != kind || row->is_absent) continue;
+        if (each->accepted && !rp_precision_is_lower(each->precision, "fp16")) return;
+        if (!each->is_short || each->memory_bytes_usable == RP_UNKNOWN_U64) continue;
+        if (first && strcmp(each->precision, first->candidate.precision) != 0) continue;
+        if (first && sum >= first->candidate.memory_bytes_needed) break;
+        if (!first) first = row;
+        size_t length = strlen(ids);
+        snprintf(ids + length, sizeof ids - length, "%s%s", members ? "+" : "", each->device);
+        sum += each->memory_bytes_usable;
+        members++;
+    }
+    if (!first || members < 2 || sum < first->candidate.memory_bytes_needed) return;
+    struct row *row = add_row(plan);
+    memcpy(row->device, ids, sizeof row->device);
+    row->candidate.device = row->device;
+    row->candidate.kind = kind;
+    row->candidate.simulated = first->candidate.simulated;
+    row->candidate.precision = first->candidate.precision;
+    row->candidate.memory_bytes_needed = first->candidate.memory_bytes_needed;
+    row->candidate.memory_bytes_usable = sum;
+    row->candidate.memory_method = first->candidate.memory_method;
+    row->is_other = first->is_other;
+    say(row, "these %zu together would hold it, if your constructor splits it over them", members);
+    snprintf(plan->advice, sizeof plan->advice, "%s together would hold it in %s, if split", ids,
+             first->candidate.precision);
+}
+
+/* --- the plan ------------------------------------------------------------------------------- */
+
+/* Accepted first, by score; then those for which waiting helps; the order of the snapshot decides.
+ */
+static int better_first(const void *left, const void *right) {
+    const rp_candidate *a = *(const rp_candidate *const *)left;
+    const rp_candidate *b = *(const rp_candidate *const *)right;
+    if (a->accepted != b->accepted) return a->accepted ? -1 : 1;
+    if (a->is_later != b->is_later) return a->is_later ? -1 : 1;
+    if (a->score != b->score) return a->score > b->score ? -1 : 1;
+    return a < b ? -1 : a > b;
+}
+
+static rp_status check_precisions(const rp_preferences *preferences, rp_error *err) {
+    if (preferences->precision && !rp_precision_name(preferences->precision)) {
+        rp_fail(err, RP_ERR_ARGUMENT, "'%s' is no precision", preferences->precision);
+        rp_hint(err, "the precisions are fp32, bf16, fp16, fp8, int8, int4");
+        return RP_ERR_ARGUMENT;
+    }
+    for (const char *at = preferences->precisions; at && *at;) {
+        char word[16];
+        size_t length = strcspn(at, ",");
+        snprintf(word, sizeof word, "%.*s", (int)length, at);
+        if (!rp_precision_name(word)) {
+            return rp_fail(err, RP_ERR_ARGUMENT, "'%s' is no precision, in '%s'", word,
+                           preferences->precisions);
+        }
+        at += length;
+        at += strspn(at, ", ");
+    }
+    return RP_OK;
+}
+
+static rp_status start(struct placing *placing, const rp_place_request *request, rp_error *err) {
+    if (!request || request->size != sizeof *request || !request->snapshot || !request->facts) {
+        return rp_fail(err, RP_ERR_ARGUMENT,
+                       "a placement needs an rp_place_request with a snapshot and facts");
+    }
+    placing->request = request;
+    placing->preferences = (rp_preferences)RP_PREFERENCES_INIT;
+    const rp_preferences *wishes = &placing->preferences;
+    if (request->preferences) placing->preferences = *request->preferences;
+    rp_status status = check_precisions(wishes, err);
+    if (status != RP_OK) return status;
+    if (wishes->engine && !rp_engine_find(wishes->engine)) {
+        rp_fail(err, RP_ERR_NOT_FOUND, "there is no engine '%s'", wishes->engine);
+        rp_hint(err, "'rpool version' lists the engines");
+        return RP_ERR_NOT_FOUND;
+    }
+    placing->family = wishes->family != RP_FAMILY_UNKNOWN ? wishes->family
+                                                          : request->facts->classification.family;
+    placing->subfamily = wishes->subfamily != RP_SUBFAMILY_NONE
+                             ? wishes->subfamily
+                             : request->facts->classification.subfamily;
+    placing->workload = wishes->workload;
+    if (wishes->force_low_memory && placing->workload.context_length == 0) {
+        placing->workload.context_length = 512;
+    }
+    bool is_auto = !wishes->device || !*wishes->device || strcmp(wishes->device, "auto") == 0;
+    placing->named = is_auto ? NULL : wishes->device;
+    return RP_OK;
+}
+
+static rp_plan *create_plan(const struct placing *placing) {
+    const rp_snapshot *snapshot = placing->request->snapshot;
+    size_t devices = rp_snapshot_device_count(snapshot);
+    size_t capacity = devices * PRECISIONS_MAX + rp_snapshot_absent_count(snapshot) +
+                      (size_t)RP_DEVICE_WEBGPU + 1;
+    rp_plan *plan = rp_alloc(sizeof *plan);
+    if (!plan) return NULL;
+    plan->rows = rp_alloc_array(capacity, sizeof *plan->rows);
+    plan->order = rp_alloc_array(capacity, sizeof *plan->order);
+    if (!plan->rows || !plan->order) {
+        rp_plan_destroy(plan);
+        return NULL;
+    }
+    plan->snapshot = rp_snapshot_acquire(snapshot);
+    rp_policy policy = placing->preferences.policy;
+    plan->policy = policy ? policy : placing->named ? RP_POLICY_REQUIRE : RP_POLICY_ANY;
+    if (!placing->named && plan->policy != RP_POLICY_ANY) plan->policy = RP_POLICY_ANY;
+    const char *name = placing->request->name ? placing->request->name : "the model";
+    snprintf(plan->name, sizeof plan->name, "%s", name);
+    snprintf(plan->wanted, sizeof plan->wanted, "%s", placing->named ? placing->named : "");
+    if (placing->preferences.description) {
+        snprintf(plan->description, sizeof plan->description, "%s",
+                 placing->preferences.description);
+    }
+    return plan;
+}
+
+/* Why the best is the best: its own reason, and what the caller called its wish. */
+static void tell_reason(rp_plan *plan) {
+    if (plan->count == 0 || !plan->order[0]->accepted) return;
+    snprintf(plan->reason, sizeof plan->reason, "%s%s%s%s%s", plan->description,
+             plan->description[0] ? ": " : "",
+             plan->wanted[0] && plan->policy == RP_POLICY_REQUIRE ? "asked for; " : "",
+             plan->order[0]->reason, plan->order[0]->simulated ? " (simulated)" : "");
+}
+
+rp_status rp_place_by_rules(const struct rp_rules *rules, const rp_place_request *request,
+                            rp_plan **plan, rp_error *err) {
+    struct placing placing = {.rules = rules};
+    rp_status status = start(&placing, request, err);
+    if (status != RP_OK) return status;
+    placing.plan = create_plan(&placing);
+    if (!placing.plan) {
+        return rp_fail(err, RP_ERR_MEMORY, "no memory to place '%s'",
+                       request->name ? request->name : "the model");
+    }
+    size_t device_count = rp_snapshot_device_count(request->snapshot);
+    for (size_t i = 0; i < device_count; i++) {
+        add_device(&placing, rp_snapshot_device(request->snapshot, i));
+    }
+    for (int kind = RP_DEVICE_CUDA; kind <= RP_DEVICE_WEBGPU; kind++) {
+        add_group(&placing, (rp_device_kind)kind);
+    }
+    if (!placing.plan->advice[0]) advise_precision(&placing);
+    for (size_t i = 0; i < rp_snapshot_absent_count(request->snapshot); i++) {
+        add_absence(&placing, rp_snapshot_absent(request->snapshot, i));
+    }
+    rp_plan *made = placing.plan;
+    for (size_t i = 0; i < made->count; i++) {
+        made->order[i] = &made->rows[i].candidate;
+    }
+    qsort(made->order, made->count, sizeof *made->order, better_first);
+    tell_reason(made);
+    *plan = made;
+    return RP_OK;
+}
+
+rp_status rp_place(const rp_place_request *request, rp_plan **plan, rp_error *err) {
+    if (!plan) return rp_fail(err, RP_ERR_ARGUMENT, "a place for the plan is needed");
+    const struct rp_rules *rules = NULL;
+    rp_status status = rp_rules_of_process(&rules, err);
+    return status == RP_OK ? rp_place_by_rules(rules, request, plan, err) : status;
+}
+
+/* The row of a candidate: it is its first member. */
+static const struct row *row_of(const rp_candidate *candidate) {
+    return (const struct row *)(const void *)candidate;
+}
+
+/* Whether a kind's absence is the answer to what was named. */
+static bool is_absence_of(const struct row *row, const char *named) {
+    size_t length = strcspn(named, ":");
+    const char *kind = row->candidate.device;
+    return row->is_absent && strlen(kind) == length && memcmp(kind, named, length) == 0;
+}
+
+static rp_status tell_absent(const rp_plan *plan, rp_error *err) {
     char present[160] = "";
     size_t length = 0;
-    size_t count = rp_snapshot_device_count(snapshot);
-    for (size_t i = 0; i < count && length < sizeof present; i++) {
+    for (size_t i = 0; i < rp_snapshot_device_count(plan->snapshot) && length < sizeof present;
+         i++) {
         length += (size_t)snprintf(present + length, sizeof present - length, "%s%s", i ? ", " : "",
-                                   rp_snapshot_device(snapshot, i)->id);
+                                   rp_snapshot_device(plan->snapshot, i)->id);
     }
-    rp_fail(err, RP_ERR_ABSENT, "this machine has no device '%s': it has %s", device, present);
+    const char *why = NULL;
+    for (size_t i = 0; i < plan->count; i++) {
+        if (is_absence_of(&plan->rows[i], plan->wanted)) why = plan->rows[i].reason;
+    }
+    rp_fail(err, RP_ERR_ABSENT, "this machine has no device '%s': it has %s%s%s", plan->wanted,
+            present, why ? "; " : "", why ? why : "");
     rp_hint(err, "'rpool hardware' shows what is here and what is absent, with the reason");
     return RP_ERR_ABSENT;
 }
 
-rp_status rp_placement_choose(const rp_snapshot *snapshot, const char *device,
-                              struct rp_placement_choice *choice, rp_error *err) {
-    const rp_device *found = rp_snapshot_find_device(snapshot, device ? device : "cpu");
-    if (!found && !device && rp_snapshot_device_count(snapshot) > 0) {
-        found = rp_snapshot_device(snapshot, 0);
+rp_status rp_plan_placement(const rp_plan *plan, rp_placement *placement, rp_error *err) {
+    if (!plan || !placement) {
+        return rp_fail(err, RP_ERR_ARGUMENT, "a plan and a place for its placement are needed");
     }
-    if (!found || !found->available) return tell_absent(snapshot, device ? device : "cpu", err);
-    choice->device = found->id;
-    choice->policy = device ? RP_POLICY_REQUIRE : RP_POLICY_ANY;
-    snprintf(choice->reason, sizeof choice->reason,
-             device ? "'%s' was asked for%s" : "no device was asked for: %s%s", found->id,
-             found->simulated ? " (simulated)" : "");
-    return RP_OK;
+    const rp_candidate *best = plan->count > 0 ? plan->order[0] : NULL;
+    if (best && best->accepted) {
+        *placement = (rp_placement){
+            .device = best->device,
+            .precision = best->precision,
+            .engine = best->engine,
+            .policy = plan->policy,
+            .reason = plan->reason,
+        };
+        return RP_OK;
+    }
+    const struct row *told = NULL; /* the refusal that says most: want of room before others */
+    bool is_short = false;
+    for (size_t i = 0; i < plan->count; i++) {
+        const struct row *row = row_of(plan->order[i]);
+        bool is_one = !row->is_absent && !row->is_other;
+        bool lacks_room = row->candidate.is_short;
+        if (!is_one || (told && (is_short || !lacks_room))) continue;
+        told = row;
+        is_short = lacks_room;
+    }
+    if (!told) return tell_absent(plan, err);
+    if (!is_short) {
+        return rp_fail(err, RP_ERR_UNSUPPORTED, "'%s' cannot be placed: %s: %s", plan->name,
+                       told->candidate.device, told->reason);
+    }
+    rp_fail(err, RP_ERR_CAPACITY, "no device has room for '%s': %s: %s", plan->name,
+            told->candidate.device, told->reason);
+    if (plan->advice[0]) {
+        rp_hint(err, "%s", plan->advice);
+    } else {
+        rp_hint(err, "free memory there, or take a smaller model");
+    }
+    return RP_ERR_CAPACITY;
+}
+
+rp_policy rp_plan_policy(const rp_plan *plan) {
+    return plan->policy;
+}
+
+const char *rp_plan_reason(const rp_plan *plan, const rp_candidate *candidate) {
+    bool is_best = candidate == plan->order[0] && candidate->accepted;
+    return is_best ? plan->reason : candidate->reason;
+}
+
+size_t rp_plan_candidate_count(const rp_plan *plan) {
+    return plan->count;
+}
+
+const rp_candidate *rp_plan_candidate(const rp_plan *plan, size_t index) {
+    return index < plan->count ? plan->order[index] : NULL;
+}
+
+void rp_plan_destroy(rp_plan *plan) {
+    if (!plan) return;
+    if (plan->snapshot) rp_snapshot_release(plan->snapshot);
+    rp_free(plan->rows);
+    rp_free(plan->order);
+    rp_free(plan);
 }

@@ -1,25 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * Where something should go: a pure function of what the machine has and what was asked for.
- */
+/* Inside the library: a plan, and the same question under given rules. */
 #ifndef RP_PLACEMENT_PLACEMENT_H
 #define RP_PLACEMENT_PLACEMENT_H
 
-#include <resourcepool/hardware.h>
+#include "placement/rules.h"
+
 #include <resourcepool/placement.h>
-#include <resourcepool/status.h>
 
-struct rp_placement_choice {
-    const char *device; /* borrowed from the snapshot */
-    rp_policy policy;
-    char reason[160];
-};
+/* rp_place() under these rules. */
+rp_status rp_place_by_rules(const struct rp_rules *rules, const rp_place_request *request,
+                            rp_plan **plan, rp_error *err);
 
-/*
- * The device asked for, if the machine has it; without one (NULL), the CPU. RP_ERR_ABSENT names
- * the devices that there are.
- */
-rp_status rp_placement_choose(const rp_snapshot *snapshot, const char *device,
-                              struct rp_placement_choice *choice, rp_error *err);
+/* The policy that a plan was made by, and the whole reason of one of its candidates; borrowed. */
+rp_policy rp_plan_policy(const rp_plan *plan);
+const char *rp_plan_reason(const rp_plan *plan, const rp_candidate *candidate);
 
 #endif

@@ -25,6 +25,7 @@
 #include "placement/placement.h"
 #include "pool/admission.h"
 #include "pool/build.h"
+#include "pool/choice.h"
 #include "pool/history.h"
 #include "pool/waits.h"
 
@@ -37,8 +38,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { ATTEMPTS_MAX = 64 };
-
 /* One request on its slow way. Lives on the caller's stack. */
 struct ask {
     rp_pool *pool;
@@ -50,11 +49,8 @@ struct ask {
 
     bool is_counted; /* as a miss, by the load that it started */
 
-    /* Where it may go: `attempt` counts devices first, then precisions. */
-    char *devices; /* owned copy of request->devices, cut into words; NULL */
-    char *precisions;
-    uint32_t device_count; /* with the first one, which the request names */
-    uint32_t precision_count;
+    struct rp_choice *choice; /* where it may go; made by the first resolve() */
+    char key_device[RP_LIMIT_DEVICE_BYTES];
     uint32_t attempt;
     uint32_t first_without_room; /* plus one; 0: all failed for other reasons */
     bool is_last_round;          /* nobody has room now: wait for it */
@@ -65,7 +61,8 @@ struct ask {
     struct rp_estimate estimate;
     uint64_t revision;
     const rp_snapshot *snapshot;
-    struct rp_placement_choice choice;
+    rp_policy policy;
+    const char *reason; /* borrowed from the choice */
     struct rp_key_parts instance;
     char *file; /* the canonical path of the model's file */
 };
@@ -81,45 +78,12 @@ static void unresolve(struct ask *ask) {
 
 static void ask_fini(struct ask *ask) {
     unresolve(ask);
-    rp_free(ask->devices);
-    rp_free(ask->precisions);
+    rp_choice_destroy(ask->choice);
     rp_text_fini(&ask->steps);
 }
 
-/* Cut a list such as "cuda:1,cpu" into words, in a copy of it; false without memory. */
-static bool cut_list(const char *list, char **words, uint32_t *count) {
-    *count = 1;
-    if (!list || !*list) return true;
-    *words = rp_strdup(list);
-    if (!*words) return false;
-    (*count)++;
-    for (char *at = *words; *at; at++) {
-        if (*at != ',') continue;
-        *at = '\0';
-        (*count)++;
-    }
-    return true;
-}
-
-/* Word `index` of a list: 0 is what the request asks for itself. */
-static const char *word_at(const char *first, const char *words, uint32_t index) {
-    if (index == 0) return first;
-    while (--index > 0) {
-        words += strlen(words) + 1;
-    }
-    return words;
-}
-
-static const char *device_of(const struct ask *ask) {
-    return word_at(ask->asked.device, ask->devices, ask->attempt % ask->device_count);
-}
-
-static const char *precision_of(const struct ask *ask) {
-    return word_at(ask->asked.precision, ask->precisions, ask->attempt / ask->device_count);
-}
-
 static uint32_t attempt_count(const struct ask *ask) {
-    return ask->device_count * ask->precision_count;
+    return ask->choice ? ask->choice->count : 1;
 }
 
 /* The entry that this request is known to lead to, and the key under which it is known. */
@@ -243,10 +207,62 @@ static void estimate(struct ask *ask) {
     if (in_file != RP_UNKNOWN_U64) ask->estimate = (struct rp_estimate){in_file, "file"};
 }
 
+/* What this pool holds on each device, for placement; NULL without memory. */
+static rp_room *take_room(rp_pool *pool, size_t *count) {
+    rp_lock_acquire(&pool->lock);
+    size_t devices = pool->ledger.count;
+    rp_room *room = rp_alloc(devices * (sizeof *room + RP_LIMIT_DEVICE_BYTES) + 1);
+    char *ids = room ? (char *)(room + devices) : NULL;
+    for (size_t i = 0; room && i < devices; i++) {
+        const struct rp_ledger_device *device = &pool->ledger.devices[i];
+        char *id = memcpy(ids + i * RP_LIMIT_DEVICE_BYTES, device->id, RP_LIMIT_DEVICE_BYTES);
+        room[i] = (rp_room){id, rp_ledger_budget(&pool->ledger, (uint16_t)i),
+                            rp_ledger_charged(device->sums), 0};
+    }
+    for (const struct rp_entry *entry = pool->oldest; room && entry; entry = entry->next) {
+        bool is_idle = entry->state == RP_ENTRY_LOADED && entry->charge.state == RP_CHARGE_RESIDENT;
+        if (is_idle && rp_entry_lease_count(entry) == 0) {
+            room[entry->charge_device].idle_bytes += entry->charge.bytes;
+        }
+    }
+    rp_lock_release(&pool->lock);
+    *count = devices;
+    return room;
+}
+
+/* Rank where it may go. Under no lock: reads headers of files. */
+static rp_status choose(struct ask *ask, rp_error *err) {
+    struct rp_choice_request asked = {
+        .request = ask->request,
+        .snapshot = ask->snapshot,
+        .has_constructor = ask->request->construct != NULL,
+    };
+    rp_room *room = take_room(ask->pool, &asked.room_count);
+    if (!room) return rp_fail(err, RP_ERR_MEMORY, "no memory to place '%s'", ask->asked.name);
+    asked.room = room;
+    rp_status status = rp_choice_create(&asked, &ask->choice, err);
+    rp_free(room);
+    if (status == RP_OK && ask->request->precisions && rp_pool_is_low_memory(ask->pool, NULL)) {
+        ask->attempt = ask->choice->lowest;
+    }
+    return status;
+}
+
 static rp_status resolve_model(struct ask *ask, rp_error *err) {
-    rp_status status = rp_placement_choose(ask->snapshot, ask->instance.device, &ask->choice, err);
+    rp_status status = ask->choice ? RP_OK : choose(ask, err);
     if (status != RP_OK) return status;
-    ask->instance.device = ask->choice.device;
+    const struct rp_attempt *attempt = &ask->choice->attempts[ask->attempt];
+    if (!attempt->candidate) {
+        rp_placement none;
+        return rp_plan_placement(attempt->plan, &none, err);
+    }
+    bool is_wish = !attempt->precision && !attempt->candidate->is_stored && !ask->asked.engine;
+    ask->instance.device = attempt->candidate->device;
+    ask->instance.precision = attempt->precision                     ? attempt->precision
+                              : is_wish && ask->request->preferences ? attempt->candidate->precision
+                                                                     : NULL;
+    ask->policy = rp_plan_policy(attempt->plan);
+    ask->reason = rp_plan_reason(attempt->plan, attempt->candidate);
     if (ask->request->construct || has_constructed(ask)) return RP_OK;
     return resolve_engine(ask, err);
 }
@@ -255,8 +271,6 @@ static rp_status resolve_model(struct ask *ask, rp_error *err) {
 static rp_status resolve(struct ask *ask, rp_error *err) {
     unresolve(ask);
     ask->instance = ask->asked;
-    ask->instance.device = device_of(ask);
-    ask->instance.precision = precision_of(ask);
     rp_status status = rp_hardware_snapshot(&ask->snapshot, err);
     if (status != RP_OK) return status;
     if (ask->asked.kind == RP_KIND_MODEL) {
@@ -270,8 +284,8 @@ static rp_status resolve(struct ask *ask, rp_error *err) {
         rp_hint(err, "give rp_request.construct: only models can be loaded by an engine");
         return RP_ERR_NOT_FOUND;
     } else {
-        ask->choice.policy = RP_POLICY_ANY;
-        snprintf(ask->choice.reason, sizeof ask->choice.reason, "where its constructor put it");
+        ask->policy = RP_POLICY_ANY;
+        ask->reason = "where its constructor put it";
     }
     estimate(ask);
     const rp_device *device = rp_snapshot_find_device(ask->snapshot, "cpu");
@@ -393,7 +407,7 @@ static uint16_t ledger_device(struct ask *ask) {
 /* Why it goes where it goes, with what was tried before. */
 static char *full_reason(const struct ask *ask) {
     struct rp_text reason = RP_TEXT_INIT;
-    rp_text_print(&reason, "%s%s", ask->steps.length ? ask->steps.bytes : "", ask->choice.reason);
+    rp_text_print(&reason, "%s%s", ask->steps.length ? ask->steps.bytes : "", ask->reason);
     if (reason.failed) rp_text_fini(&reason);
     return reason.bytes;
 }
@@ -404,7 +418,7 @@ static struct rp_entry *add_entry(struct ask *ask) {
     uint16_t device = ledger_device(ask);
     char *reason = device == RP_LEDGER_NO_DEVICE ? NULL : full_reason(ask);
     if (!reason) return NULL;
-    struct rp_entry *entry = rp_entry_create(pool, &ask->instance, ask->choice.policy, reason);
+    struct rp_entry *entry = rp_entry_create(pool, &ask->instance, ask->policy, reason);
     rp_free(reason);
     if (!entry) return NULL;
     const char *path = ask->file ? ask->file : ask->asked.path ? ask->asked.path : ask->asked.name;
@@ -793,9 +807,11 @@ static bool next_attempt(struct ask *ask, rp_status status) {
     } else {
         return false;
     }
-    bool is_lower = ask->attempt / ask->device_count != tried / ask->device_count;
+    const struct rp_attempt *next = &ask->choice->attempts[ask->attempt];
+    bool is_lower = next->precision != ask->choice->attempts[tried].precision;
     rp_event_tell(&ask->pool->events, is_lower ? RP_EVENT_LOWER_PRECISION : RP_EVENT_OTHER_DEVICE,
-                  ask->asked.name, device_of(ask), ask->estimate.bytes, RP_UNKNOWN_U64, -1);
+                  ask->asked.name, next->candidate ? next->candidate->device : next->device,
+                  ask->estimate.bytes, RP_UNKNOWN_U64, -1);
     rp_lock_acquire(&ask->pool->lock);
     ask->pool->counts.fallbacks++;
     rp_lock_release(&ask->pool->lock);
@@ -822,27 +838,6 @@ static rp_status ask_until_answered(struct ask *ask, rp_lease **lease, rp_error 
     return status;
 }
 
-/* The other places where it may go. */
-static rp_status list_attempts(struct ask *ask, rp_error *err) {
-    const rp_request *request = ask->request;
-    if (!cut_list(request->devices, &ask->devices, &ask->device_count) ||
-        !cut_list(request->precisions, &ask->precisions, &ask->precision_count)) {
-        return rp_fail(err, RP_ERR_MEMORY, "no memory for the request for '%s'", request->type);
-    }
-    if (ask->device_count > ATTEMPTS_MAX || ask->precision_count > ATTEMPTS_MAX) {
-        return rp_fail(err, RP_ERR_LIMIT, "more than %d devices or precisions to fall back on",
-                       ATTEMPTS_MAX - 1);
-    }
-    if ((ask->devices || ask->precisions) && ask->asked.kind != RP_KIND_MODEL) {
-        return rp_fail(err, RP_ERR_ARGUMENT,
-                       "only a model has devices and precisions to fall back on");
-    }
-    if (ask->precisions && rp_pool_is_low_memory(ask->pool, NULL)) {
-        ask->attempt = (ask->precision_count - 1) * ask->device_count; /* the lowest, at once */
-    }
-    return RP_OK;
-}
-
 /* Whatever is not a hit of a thread that has been here before. */
 static rp_status acquire_slowly(rp_pool *pool, rp_kind kind, const rp_request *request,
                                 rp_lease **lease, rp_error *err) {
@@ -850,7 +845,9 @@ static rp_status acquire_slowly(rp_pool *pool, rp_kind kind, const rp_request *r
     if (status != RP_OK) return status;
     struct ask ask = {.pool = pool, .request = request};
     status = rp_key_parts_of_request(kind, request, &ask.asked, err);
+    if (status == RP_OK) status = rp_choice_check(kind, request, err);
     if (status != RP_OK) return status;
+    ask.asked.device = rp_choice_key_device(request, ask.key_device);
     ask.deadline_ns =
         request->timeout_ms > 0 ? rp_deadline_after_ms(request->timeout_ms) : RP_NEVER_NS;
     ask.by = request->within ? request->within : rp_build_current();
@@ -870,7 +867,6 @@ static rp_status acquire_slowly(rp_pool *pool, rp_kind kind, const rp_request *r
             status = RP_ERR_MEMORY;
         }
     }
-    if (status == RP_OK) status = list_attempts(&ask, err);
     if (status == RP_OK) status = ask_until_answered(&ask, &taken, err);
     ask_fini(&ask);
     if (status == RP_OK) {
@@ -899,17 +895,17 @@ static rp_status acquire(rp_pool *pool, rp_kind kind, const rp_request *request,
         request = &whole;
     }
     if (request->type) {
+        char key_device[RP_LIMIT_DEVICE_BYTES];
         struct rp_key_parts parts = {
             .kind = kind,
             .threads = request->threads,
             .type = request->type,
             .name = request->name,
-            .device = request->device,
+            .device = rp_choice_key_device(request, key_device),
             .precision = request->precision,
             .engine = request->engine,
             .path = request->path,
         };
-        if (parts.device && strcmp(parts.device, "auto") == 0) parts.device = NULL;
         rp_lease *hit = request->within ? NULL : rp_seat_hit(pool, &parts);
         if (hit) {
             *lease = hit;

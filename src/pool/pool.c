@@ -14,6 +14,7 @@
 #include "base/text.h"
 #include "pool/admission.h"
 #include "pool/build.h"
+#include "pool/choice.h"
 #include "pool/history.h"
 #include "pool/waits.h"
 
@@ -361,12 +362,15 @@ rp_status rp_pool_move_model(rp_pool *pool, const rp_request *request, const cha
         rp_lease_release(moved, NULL);
         return status;
     }
+    char key_device[RP_LIMIT_DEVICE_BYTES];
+    asked.device = rp_choice_key_device(&whole, key_device);
     rp_lock_acquire(&pool->lock);
     struct rp_entry *to = RP_READ(rp_ticket_slot(moved)->holder)->entry;
     struct rp_entry *from = rp_pool_find_request(pool, &asked);
     bool is_other = from && from != to && from->state == RP_ENTRY_LOADED;
     if (is_other) {
-        asked.device = NULL; /* from now on, whoever names no device is led there */
+        whole.device = NULL; /* from now on, whoever names no device is led there */
+        asked.device = rp_choice_key_device(&whole, key_device);
         dead = rp_pool_detach(pool, is_made_of, from);
         if (!rp_pool_find_request(pool, &asked)) (void)rp_entry_add_alias(to, &asked);
     }

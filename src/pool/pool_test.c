@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/memory.h"
+#include "placement/rules.h"
 #include "pool/pool.h"
 
 #include "../../tests/test.h"
@@ -853,11 +854,13 @@ static void every_allocation_may_fail(void **state) {
     }
 }
 
-/* The process keeps one snapshot of the hardware: taken before blocks are counted. */
+/* The process keeps one snapshot of the hardware and one set of rules: before blocks are counted. */
 static int detect_hardware(void **state) {
     (void)state;
     const rp_snapshot *snapshot = NULL;
+    const struct rp_rules *rules = NULL;
     if (rp_hardware_snapshot(&snapshot, NULL) != RP_OK) return -1;
+    if (rp_rules_of_process(&rules, NULL) != RP_OK) return -1;
     rp_snapshot_release(snapshot);
     return 0;
 }
