@@ -427,3 +427,10 @@ const struct rp_problem *rp_rules_find_problem(const struct rp_rules *rules,
     }
     return found;
 }
+
+bool rp_rules_has_problems(const struct rp_rules *rules, rp_device_kind kind) {
+    for (size_t i = 0; i < rules->problem_count; i++) {
+        if (rules->problems[i].kind == kind) return true;
+    }
+    return false;
+}

@@ -97,6 +97,9 @@ const char *rp_level_name(enum rp_level level);
 const struct rp_problem *rp_rules_find_problem(const struct rp_rules *rules,
                                                const struct rp_rule_subject *subject);
 
+/* Whether any row tells of a problem of that kind of device. */
+bool rp_rules_has_problems(const struct rp_rules *rules, rp_device_kind kind);
+
 /* Below 0, 0, above 0: "525.60.13" and "525.105" part by part, as numbers. */
 int rp_version_compare(const char *left, const char *right);
 

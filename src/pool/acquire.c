@@ -207,6 +207,9 @@ static void estimate(struct ask *ask) {
     if (in_file != RP_UNKNOWN_U64) ask->estimate = (struct rp_estimate){in_file, "file"};
 }
 
+/* More entries than this are not asked one by one whether they are leased. */
+enum { ENTRIES_ASKED_MAX = 1024 };
+
 /* What this pool holds on each device, for placement; NULL without memory. */
 static rp_room *take_room(rp_pool *pool, size_t *count) {
     rp_lock_acquire(&pool->lock);
@@ -220,8 +223,9 @@ static rp_room *take_room(rp_pool *pool, size_t *count) {
                             rp_ledger_charged(device->sums), 0};
     }
     for (const struct rp_entry *entry = pool->oldest; room && entry; entry = entry->next) {
-        bool is_idle = entry->state == RP_ENTRY_LOADED && entry->charge.state == RP_CHARGE_RESIDENT;
-        if (is_idle && rp_entry_lease_count(entry) == 0) {
+        bool may_go = entry->state == RP_ENTRY_LOADED && entry->charge.state == RP_CHARGE_RESIDENT;
+        bool is_asked = pool->entry_count <= ENTRIES_ASKED_MAX;
+        if (may_go && (!is_asked || rp_entry_lease_count(entry) == 0)) {
             room[entry->charge_device].idle_bytes += entry->charge.bytes;
         }
     }
@@ -248,8 +252,36 @@ static rp_status choose(struct ask *ask, rp_error *err) {
     return status;
 }
 
+/*
+ * A machine with nothing but a processor leaves no choice, and most machines that run tests are
+ * such: nothing is read or ranked. Wishes and rules about the processor are weighed all the same.
+ */
+static const rp_device *only_device(const struct ask *ask, const struct rp_rules *rules) {
+    const rp_request *request = ask->request;
+    if (request->preferences || request->devices || request->precision || request->precisions ||
+        rp_snapshot_device_count(ask->snapshot) != 1 ||
+        rp_rules_has_problems(rules, RP_DEVICE_CPU)) {
+        return NULL;
+    }
+    const rp_device *device = rp_snapshot_device(ask->snapshot, 0);
+    bool is_it =
+        !ask->asked.device || rp_snapshot_find_device(ask->snapshot, ask->asked.device) == device;
+    return device->kind == RP_DEVICE_CPU && device->available && is_it ? device : NULL;
+}
+
 static rp_status resolve_model(struct ask *ask, rp_error *err) {
-    rp_status status = ask->choice ? RP_OK : choose(ask, err);
+    const struct rp_rules *rules = NULL;
+    rp_status status = rp_rules_of_process(&rules, err);
+    if (status != RP_OK) return status;
+    const rp_device *only = only_device(ask, rules);
+    if (only) {
+        ask->instance.device = only->id;
+        ask->policy = ask->asked.device ? RP_POLICY_REQUIRE : RP_POLICY_ANY;
+        ask->reason = "the only device of this machine";
+        if (ask->request->construct || has_constructed(ask)) return RP_OK;
+        return resolve_engine(ask, err);
+    }
+    status = ask->choice ? RP_OK : choose(ask, err);
     if (status != RP_OK) return status;
     const struct rp_attempt *attempt = &ask->choice->attempts[ask->attempt];
     if (!attempt->candidate) {
