@@ -442,6 +442,8 @@ static void account(struct rp_entry *entry) {
     if (build->grown_bytes != RP_UNKNOWN_U64) {
         entry->charge.arrived_bytes = build->grown_bytes < bytes ? build->grown_bytes : bytes;
         rp_ledger_level_rose(&pool->ledger, entry->charge_device, build->grown_bytes);
+    } else {
+        rp_ledger_level_rose(&pool->ledger, entry->charge_device, bytes);
     }
     /* What the constructor gave back already is not held by the object. */
     for (struct rp_dependency *edge = entry->needs; edge; edge = edge->next_of) {

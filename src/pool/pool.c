@@ -78,7 +78,15 @@ static struct rp_entry *bury_one(struct rp_entry *entry, uint64_t *bytes) {
     uint64_t before = RP_UNKNOWN_U64;
     uint64_t after = RP_UNKNOWN_U64;
     uint64_t held = entry->charge.bytes;
+    uint64_t began = 0;
     int64_t start_ns = rp_clock_ns();
+    /* A load that is measured meanwhile is not alone. What is known to be small spoils nothing. */
+    bool is_activity = is_loaded && (held == 0 || held >= RP_LEDGER_NOISE_BYTES);
+    if (is_activity) {
+        rp_lock_acquire(&pool->lock);
+        began = rp_ledger_begin(&pool->ledger, entry->charge.device);
+        rp_lock_release(&pool->lock);
+    }
     if (is_loaded) {
         if (is_metered) before = rp_meter_own_bytes(&pool->meter, rp_entry_device(entry));
         rp_entry_unmake(entry);
@@ -89,6 +97,7 @@ static struct rp_entry *bury_one(struct rp_entry *entry, uint64_t *bytes) {
     }
     RP_POINT("bury: unmade");
     rp_lock_acquire(&pool->lock);
+    if (is_activity) (void)rp_ledger_end(&pool->ledger, entry->charge.device, began);
     uint64_t freed = rp_ledger_unload(&pool->ledger, &entry->charge, before, after, rp_clock_ns());
     struct rp_entry *due = rp_entry_drop_dependencies(entry);
     if (is_loaded) {
