@@ -274,6 +274,7 @@ static rp_status resolve(struct ask *ask, rp_error *err) {
         snprintf(ask->choice.reason, sizeof ask->choice.reason, "where its constructor put it");
     }
     estimate(ask);
+    rp_pool_tell_notes(ask->pool);
     const rp_device *device = rp_snapshot_find_device(ask->snapshot, "cpu");
     rp_relief_before_load(ask->pool, device ? device->memory_bytes_total : RP_UNKNOWN_U64);
     ask->is_resolved = true;

@@ -469,6 +469,19 @@ rp_status rp_pool_set_budget(rp_pool *pool, const char *device, uint64_t bytes, 
 
 /* ---- opening and closing ---- */
 
+void rp_pool_tell_notes(rp_pool *pool) {
+    size_t count = rp_history_note_count(pool->history);
+    rp_lock_acquire(&pool->lock);
+    size_t first = pool->notes_told;
+    if (count > first) pool->notes_told = count;
+    rp_lock_release(&pool->lock);
+    for (size_t i = first; i < count; i++) {
+        const char *note = rp_history_note(pool->history, i);
+        rp_event_tell(&pool->events, RP_EVENT_NOTE, note, NULL, RP_UNKNOWN_U64, RP_UNKNOWN_U64, -1);
+        rp_log(&pool->logger, RP_LOG_WARNING, "event=note message=\"%s\"", note);
+    }
+}
+
 static void free_pool(rp_pool *pool) {
     rp_relief_fini(pool);
     rp_history_close(pool->history);
@@ -559,6 +572,8 @@ rp_status rp_pool_close(rp_pool *pool, rp_error *err) {
     if (default_pool == pool) default_pool = NULL;
     pthread_mutex_unlock(&default_lock);
     rp_seat_close_all(pool);
+    (void)rp_history_flush(pool->history); /* what cannot be written is a note */
+    rp_pool_tell_notes(pool);
     free_pool(pool);
     return RP_OK;
 }
