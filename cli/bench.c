@@ -230,7 +230,7 @@ int bench_run(const struct arguments *arguments) {
         table.count += RP_BENCH_ROOM_ROWS;
     }
     if (status == RP_OK && (is_all || strcmp(what, "eviction") == 0)) {
-        enum { FIRST_SEED = 101, SEEDS = 5 };
+        enum { FIRST_SEED = 101, SEEDS = 9 };
         status = rp_bench_eviction(table.rows + table.count, FIRST_SEED, SEEDS, &err);
         table.count += RP_BENCH_EVICTION_ROWS;
     }

@@ -192,6 +192,38 @@ static int fill_beyond_the_limit(void) {
     return 0;
 }
 
+/* Nobody calls anything any more: the monitor thread sees the shortage and drops what is idle. */
+static int leave_it_to_the_monitor(void) {
+    rp_error err = RP_ERROR_INIT;
+    rp_pool *pool = NULL;
+    rp_pool_options options = RP_POOL_OPTIONS_INIT;
+    struct seen seen = {0};
+    rp_pressure_info info;
+    struct hog hog;
+    uint64_t cursor = 0;
+    REQUIRE(hog_start(&hog));
+    options.history = "off";
+    options.monitor = true;
+    REQUIRE(rp_pool_open(&options, &pool, &err) == RP_OK);
+    for (int i = 0; i < 4; i++) {
+        rp_lease *lease = NULL;
+        REQUIRE(load(pool, i, &lease, &err) == RP_OK);
+        REQUIRE(rp_lease_release(lease, &err) == RP_OK);
+    }
+    REQUIRE(rp_pool_check_pressure(pool, &info, &err) == RP_OK);
+    REQUIRE(info.usable_bytes > 60 * MIB);
+    REQUIRE(hog_take(&hog, info.usable_bytes - 40 * MIB));
+    for (int i = 0; i < 200 && seen.evicted == 0; i++) {
+        struct timespec pause_span = {0, 50000000};
+        nanosleep(&pause_span, NULL);
+        rp_pool_read_events(pool, &cursor, note, &seen);
+    }
+    REQUIRE(seen.dropped > 0 && seen.evicted > 0);
+    hog_end(&hog);
+    REQUIRE(rp_pool_close(pool, &err) == RP_OK);
+    return 0;
+}
+
 /* Run that in a process of its own, in a control group with that limit. */
 static void run_in_group(uint64_t limit_bytes, int (*run)(void)) {
     struct memory_group group;
@@ -220,6 +252,11 @@ static void a_pool_in_a_control_group_stays_below_its_limit(void **state) {
     run_in_group(LIMIT_MIB * MIB, fill_beyond_the_limit);
 }
 
+static void the_monitor_thread_drops_what_is_idle_when_memory_is_short(void **state) {
+    (void)state;
+    run_in_group(LIMIT_MIB * MIB, leave_it_to_the_monitor);
+}
+
 static void a_group_with_little_memory_means_low_memory_mode(void **state) {
     (void)state;
     run_in_group(LITTLE_MIB * MIB, begin_with_little);
@@ -229,6 +266,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_group_with_little_memory_means_low_memory_mode),
         cmocka_unit_test(a_pool_in_a_control_group_stays_below_its_limit),
+        cmocka_unit_test(the_monitor_thread_drops_what_is_idle_when_memory_is_short),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -43,8 +43,8 @@ RP_API RP_MUST_CHECK rp_status rp_bench_hit(rp_measure *rows, size_t rounds, rp_
 /**
  * Replay made-up traces with our eviction policy and with LRU, GDSF, S3-FIFO and random victims:
  * seconds of loading that each costs. The baseline of a row is a lower bound that no policy can
- * pass, even one that knows the future; of the rows "to best of the others", the best of those four
- * on the same seed.
+ * pass, even one that knows the future. The rows "to best of the others" have the ratio of ours to
+ * the best of those four, seed by seed: their max is the worst trace of the kind.
  *
  * rows        RP_BENCH_EVICTION_ROWS of them, filled in; the caller's
  * first_seed  of the traces: 1 to 9 were used to tune the policy, 101 and on were not

@@ -320,6 +320,7 @@ static rp_status resolve(struct ask *ask, rp_error *err) {
         ask->reason = "where its constructor put it";
     }
     estimate(ask);
+    rp_pool_tell_notes(ask->pool);
     const rp_device *device = rp_snapshot_find_device(ask->snapshot, "cpu");
     rp_relief_before_load(ask->pool, device ? device->memory_bytes_total : RP_UNKNOWN_U64);
     ask->is_resolved = true;
@@ -488,6 +489,8 @@ static void account(struct rp_entry *entry) {
     if (build->grown_bytes != RP_UNKNOWN_U64) {
         entry->charge.arrived_bytes = build->grown_bytes < bytes ? build->grown_bytes : bytes;
         rp_ledger_level_rose(&pool->ledger, entry->charge_device, build->grown_bytes);
+    } else {
+        rp_ledger_level_rose(&pool->ledger, entry->charge_device, bytes);
     }
     /* What the constructor gave back already is not held by the object. */
     for (struct rp_dependency *edge = entry->needs; edge; edge = edge->next_of) {

@@ -349,20 +349,6 @@ struct rp_entry *rp_admission_evict(rp_pool *pool, uint16_t device, uint64_t byt
     return take_out(&choice);
 }
 
-struct rp_entry *rp_admission_evict_one(struct rp_entry *entry) {
-    rp_pool *pool = entry->pool;
-    assert(rp_lock_is_held(&pool->lock));
-    if (!can_go(entry, 0)) return NULL;
-    struct choice choice = {.pool = pool, .device = RP_LEDGER_NO_DEVICE, .mark = ++pool->mark};
-    choose_entry(&choice, entry);
-    close_chosen(&choice);
-    if (!can_go(entry, 0)) {
-        spare_all(&choice);
-        return NULL;
-    }
-    return take_out(&choice);
-}
-
 /* ---- the queue ---- */
 
 void rp_admission_wake(rp_pool *pool) {
@@ -626,8 +612,8 @@ static rp_status sleep_once(struct rp_admission *ask, bool is_measured) {
     return status;
 }
 
-/* Whether what was not seen to come back has, on any device: budgets may span them. */
-static void look_for_unseen(rp_pool *pool) {
+void rp_admission_look_for_unseen(rp_pool *pool) {
+    assert(rp_lock_is_held(&pool->lock));
     for (size_t i = 0; i < pool->ledger.count; i++) {
         struct rp_ledger_device *device = &pool->ledger.devices[i];
         if (device->unseen_count == 0) continue;
@@ -651,7 +637,7 @@ static rp_status reserve(struct rp_admission *ask, uint64_t bytes, rp_error *err
     struct rp_entry *entry = ask->entry;
     rp_pool *pool = entry->pool;
     for (;;) {
-        look_for_unseen(pool);
+        rp_admission_look_for_unseen(pool);
         uint64_t usable = read_usable(ask, bytes);
         struct rp_shortage shortage =
             rp_ledger_shortage(&pool->ledger, entry->charge_device, bytes, usable);
@@ -715,7 +701,7 @@ static rp_status begin(struct rp_admission *ask, rp_error *err) {
                                   " in time, though victims are leaving", err);
             break;
         }
-        look_for_unseen(pool);
+        rp_admission_look_for_unseen(pool);
         if (rp_ledger_may_begin(&pool->ledger, &entry->charge)) break;
         status = sleep_once(ask, true);
         if (status != RP_OK) {

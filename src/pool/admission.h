@@ -61,10 +61,9 @@ void rp_pool_unwatch(rp_pool *pool);
  */
 struct rp_entry *rp_admission_evict(rp_pool *pool, uint16_t device, uint64_t bytes, bool whole);
 
-/*
- * Take out this entry and the idle ones that depend on it, if none of them is in use: as above.
- */
-struct rp_entry *rp_admission_evict_one(struct rp_entry *entry);
+/* Whether what was not seen to come back has, on any device: budgets may span them. What was waited
+ * for long enough is lost. Needs pool.lock. */
+void rp_admission_look_for_unseen(rp_pool *pool);
 
 /* Whether an entry is loaded, in the tables, and used by nobody. A look, not a promise: a hit may
  * come. Needs pool.lock. */

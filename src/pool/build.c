@@ -122,6 +122,7 @@ static bool is_far_above(uint64_t grown_bytes, uint64_t said_bytes) {
  */
 static void settle_bytes(rp_build *build, uint64_t before) {
     struct rp_entry *entry = build->entry;
+    if (build->is_together) return;
     bool is_said = entry->memory_bytes != RP_UNKNOWN_U64;
     if (build->grown_bytes != RP_UNKNOWN_U64 &&
         is_far_above(build->grown_bytes, is_said ? entry->memory_bytes : 0)) {
@@ -141,8 +142,26 @@ static void settle_bytes(rp_build *build, uint64_t before) {
     }
 }
 
-/* What is known to be this small is not worth a look at the meter, before and after. */
-#define METERED_BYTES_MIN (UINT64_C(64) << 10)
+/*
+ * Others ran beside it. What its maker said is charged at once, so that it is not charged to them.
+ * If nobody said anything, what is there and nobody is charged for is: that may be another's, who
+ * then finds less, but the sum is right and a budget holds. It is not remembered.
+ */
+static void settle_shared(rp_build *build, uint64_t after) {
+    struct rp_entry *entry = build->entry;
+    struct rp_ledger *ledger = &entry->pool->ledger;
+    assert(rp_lock_is_held(&entry->pool->lock));
+    if (entry->memory_bytes == RP_UNKNOWN_U64 && build->estimate.bytes == RP_UNKNOWN_U64) {
+        uint64_t bytes = rp_ledger_unexplained(ledger, entry->charge_device, after);
+        if (bytes == RP_UNKNOWN_U64 || bytes < RP_LEDGER_NOISE_BYTES) return;
+        entry->memory_bytes = bytes;
+        entry->memory_method = "together";
+        build->is_together = true;
+    }
+    if (entry->memory_bytes != RP_UNKNOWN_U64) {
+        rp_ledger_correct(ledger, &entry->charge, entry->memory_bytes);
+    }
+}
 
 static rp_status run(rp_build *build, rp_error *err) {
     rp_build *outer = current;
@@ -166,10 +185,16 @@ rp_status rp_build_run(rp_build *build, rp_error *err) {
     uint64_t began = rp_ledger_begin(&pool->ledger, entry->charge_device);
     rp_lock_release(&pool->lock);
     uint64_t before = rp_meter_own_bytes(&pool->meter, device);
+    if (began) {
+        rp_lock_acquire(&pool->lock);
+        rp_ledger_anchor(&pool->ledger, entry->charge_device, began, before);
+        rp_lock_release(&pool->lock);
+    }
     rp_status status = run(build, err);
     uint64_t after = rp_meter_own_bytes(&pool->meter, device);
     rp_lock_acquire(&pool->lock);
     bool is_alone = rp_ledger_end(&pool->ledger, entry->charge_device, began);
+    if (!is_alone && status == RP_OK) settle_shared(build, after);
     rp_lock_release(&pool->lock);
 
     bool is_metered = is_alone && before != RP_UNKNOWN_U64 && after != RP_UNKNOWN_U64;

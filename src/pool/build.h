@@ -33,6 +33,7 @@ struct rp_build {
 
     /* The load's own. */
     uint64_t grown_bytes; /* what the process grew by; RP_UNKNOWN_U64 unless nothing else ran */
+    bool is_together;     /* the bytes are what it took with others */
     const char *remembered_method; /* how bytes that may be remembered were found; NULL: none may */
 
     _Atomic pid_t thread_id;       /* who runs it, for those who wait in vain; relaxed */

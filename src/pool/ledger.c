@@ -55,6 +55,7 @@ uint16_t rp_ledger_device_index(struct rp_ledger *ledger, const char *id) {
     *device = (struct rp_ledger_device){
         .budget_bytes = RP_UNKNOWN_U64,
         .limit_bytes = RP_UNKNOWN_U64,
+        .anchor_bytes = RP_UNKNOWN_U64,
     };
     snprintf(device->id, sizeof device->id, "%s", id);
     return (uint16_t)ledger->count++;
@@ -273,6 +274,7 @@ uint64_t rp_ledger_begin(struct rp_ledger *ledger, uint16_t index) {
     struct rp_ledger_device *device = &ledger->devices[index];
     /* One that begins beside others is not alone, and neither are they. */
     device->activity += device->active_count == 0 ? 1 : 2;
+    if (device->active_count == 0) device->anchor_bytes = RP_UNKNOWN_U64;
     device->active_count++;
     return device->active_count == 1 ? device->activity : 0;
 }
@@ -282,6 +284,29 @@ bool rp_ledger_end(struct rp_ledger *ledger, uint16_t index, uint64_t began) {
     assert(device->active_count > 0);
     device->active_count--;
     return began == device->activity;
+}
+
+/* Whatever is charged and can be there, lost or not; promises cannot. */
+static uint64_t explained(const struct rp_ledger_device *device) {
+    return add(present(device->sums), device->sums[RP_CHARGE_LOST]);
+}
+
+void rp_ledger_anchor(struct rp_ledger *ledger, uint16_t index, uint64_t began,
+                      uint64_t level_bytes) {
+    struct rp_ledger_device *device = &ledger->devices[index];
+    if (device->activity != began || level_bytes == RP_UNKNOWN_U64) return;
+    /* Of what is loading, nothing has come yet. */
+    device->anchor_bytes =
+        less(level_bytes, less(explained(device), device->sums[RP_CHARGE_LOADING]));
+}
+
+uint64_t rp_ledger_unexplained(const struct rp_ledger *ledger, uint16_t index,
+                               uint64_t level_bytes) {
+    const struct rp_ledger_device *device = &ledger->devices[index];
+    if (level_bytes == RP_UNKNOWN_U64 || device->anchor_bytes == RP_UNKNOWN_U64) {
+        return RP_UNKNOWN_U64;
+    }
+    return less(level_bytes, add(device->anchor_bytes, explained(device)));
 }
 
 bool rp_ledger_is_sound(const struct rp_ledger *ledger) {

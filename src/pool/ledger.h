@@ -61,6 +61,8 @@ struct rp_ledger_device {
     /* To tell whether a change of the meter has one cause: loads and unloads that run or ran. */
     uint32_t active_count;
     uint64_t activity;
+    uint64_t anchor_bytes; /* what was there when the first of them began, but for what is charged;
+                              RP_UNKNOWN_U64 */
 };
 
 struct rp_ledger {
@@ -138,6 +140,17 @@ uint64_t rp_ledger_begin(struct rp_ledger *ledger, uint16_t device);
 /* It ended; true when no other ran on the device meanwhile, so that the meter's change is its own.
  */
 bool rp_ledger_end(struct rp_ledger *ledger, uint16_t device, uint64_t began);
+
+/* What a meter says as a load begins, alone so far: how much there is that is no load's. */
+void rp_ledger_anchor(struct rp_ledger *ledger, uint16_t device, uint64_t began,
+                      uint64_t level_bytes);
+
+/*
+ * Of what a meter says now, what has come since the anchor and nobody is charged for;
+ * RP_UNKNOWN_U64 without meter or anchor.
+ */
+uint64_t rp_ledger_unexplained(const struct rp_ledger *ledger, uint16_t device,
+                               uint64_t level_bytes);
 
 /* All states but lost. */
 uint64_t rp_ledger_charged(const uint64_t sums[RP_CHARGE_STATES]);

@@ -79,7 +79,15 @@ static struct rp_entry *bury_one(struct rp_entry *entry, uint64_t *bytes) {
     uint64_t before = RP_UNKNOWN_U64;
     uint64_t after = RP_UNKNOWN_U64;
     uint64_t held = entry->charge.bytes;
+    uint64_t began = 0;
     int64_t start_ns = rp_clock_ns();
+    /* A load that is measured meanwhile is not alone. What is known to be small spoils nothing. */
+    bool is_activity = is_loaded && (held == 0 || held >= RP_LEDGER_NOISE_BYTES);
+    if (is_activity) {
+        rp_lock_acquire(&pool->lock);
+        began = rp_ledger_begin(&pool->ledger, entry->charge.device);
+        rp_lock_release(&pool->lock);
+    }
     if (is_loaded) {
         if (is_metered) before = rp_meter_own_bytes(&pool->meter, rp_entry_device(entry));
         rp_entry_unmake(entry);
@@ -90,6 +98,7 @@ static struct rp_entry *bury_one(struct rp_entry *entry, uint64_t *bytes) {
     }
     RP_POINT("bury: unmade");
     rp_lock_acquire(&pool->lock);
+    if (is_activity) (void)rp_ledger_end(&pool->ledger, entry->charge.device, began);
     uint64_t freed = rp_ledger_unload(&pool->ledger, &entry->charge, before, after, rp_clock_ns());
     struct rp_entry *due = rp_entry_drop_dependencies(entry);
     if (is_loaded) {
@@ -464,6 +473,19 @@ rp_status rp_pool_set_budget(rp_pool *pool, const char *device, uint64_t bytes, 
 
 /* ---- opening and closing ---- */
 
+void rp_pool_tell_notes(rp_pool *pool) {
+    size_t count = rp_history_note_count(pool->history);
+    rp_lock_acquire(&pool->lock);
+    size_t first = pool->notes_told;
+    if (count > first) pool->notes_told = count;
+    rp_lock_release(&pool->lock);
+    for (size_t i = first; i < count; i++) {
+        const char *note = rp_history_note(pool->history, i);
+        rp_event_tell(&pool->events, RP_EVENT_NOTE, note, NULL, RP_UNKNOWN_U64, RP_UNKNOWN_U64, -1);
+        rp_log(&pool->logger, RP_LOG_WARNING, "event=note message=\"%s\"", note);
+    }
+}
+
 static void free_pool(rp_pool *pool) {
     rp_relief_fini(pool);
     rp_history_close(pool->history);
@@ -554,6 +576,8 @@ rp_status rp_pool_close(rp_pool *pool, rp_error *err) {
     if (default_pool == pool) default_pool = NULL;
     pthread_mutex_unlock(&default_lock);
     rp_seat_close_all(pool);
+    (void)rp_history_flush(pool->history); /* what cannot be written is a note */
+    rp_pool_tell_notes(pool);
     free_pool(pool);
     return RP_OK;
 }

@@ -74,6 +74,7 @@ struct rp_pool {
     struct rp_doomed doomed; /* loads that are not worth trying now */
     struct rp_relief relief; /* memory pressure and low-memory mode */
     struct rp_pool_counts counts;
+    size_t notes_told; /* of the history's */
 
     struct rp_event_ring events; /* written by any thread, without the lock */
 };
@@ -95,6 +96,9 @@ rp_status rp_pool_check_process(const rp_pool *pool, rp_error *err);
  * Returns how many, and adds the bytes that are free now to *bytes, which may be NULL.
  */
 uint64_t rp_pool_bury(rp_pool *pool, struct rp_entry *dead, uint64_t *bytes);
+
+/* Tell what the history was lived without, as events and in the log, each once. No lock held. */
+void rp_pool_tell_notes(rp_pool *pool);
 
 /*
  * In low-memory mode nothing stays that is not leased; what it was made of goes after it. As

@@ -854,6 +854,62 @@ static void every_allocation_may_fail(void **state) {
     }
 }
 
+struct told {
+    char event[sizeof((rp_event *)0)->key];
+    char line[400];
+    int count;
+};
+
+static void hear_event(const rp_event *event, void *user) {
+    struct told *told = user;
+    if (event->kind != RP_EVENT_NOTE) return;
+    memcpy(told->event, event->key, sizeof told->event);
+}
+
+static void hear_line(rp_log_level level, const char *line, void *user) {
+    struct told *told = user;
+    if (level != RP_LOG_WARNING || !strstr(line, "event=note")) return;
+    snprintf(told->line, sizeof told->line, "%s", line);
+    told->count++;
+}
+
+static void what_the_history_lives_without_is_told_once(void **state) {
+    (void)state;
+    char path[] = "/tmp/rp-pool-XXXXXX";
+    char aside[64];
+    char lock[64];
+    rp_error err = RP_ERROR_INIT;
+    int fd = mkstemp(path);
+    assert_int_equal(write(fd, "this is no database, whatever its name says", 43), 43);
+    close(fd);
+    snprintf(aside, sizeof aside, "%s.damaged-1", path);
+    snprintf(lock, sizeof lock, "%s.lock", path);
+    struct told told = {.count = 0};
+    struct plan plan = {.bytes = 1000};
+    rp_pool *pool = NULL;
+    rp_pool_options options = RP_POOL_OPTIONS_INIT;
+    options.history = path;
+    options.log_sink = hear_line;
+    options.log_level = RP_LOG_WARNING;
+    options.log_user = &told;
+    assert_ok(rp_pool_open(&options, &pool, &err));
+    for (int i = 0; i < 3; i++) {
+        rp_lease *lease = NULL;
+        rp_request request = request_for(i == 0 ? "a" : i == 1 ? "b" : "c", &plan);
+        assert_ok(rp_pool_get_model(pool, &request, &lease, &err));
+        rp_lease_release(lease, NULL);
+    }
+    uint64_t cursor = 0;
+    rp_pool_read_events(pool, &cursor, hear_event, &told);
+    assert_says(told.event, "the history '/tmp/rp-pool-");
+    assert_says(told.line, "it was set aside as '.damaged-1' and a new one begun");
+    close_pool(pool);
+    assert_int_equal(told.count, 1);
+    assert_int_equal(unlink(aside), 0);
+    unlink(path);
+    unlink(lock);
+}
+
 /* The process keeps one snapshot of the hardware and one set of rules: before blocks are counted. */
 static int detect_hardware(void **state) {
     (void)state;
@@ -887,6 +943,7 @@ int main(void) {
         cmocka_unit_test(bad_requests_are_refused_and_not_counted),
         cmocka_unit_test(a_caller_with_an_older_header_is_served),
         cmocka_unit_test(a_child_of_fork_is_told_and_harms_nothing),
+        cmocka_unit_test(what_the_history_lives_without_is_told_once),
         cmocka_unit_test(every_allocation_may_fail),
     };
     return cmocka_run_group_tests(tests, detect_hardware, NULL);

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/status.h"
+#include "pool/admission.h"
 #include "pool/build.h"
 #include "pool/pool.h"
 
@@ -251,6 +252,7 @@ static void fill(rp_pool *pool, rp_statistics *statistics) {
     totals->waits = pool->wait_count;
     totals->loads = pool->load_count;
     totals->load_failures = pool->load_failure_count;
+    rp_admission_look_for_unseen(pool);
     add_counts(pool, totals);
     add_devices(pool, statistics);
     find_oldest_leases(pool);
