@@ -10,8 +10,9 @@
 /* clang-format off */
 static const struct command commands[] = {
     {"hardware", "", 0, 0, "what this machine has, and what is absent and why",
-     {{"refresh", NULL, "look again rather than use what is known"},
-      {"all", NULL, "also ask slow runtimes (none in this version)"}},
+     {{"refresh", NULL, "ask again rather than believe what is kept from earlier"},
+      {"all", NULL, "also ask what takes seconds: browsers, runtimes that load plugins"},
+      {"simulate", "FILE", "be the machine in that file, as 'rpool hardware --json' wrote it"}},
      hardware_run},
     {"classify", "[NAME|DIR...]", 0, ARGUMENTS_MAX, "the family of models, by folder or by name",
      {{"stdin", NULL, "names from stdin, a line each; a JSON line for each"},

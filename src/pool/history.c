@@ -30,6 +30,7 @@
 #include "base/status.h"
 #include "base/table.h"
 #include "base/text.h"
+#include "base/user_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -391,41 +392,14 @@ static bool recover(struct rp_history *history, int rc) {
     }
 }
 
-/* The folders above the file that are missing, each for this user only. */
-static bool make_folders(struct rp_history *history, char *folder) {
-    for (char *at = strchr(folder + 1, '/'); at; at = strchr(at + 1, '/')) {
-        *at = '\0';
-        int rc = mkdir(folder, 0700);
-        int error = rc == 0 ? 0 : errno;
-        struct stat found;
-        if (error && stat(folder, &found) != 0) {
-            leave_alone(history, retry_failed_ns, "cannot make the folder '%s': %s", folder,
-                        strerror(error));
-            return false;
-        }
-        *at = '/';
-    }
-    return true;
-}
-
 /*
  * Make sure that there is a file of ours in a folder that nobody else can exchange it in. The file
  * is not opened: closing it would take away the locks of every connection of this process.
  */
 static bool prepare_file(struct rp_history *history) {
-    char folder[PATH_BYTES + PATH_SUFFIX_BYTES];
-    if (!path_of(history, "", folder) || !make_folders(history, folder)) return false;
-    char *slash = strrchr(folder, '/');
-    slash[slash == folder] = '\0';
-    struct stat found;
-    if (stat(folder, &found) != 0) {
-        leave_alone(history, retry_failed_ns, "its folder: %s", strerror(errno));
-        return false;
-    }
-    if ((found.st_uid != geteuid() && found.st_uid != 0) ||
-        ((found.st_mode & S_IWOTH) && !(found.st_mode & S_ISVTX))) {
-        leave_alone(history, retry_failed_ns,
-                    "its folder belongs to another user or is open to all");
+    char why[NOTE_BYTES];
+    if (!rp_user_file_prepare(history->path, why, sizeof why)) {
+        leave_alone(history, retry_failed_ns, "%s", why);
         return false;
     }
     if (mknod(history->path, S_IFREG | 0600, 0) != 0 && errno != EEXIST) {
@@ -854,35 +828,13 @@ static XXH128_hash_t id_of(struct rp_history *history, const char *key) {
     return XXH3_128bits_withSeed(key, strlen(key), history->machine);
 }
 
-/* The text of the environment; nothing for a program that runs with another user's rights. */
-static const char *environment(const char *name) {
-    const char *text = secure_getenv(name);
-    return text && text[0] ? text : NULL;
-}
-
 /* The path that a caller or the environment asks for; false without memory. */
 static bool choose_path(struct rp_history *history, const char *path) {
-    char text[PATH_BYTES];
-    int length = 0;
-    if (!path) path = secure_getenv("RESOURCE_POOL_HISTORY");
-    if (path && (!path[0] || strcmp(path, "off") == 0)) return true;
-    const char *cache = environment("XDG_CACHE_HOME");
-    const char *home = environment("HOME");
-    if (path) {
-        char folder[PATH_BYTES] = "";
-        if (path[0] != '/' && !getcwd(folder, sizeof folder)) folder[0] = '\0';
-        length = snprintf(text, sizeof text, "%s%s%s", folder, path[0] == '/' ? "" : "/", path);
-    } else if (cache && cache[0] == '/') {
-        length = snprintf(text, sizeof text, "%s/resourcepool/history.sqlite", cache);
-    } else if (home && home[0] == '/') {
-        length = snprintf(text, sizeof text, "%s/.cache/resourcepool/history.sqlite", home);
-    } else {
-        note(history, "there is no history: neither XDG_CACHE_HOME nor HOME is a folder");
-        return true;
-    }
-    if (length < 0 || length >= PATH_BYTES - PATH_SUFFIX_BYTES) {
-        note(history, "there is no history: its path is longer than %d bytes",
-             PATH_BYTES - PATH_SUFFIX_BYTES - 1);
+    char text[PATH_BYTES - PATH_SUFFIX_BYTES];
+    const char *why = NULL;
+    if (!rp_user_file_find(path, "RESOURCE_POOL_HISTORY", "history.sqlite", text, sizeof text,
+                           &why)) {
+        if (why) note(history, "there is no history: %s", why);
         return true;
     }
     history->path = rp_strdup(text);
