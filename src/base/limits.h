@@ -70,7 +70,7 @@ enum {
     /* Files of one model: the parts of a split one, external data by tensor in old exports. */
     RP_LIMIT_MODEL_FILES = 8192,
 
-    /* Metadata and tensor table of a file: a tokenizer of 256,000 tokens with its merges is 20 MB. */
+    /* Metadata and tensor table of a file: a tokenizer of 256,000 tokens is 20 MB. */
     RP_LIMIT_MODEL_HEADER_BYTES = 256 << 20,
 
     /* Graphs within graphs, arrays within arrays, elements within elements: three are many. */
