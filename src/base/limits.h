@@ -73,6 +73,9 @@ enum {
     /* Metadata and tensor table of a file: a tokenizer of 256,000 tokens is 20 MB. */
     RP_LIMIT_MODEL_HEADER_BYTES = 256 << 20,
 
+    /* One element of XML with its attributes: the longest seen, a list of inputs, has 2 kB. */
+    RP_LIMIT_MODEL_XML_BYTES = 1 << 20,
+
     /* Graphs within graphs, arrays within arrays, elements within elements: three are many. */
     RP_LIMIT_MODEL_DEPTH = 64,
 

@@ -382,7 +382,7 @@ static rp_status check_tensor(struct rp_onnx *onnx, const struct tensor *tensor,
     kept->element_count = tensor->element_count;
     kept->bytes = bytes;
     kept->type = (uint32_t)tensor->type;
-    kept->is_constant = tensor->dimension_count == 0 || tensor->type == TYPE_INT64 ||
+    kept->is_constant = tensor->element_count <= 1 || tensor->type == TYPE_INT64 ||
                         tensor->type == TYPE_UINT64 || tensor->type == TYPE_BOOL ||
                         tensor->type == TYPE_STRING;
     if (tensor->is_external) return check_external(onnx, tensor, bytes, kept, err);
