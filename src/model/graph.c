@@ -261,7 +261,7 @@ void rp_graph_tell(const struct rp_graph *graph, rp_model_facts *facts) {
                                       .subfamily = rule->subfamily,
                                       .confidence = rule->confidence,
                                       .source = "graph"};
-        snprintf(result->evidence, sizeof result->evidence, "inputs %.70s%s%.70s",
+        snprintf(result->evidence, sizeof result->evidence, "inputs %s%s%s",
                  graph->inputs[0] ? graph->inputs : "none known",
                  graph->outputs[0] ? "; outputs " : "", graph->outputs);
         rp_text_make_printable(result->evidence);

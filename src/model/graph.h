@@ -29,8 +29,8 @@ struct rp_graph {
     uint32_t head_size;
     uint32_t hidden_size;
     uint32_t vocabulary_size;
-    char inputs[RP_EVIDENCE_BYTES / 2]; /* private: names that were recognised */
-    char outputs[RP_EVIDENCE_BYTES / 2];
+    char inputs[70]; /* private: names that were recognised */
+    char outputs[70];
 };
 
 void rp_graph_init(struct rp_graph *graph);
