@@ -50,12 +50,28 @@ struct input {
     struct rp_port port;
 };
 
-/* Weights that an operator packed into bytes: how many there are of how many bits. */
-struct packed {
+/*
+ * What an operator says of a tensor that it is given: weights packed into bytes, how many there are
+ * of how many bits; or scales and zero points, which are no parameters (0 bits).
+ */
+struct operand {
     uint64_t name_hash;
     uint64_t element_count;
     uint64_t bits;
 };
+
+/* Operators that are given scales and zero points: at which inputs. */
+static const struct {
+    const char *operator;
+    size_t first;
+    size_t last;
+} scaled[] = {
+    {"QuantizeLinear", 1, 2},
+    {"DequantizeLinear", 1, 2},
+    {"MatMulBnb4", 2, 2},
+    {"MatMulNBits", 2, 3},
+};
+enum { OPERANDS_MAX = 4 };
 
 /* ---- inputs and outputs ---- */
 
@@ -136,8 +152,9 @@ struct node {
     size_t depth;
     char operator[OPERATOR_BYTES];
     size_t input_count;
-    uint64_t second_input; /* hash */
-    uint64_t rows;         /* K, N and bits of packed weights */
+    uint64_t inputs[OPERANDS_MAX]; /* hashes of their names */
+    uint64_t output;
+    uint64_t rows; /* K, N and bits of packed weights */
     uint64_t columns;
     uint64_t bits;
 };
@@ -152,6 +169,16 @@ struct attribute {
 static rp_status read_graph(struct rp_onnx *onnx, const struct rp_field *field, size_t depth,
                             rp_error *err);
 
+/* What a Constant makes is known by the name of its output, not by that of its tensor. */
+static rp_status read_constant(struct rp_onnx *onnx, const struct rp_field *field,
+                               const struct node *node, rp_error *err) {
+    rp_status status = rp_onnx_read_tensor(onnx, field, err);
+    if (status != RP_OK) return status;
+    struct rp_onnx_tensor *tensor = rp_rows_at(&onnx->tensors, onnx->tensors.count - 1);
+    tensor->name_hash = node->output;
+    return RP_OK;
+}
+
 static rp_status read_attribute_field(struct rp_onnx *onnx, const struct rp_field *field,
                                       void *user, rp_error *err) {
     struct attribute *attribute = user;
@@ -162,7 +189,7 @@ static rp_status read_attribute_field(struct rp_onnx *onnx, const struct rp_fiel
     case 1:
         return rp_onnx_read_text(onnx, field, attribute->name, sizeof attribute->name, err);
     case 5: /* t */
-        return is_constant ? rp_onnx_read_tensor(onnx, field, err) : RP_OK;
+        return is_constant ? read_constant(onnx, field, attribute->node, err) : RP_OK;
     case 22: /* sparse_tensor */
         return is_constant ? rp_onnx_read_sparse(onnx, field, err) : RP_OK;
     case 6:  /* g */
@@ -180,8 +207,11 @@ static rp_status read_node_head(struct rp_onnx *onnx, const struct rp_field *fie
     if (field->number == 4) {
         return rp_onnx_read_text(onnx, field, node->operator, sizeof node->operator, err);
     }
-    bool is_second = field->number == 1 && ++node->input_count == 2;
-    return is_second ? rp_onnx_read_hash(onnx, field, &node->second_input, err) : RP_OK;
+    if (field->number == 2 && node->output == 0) {
+        return rp_onnx_read_hash(onnx, field, &node->output, err);
+    }
+    if (field->number != 1 || node->input_count == OPERANDS_MAX) return RP_OK;
+    return rp_onnx_read_hash(onnx, field, &node->inputs[node->input_count++], err);
 }
 
 static rp_status read_node_attributes(struct rp_onnx *onnx, const struct rp_field *field,
@@ -197,17 +227,34 @@ static rp_status read_node_attributes(struct rp_onnx *onnx, const struct rp_fiel
     return status;
 }
 
+static rp_status add_operand(struct rp_onnx *onnx, uint64_t name_hash, uint64_t element_count,
+                             uint64_t bits, rp_error *err) {
+    rp_status status = RP_OK;
+    struct operand *row = rp_onnx_add_row(onnx, &onnx->operands, "operands", &status, err);
+    if (row) *row = (struct operand){name_hash, element_count, bits};
+    return status;
+}
+
 /* Weights of MatMulNBits are bytes that hold several each. */
-static rp_status keep_packed(struct rp_onnx *onnx, const struct node *node, rp_error *err) {
+static rp_status add_packed(struct rp_onnx *onnx, const struct node *node, rp_error *err) {
     bool is_bnb = strcmp(node->operator, "MatMulBnb4") == 0;
     bool is_packed = is_bnb || strcmp(node->operator, "MatMulNBits") == 0;
     uint64_t bits = is_bnb || node->bits == 0 ? 4 : node->bits;
     uint64_t elements;
-    if (!is_packed || bits > 8 || node->second_input == 0) return RP_OK;
+    if (!is_packed || bits > 8 || node->input_count < 2) return RP_OK;
     if (__builtin_mul_overflow(node->rows, node->columns, &elements) || elements == 0) return RP_OK;
-    rp_status status = RP_OK;
-    struct packed *row = rp_onnx_add_row(onnx, &onnx->packed, "packed weights", &status, err);
-    if (row) *row = (struct packed){node->second_input, elements, bits};
+    return add_operand(onnx, node->inputs[1], elements, bits, err);
+}
+
+static rp_status add_operands(struct rp_onnx *onnx, const struct node *node, rp_error *err) {
+    rp_status status = add_packed(onnx, node, err);
+    for (size_t i = 0; i < sizeof scaled / sizeof scaled[0]; i++) {
+        if (strcmp(node->operator, scaled[i].operator) != 0) continue;
+        for (size_t j = scaled[i].first; j <= scaled[i].last && status == RP_OK; j++) {
+            bool is_given = j < node->input_count;
+            if (is_given) status = add_operand(onnx, node->inputs[j], 0, 0, err);
+        }
+    }
     return status;
 }
 
@@ -224,7 +271,7 @@ static rp_status read_node(struct rp_onnx *onnx, const struct rp_field *field, s
         bool is_stronger = onnx->scheme == SIZE_MAX || i > onnx->scheme;
         if (is_stronger && strcmp(node.operator, schemes[i].operator) == 0) onnx->scheme = i;
     }
-    return keep_packed(onnx, &node, err);
+    return add_operands(onnx, &node, err);
 }
 
 static rp_status read_graph_field(struct rp_onnx *onnx, const struct rp_field *field, void *user,
@@ -339,24 +386,27 @@ static rp_status count_tensor(struct rp_onnx *onnx, const struct rp_onnx_tensor 
                               rp_error *err) {
     const struct rp_source *source = onnx->cursor.source;
     char name[16];
-    size_t index = rp_rows_find(&onnx->packed, &tensor->name_hash, rp_onnx_compare_hashes);
-    const struct packed *packed = NULL;
-    if (index < onnx->packed.count) packed = rp_rows_at(&onnx->packed, index);
-    bool is_packed = packed && tensor->name_hash != 0 && packed->name_hash == tensor->name_hash &&
-                     packed->element_count / 8 <= tensor->bytes;
+    size_t index = rp_rows_find(&onnx->operands, &tensor->name_hash, rp_onnx_compare_hashes);
+    const struct operand *operand = NULL;
+    if (index < onnx->operands.count) operand = rp_rows_at(&onnx->operands, index);
+    if (operand && operand->name_hash != tensor->name_hash) operand = NULL;
+    /* An operator that speaks of more weights than the bytes can hold is not believed. */
+    bool is_packed =
+        operand && operand->bits > 0 && operand->element_count / 8 <= tensor->bytes / operand->bits;
     if (is_packed) {
-        snprintf(name, sizeof name, "int%u", (unsigned)packed->bits);
-        return rp_facts_add_tensor(onnx->facts, name, packed->element_count, tensor->bytes, source,
+        snprintf(name, sizeof name, "int%u", (unsigned)operand->bits);
+        return rp_facts_add_tensor(onnx->facts, name, operand->element_count, tensor->bytes, source,
                                    err);
     }
-    if (tensor->is_constant) onnx->constant_count += tensor->element_count;
+    bool is_scale = operand && operand->bits == 0;
+    if (tensor->is_constant || is_scale) onnx->constant_count += tensor->element_count;
     return rp_facts_add_tensor(onnx->facts, rp_onnx_types[tensor->type].name, tensor->element_count,
                                tensor->bytes, source, err);
 }
 
 /* Tensors that share their bytes in a file beside the model are one. */
 static rp_status count_tensors(struct rp_onnx *onnx, rp_error *err) {
-    rp_rows_sort(&onnx->packed, rp_onnx_compare_hashes);
+    rp_rows_sort(&onnx->operands, rp_onnx_compare_hashes);
     rp_rows_sort(&onnx->tensors, compare_places);
     const struct rp_onnx_tensor *before = NULL;
     for (size_t i = 0; i < onnx->tensors.count; i++) {
@@ -378,8 +428,10 @@ static rp_status count_tensors(struct rp_onnx *onnx, rp_error *err) {
 
 static void set_texts(struct rp_onnx *onnx) {
     rp_model_facts *facts = onnx->facts;
-    snprintf(facts->producer, sizeof facts->producer, "%.60s%s%.30s", onnx->producer,
+    char text[2 * RP_ONNX_NAME_BYTES];
+    snprintf(text, sizeof text, "%s%s%s", onnx->producer,
              onnx->producer[0] && onnx->producer_version[0] ? " " : "", onnx->producer_version);
+    rp_facts_set_text(facts->producer, sizeof facts->producer, text, strlen(text));
     if (onnx->scheme == SIZE_MAX) return;
     snprintf(facts->quantization, sizeof facts->quantization, "%s", schemes[onnx->scheme].scheme);
 }
@@ -412,13 +464,13 @@ rp_status rp_onnx_read(const struct rp_source *source, rp_model_facts *facts, rp
         .scheme = SIZE_MAX,
         .tensors = RP_ROWS_INIT(struct rp_onnx_tensor),
         .inputs = RP_ROWS_INIT(struct input),
-        .packed = RP_ROWS_INIT(struct packed),
+        .operands = RP_ROWS_INIT(struct operand),
         .files = RP_ROWS_INIT(struct rp_onnx_file),
     };
     rp_status status = read_all(&onnx, source, err);
     rp_rows_fini(&onnx.tensors);
     rp_rows_fini(&onnx.inputs);
-    rp_rows_fini(&onnx.packed);
+    rp_rows_fini(&onnx.operands);
     rp_rows_fini(&onnx.files);
     if (status == RP_OK) *facts = gathered;
     return status;

@@ -51,10 +51,10 @@ struct rp_onnx {
     size_t scheme; /* of quantisation, an index; SIZE_MAX: none */
     char producer[RP_ONNX_NAME_BYTES];
     char producer_version[RP_ONNX_NAME_BYTES];
-    struct rp_rows tensors; /* struct rp_onnx_tensor                             */
-    struct rp_rows inputs;  /* of the graph, those with an initialiser too       */
-    struct rp_rows packed;  /* weights that an operator packed into bytes        */
-    struct rp_rows files;   /* of external data, sorted by hash                  */
+    struct rp_rows tensors;  /* struct rp_onnx_tensor                             */
+    struct rp_rows inputs;   /* of the graph, those with an initialiser too       */
+    struct rp_rows operands; /* what operators say of tensors */
+    struct rp_rows files;    /* of external data, sorted by hash                  */
     uint64_t constant_count;
     uint64_t external_bytes;
 };

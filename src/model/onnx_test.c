@@ -123,12 +123,13 @@ static void put_integer(struct rp_text *node_, const char *name, uint64_t value)
     put_message(node_, 5, &attribute);
 }
 
-static void put_constant(struct rp_text *graph, struct rp_text *value) {
+static void put_constant(struct rp_text *graph, const char *output, struct rp_text *value) {
     struct rp_text out = RP_TEXT_INIT;
     struct rp_text attribute = RP_TEXT_INIT;
     put_text(&attribute, 1, "value");
     put_message(&attribute, 5, value);
     put_message(&out, 5, &attribute); /* before the operator, which may come last */
+    put_text(&out, 2, output);
     put_text(&out, 4, "Constant");
     put_message(graph, 1, &out);
 }
@@ -205,7 +206,7 @@ static void put_branches(struct rp_text *graph) {
     one = port("not_the_models_own", 0);
     put_message(&branch, 11, &one);
     one = tensor(NULL, INT8, 5, 0, 5);
-    put_constant(&branch, &one);
+    put_constant(&branch, "k", &one);
     struct rp_text attribute = RP_TEXT_INIT;
     put_text(&attribute, 1, "then_branch");
     put_message(&attribute, 6, &branch);
@@ -481,6 +482,7 @@ static void packed_weights_count_one_by_one(void **state) {
         put_integer(&one, "K", 64);
         put_integer(&one, "N", 10);
         put_integer(&one, "bits", 4);
+        put_text(&one, 1, "scales");
         struct rp_text weights = tensor("w", UINT8, 10, 32, 320);
         if (is_late) put_message(&graph, 1, &one);
         put_message(&graph, 5, &weights);
@@ -489,7 +491,7 @@ static void packed_weights_count_one_by_one(void **state) {
         put_message(&graph, 5, &weights);
         assert_ok(read_graph(&graph, &facts, &err));
         assert_string_equal(facts.precision, "int4");
-        assert_int_equal(facts.parameter_count, 640 + 20);
+        assert_int_equal(facts.parameter_count, 640);
         assert_int_equal(facts.weights_bytes, 360);
         /* More weights than the bytes can hold: the operator lies, the tensor does not. */
         graph = (struct rp_text)RP_TEXT_INIT;
@@ -503,6 +505,27 @@ static void packed_weights_count_one_by_one(void **state) {
         assert_string_equal(facts.precision, "uint8");
         assert_int_equal(facts.parameter_count, 320);
     }
+}
+
+static void scales_are_no_parameters(void **state) {
+    (void)state;
+    rp_error err = RP_ERROR_INIT;
+    rp_model_facts facts;
+    struct rp_text graph = RP_TEXT_INIT;
+    struct rp_text one = node("DequantizeLinear", "w", "scales");
+    put_text(&one, 1, "zeros"); /* of a Constant, which comes before */
+    put_text(&one, 2, "y");
+    struct rp_text value = tensor("value", INT8, 6, 0, 6);
+    put_constant(&graph, "zeros", &value);
+    put_message(&graph, 1, &one);
+    one = tensor("w", INT8, 60, 0, 60);
+    put_message(&graph, 5, &one);
+    one = tensor("scales", FLOAT, 6, 0, 24);
+    put_message(&graph, 5, &one);
+    assert_ok(read_graph(&graph, &facts, &err));
+    assert_int_equal(facts.parameter_count, 60);
+    assert_int_equal(facts.weights_bytes, 90);
+    assert_int_equal(facts.tensor_count, 3);
 }
 
 /* ---- on disk ---- */
@@ -698,7 +721,7 @@ static void every_allocation_may_fail(void **state) {
         assert_int_equal(status, RP_ERR_MEMORY);
         assert_says(err.message, "no memory for the ");
     }
-    assert_int_equal(n, 8); /* tensors, inputs, packed weights twice each, and files */
+    assert_int_equal(n, 8); /* tensors, inputs and operands twice each, and files */
     unlink(path_of("m.onnx"));
     unlink(path_of("v.bin"));
     unlink(path_of("w.bin"));
@@ -718,6 +741,7 @@ int main(void) {
         cmocka_unit_test(graphs_and_groups_within_each_other_have_a_limit),
         cmocka_unit_test(operators_tell_the_scheme),
         cmocka_unit_test(packed_weights_count_one_by_one),
+        cmocka_unit_test(scales_are_no_parameters),
         cmocka_unit_test(external_data_are_looked_up),
         cmocka_unit_test(tensors_that_share_their_bytes_are_one),
         cmocka_unit_test(a_model_of_100_gb_is_read_at_once),
