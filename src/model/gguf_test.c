@@ -158,7 +158,7 @@ static void the_table_of_types_is_whole(void **state) {
             continue;
         }
         const struct rp_ggml_type *type = rp_ggml_type_find(number);
-        if (!type) fail_msg("type %u is missing", number);
+        assert_non_null(type);
         assert_ptr_equal(type, &rp_ggml_types[index++]);
         assert_true(strlen(type->name) < sizeof(((rp_stored *)0)->name));
         assert_true(type->block_bytes > 0);
@@ -622,7 +622,7 @@ static void every_allocation_may_fail(void **state) {
     for (uint64_t i = 0; i < 200; i++) {
         put_tensor(&out, "w", 0, 1, 8, i * 32);
     }
-    put_data(&out, 200 * 32);
+    put_data(&out, (size_t)200 * 32);
     int64_t before = rp_memory_live_count();
     uint64_t n = 1;
     for (;; n++) {

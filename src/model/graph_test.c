@@ -5,7 +5,7 @@
 
 #include "../../tests/test.h"
 
-#include <stdio.h>
+#include <stdlib.h>
 
 /* "input_ids" or "logits:?,?,50257". */
 static struct rp_port port_of(const char *text) {
@@ -13,9 +13,9 @@ static struct rp_port port_of(const char *text) {
     size_t length = strcspn(text, ":");
     memcpy(port.name, text, length);
     for (const char *at = text + length; *at; at += 1 + strcspn(at + 1, ",")) {
-        unsigned long long dimension = 0;
-        bool is_known = sscanf(at + 1, "%llu", &dimension) == 1;
-        port.dimensions[port.dimension_count++] = is_known ? dimension : RP_UNKNOWN_U64;
+        bool is_known = at[1] != '?';
+        port.dimensions[port.dimension_count++] =
+            is_known ? strtoull(at + 1, NULL, 10) : RP_UNKNOWN_U64;
     }
     return port;
 }

@@ -92,7 +92,7 @@ static void the_table_of_types_is_whole(void **state) {
         for (size_t j = 0; j < rp_openvino_type_count && !found; j++) {
             if (strcmp(rp_openvino_types[j].name, names[i]) == 0) found = &rp_openvino_types[j];
         }
-        if (!found) fail_msg("type %s is missing", names[i]);
+        assert_non_null(found);
         /* The first number in a name is its bits: "i4", "f8e4m3". */
         const char *digits = strpbrk(found->name, "0123456789");
         if (digits) assert_int_equal(strtoul(digits, NULL, 10), found->bits);
