@@ -75,6 +75,8 @@ typedef struct rp_model_facts {
     uint32_t expert_used_count;
     uint32_t input_count; /* of a graph                                                          */
     uint32_t output_count;
+    uint32_t opset_version;             /* of a graph's standard operators                       */
+    char producer[RP_FACTS_TEXT_BYTES]; /* what wrote a graph, "pytorch 2.1"                      */
 } rp_model_facts;
 
 /** What is done with a model, for its memory. Zero means the default. */

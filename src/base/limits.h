@@ -70,6 +70,21 @@ enum {
     /* Preferences as JSON: a dictionary of twenty keys. */
     RP_LIMIT_PREFERENCES_BYTES = 64 << 10,
 
+    /* Tensors of one model: experts one by one in 61 layers of 256 are 46,000. */
+    RP_LIMIT_MODEL_TENSORS = 1 << 20,
+
+    /* Files of one model: the parts of a split one, external data by tensor in old exports. */
+    RP_LIMIT_MODEL_FILES = 8192,
+
+    /* Metadata and tensor table of a file: a tokenizer of 256,000 tokens is 20 MB. */
+    RP_LIMIT_MODEL_HEADER_BYTES = 256 << 20,
+
+    /* One element of XML with its attributes: the longest seen, a list of inputs, has 2 kB. */
+    RP_LIMIT_MODEL_XML_BYTES = 1 << 20,
+
+    /* Graphs within graphs, arrays within arrays, elements within elements: three are many. */
+    RP_LIMIT_MODEL_DEPTH = 64,
+
     /* A text that grows: statistics of 100,000 entries as JSON are 50 MB. */
     RP_LIMIT_TEXT_BYTES = 256 << 20,
 };

@@ -36,6 +36,7 @@ void rp_facts_init(rp_model_facts *facts) {
         .expert_used_count = RP_UNKNOWN_U32,
         .input_count = RP_UNKNOWN_U32,
         .output_count = RP_UNKNOWN_U32,
+        .opset_version = RP_UNKNOWN_U32,
     };
     rp_classify_name("", &facts->classification);
 }
