@@ -124,32 +124,35 @@ static void tell_count(const char **comma, uint32_t count, const char *what) {
     *comma = ", ";
 }
 
-static void tell_weights(const rp_model_facts *facts) {
+static void tell_parameters(const rp_model_facts *facts) {
     char count[24];
     char min[24];
     char max[24];
-    if (facts->parameter_count != RP_UNKNOWN_U64) {
-        printf("  parameters: %s", count_text(facts->parameter_count, count, sizeof count));
-        if (facts->parameter_count_min != facts->parameter_count_max) {
-            printf(" (%s to %s)", count_text(facts->parameter_count_min, min, sizeof min),
-                   count_text(facts->parameter_count_max, max, sizeof max));
-        }
-        printf(", by %s\n", rp_facts_method_name(facts->parameter_method));
+    if (facts->parameter_count == RP_UNKNOWN_U64) return;
+    printf("  parameters: %s", count_text(facts->parameter_count, count, sizeof count));
+    if (facts->parameter_count_min != facts->parameter_count_max) {
+        printf(" (%s to %s)", count_text(facts->parameter_count_min, min, sizeof min),
+               count_text(facts->parameter_count_max, max, sizeof max));
+    }
+    printf(", by %s\n", rp_facts_method_name(facts->parameter_method));
+}
+
+static void tell_weights(const rp_model_facts *facts) {
+    const char *kind = facts->format ? facts->format : facts->precision;
+    if (!kind[0]) return;
+    printf("  weights: %s", kind);
+    if (facts->format && facts->precision[0]) printf(", %s", facts->precision);
+    if (facts->quantization[0]) printf(" (%s)", facts->quantization);
+    if (facts->weights_bytes != RP_UNKNOWN_U64) printf(", %s", bytes_text(facts->weights_bytes));
+    if (facts->tensor_count != RP_UNKNOWN_U64) {
+        printf(" in %llu tensor%s", (unsigned long long)facts->tensor_count,
+               facts->tensor_count == 1 ? "" : "s");
     }
     if (facts->format) {
-        printf("  weights: %s", facts->format);
-        if (facts->precision[0]) printf(", %s", facts->precision);
-        if (facts->quantization[0]) printf(" (%s)", facts->quantization);
-        if (facts->weights_bytes != RP_UNKNOWN_U64) {
-            printf(", %s in %llu tensors", bytes_text(facts->weights_bytes),
-                   (unsigned long long)facts->tensor_count);
-        }
-        printf(", %s in %u file%s\n", bytes_text(facts->file_bytes), facts->file_count,
+        printf(", %s in %u file%s", bytes_text(facts->file_bytes), facts->file_count,
                facts->file_count == 1 ? "" : "s");
-    } else if (facts->precision[0]) {
-        printf("  precision: %s%s%s\n", facts->precision, facts->quantization[0] ? ", " : "",
-               facts->quantization);
     }
+    putchar('\n');
 }
 
 static void tell(const char *name, const rp_model_facts *facts) {
@@ -158,6 +161,7 @@ static void tell(const char *name, const rp_model_facts *facts) {
     printf("%s: %s%s%s, %.0f %% sure\n  by %s: %s\n", name, rp_family_name(found->family),
            subfamily ? "/" : "", subfamily ? subfamily : "", found->confidence * 100, found->source,
            found->evidence);
+    tell_parameters(facts);
     tell_weights(facts);
     const char *comma = "  shape: ";
     const char *before = comma;

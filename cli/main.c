@@ -13,7 +13,7 @@ static const struct command commands[] = {
      {{"refresh", NULL, "look again rather than use what is known"},
       {"all", NULL, "also ask slow runtimes (none in this version)"}},
      hardware_run},
-    {"classify", "[NAME|DIR...]", 0, ARGUMENTS_MAX, "the family of models, by folder or by name",
+    {"classify", "[NAME|DIR...]", 0, ARGUMENTS_MAX, "what models are, by folder, by file or by name",
      {{"stdin", NULL, "names from stdin, a line each; a JSON line for each"},
       {"jsonl", NULL, "lines of stdin are {name?, model_type?, architecture?, tasks?}"}},
      classify_run},

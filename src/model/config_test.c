@@ -191,6 +191,8 @@ static void the_neighbours_tell_one_thing_each(void **state) {
     assert_ok(read_as("tokenizer_config.json", "{'model_max_length':512}", &told, &err));
     assert_false(told.config.has_chat_template);
     assert_int_equal(told.facts.context_length, 512);
+    assert_ok(read_as("tokenizer_config.json", "{'model_max_length':20000000}", &told, &err));
+    assert_int_equal(told.facts.context_length, RP_UNKNOWN_U32);
     assert_ok(read_as("adapter_config.json",
                       "{'base_model_name_or_path':'org/base','task_type':'CAUSAL_LM'}", &told,
                       &err));

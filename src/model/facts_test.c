@@ -3,6 +3,7 @@
 
 #include "base/memory.h"
 
+#include "../../tests/folder.h"
 #include "../../tests/json_heap.h"
 #include "../../tests/test.h"
 
@@ -45,9 +46,7 @@ static int make_top(void **state) {
 
 static int remove_top(void **state) {
     (void)state;
-    char command[128];
-    snprintf(command, sizeof command, "rm -r '%s'", top);
-    return system(command);
+    return folder_remove(top);
 }
 
 /* Write a text, with ' for ". */
@@ -220,7 +219,7 @@ static void of_several_formats_one_is_chosen(void **state) {
     assert_int_equal(facts.weights_bytes, RP_UNKNOWN_U64);
     write_tensor("model.fp16.safetensors", "a", 50);
     write_tensor("model.safetensors", "a", 100);
-    write_tensor("consolidated.safetensors", "a", 300);
+    write_tensor("original.safetensors", "a", 300);
     assert_ok(read_facts(folder, &facts, &err));
     assert_string_equal(facts.format, "safetensors");
     assert_int_equal(facts.parameter_count, 100);
@@ -415,8 +414,11 @@ static void files_stand_above_hints_and_hints_above_names(void **state) {
     assert_ok(rp_model_facts_read(folder, &hints, &facts, &err));
     assert_int_equal(family(&facts), RP_FAMILY_EMBEDDING);
     write_text("config.json", "{'hidden_size':16}");
+    write_text("generation_config.json", "{}");
     assert_ok(rp_model_facts_read(folder, &hints, &facts, &err));
     assert_int_equal(family(&facts), RP_FAMILY_VISION);
+    assert_ok(read_facts(folder, &facts, &err));
+    assert_int_equal(family(&facts), RP_FAMILY_TEXT_GENERATION);
 }
 
 /* ---- damage ---- */

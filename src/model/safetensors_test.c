@@ -4,6 +4,7 @@
 #include "base/limits.h"
 #include "base/memory.h"
 
+#include "../../tests/folder.h"
 #include "../../tests/json_heap.h"
 #include "../../tests/test.h"
 
@@ -142,6 +143,7 @@ static void what_is_not_as_the_format_says_is_refused(void **state) {
         {"{\"a\":" TENSOR("F32", "2", "0", "4") "}", 4, "2 elements of type F32 do not fill"},
         {"{\"a\":" TENSOR("F32", "1", "0", "8") "}", 8, "1 elements of type F32 do not fill"},
         {"{\"a\":" TENSOR("F4", "3", "0", "2") "}", 2, "3 elements of type F4 do not fill"},
+        {"{\"a\":" TENSOR("F4", "3", "0", "1") "}", 1, "3 elements of type F4 do not fill"},
         {"{\"a\":" TENSOR("F32", "4294967296,4294967296", "0", "0") "}", 0, "more than 2^64"},
         {"{\"a\":" TENSOR("F32", "4611686018427387904", "0", "0") "}", 0, "do not fill"},
         {"{\"a\":" TENSOR("F32", "99999999999999999999", "0", "4") "}", 4, "too big"},
@@ -279,9 +281,7 @@ static int make_folder(void **state) {
 
 static int remove_folder(void **state) {
     (void)state;
-    char command[128];
-    snprintf(command, sizeof command, "rm -r '%s'", folder);
-    return system(command);
+    return folder_remove(folder);
 }
 
 static rp_status read_index(const char *text, rp_model_facts *facts, rp_error *err) {
