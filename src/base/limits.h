@@ -65,7 +65,7 @@ enum {
     RP_LIMIT_BUILD_DEPTH = 64,
 
     /* Files of one model: the most shards seen are 191, each a few GB. */
-    RP_LIMIT_MODEL_FILES = 4096,
+    RP_LIMIT_MODEL_SHARDS = 4096,
 
     /* Entries of a model's folder that are looked at: repositories hold below 2,000 files. */
     RP_LIMIT_FOLDER_ENTRIES = 65536,

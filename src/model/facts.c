@@ -185,12 +185,18 @@ static rp_status read_source(const struct rp_source *source, rp_model_facts *fac
         rp_hint(err, "'git lfs pull' in its folder fetches the weights");
         return status;
     }
+    const rp_classification before = facts->classification;
     uint64_t bytes = facts->file_bytes == RP_UNKNOWN_U64 ? 0 : facts->file_bytes;
     uint32_t count = facts->file_count == RP_UNKNOWN_U32 ? 0 : facts->file_count;
     facts->file_bytes = RP_UNKNOWN_U64;
     facts->file_count = RP_UNKNOWN_U32;
     rp_status status = format->read(source, facts, err);
     if (status != RP_OK) return status;
+    /* Of several files, the one that is surest tells the family. */
+    bool is_told = strcmp(before.source, "name") != 0;
+    if (is_told && before.confidence > facts->classification.confidence) {
+        facts->classification = before;
+    }
     facts->format = format->name;
     facts->file_bytes =
         bytes + (facts->file_bytes == RP_UNKNOWN_U64 ? source->size : facts->file_bytes);
@@ -262,9 +268,14 @@ static void name_of_path(const char *path, bool is_folder, char *name, size_t na
 
 /* ---- all together ---- */
 
-/* What the files say is put above what the caller says; the name is what is left. */
+/*
+ * What the files say is put above what the caller says; the name is what is left. The names of a
+ * graph's inputs are habits, no more: they are weighed against the name by their confidence.
+ */
 static void classify(const struct rp_config *config, const rp_model_hints *hints, const char *name,
                      rp_model_facts *facts) {
+    const rp_classification told = facts->classification; /* by a reader of weights */
+    if (strcmp(told.source, "architecture") == 0) return;
     rp_model_hints known = RP_MODEL_HINTS_INIT;
     const char *tasks[1] = {config->task};
     char processor[RP_FACTS_TEXT_BYTES];
@@ -284,7 +295,10 @@ static void classify(const struct rp_config *config, const rp_model_hints *hints
         known.tasks = tasks;
         known.task_count = 1;
     }
-    rp_classify(&known, &facts->classification);
+    rp_classification *found = &facts->classification;
+    rp_classify(&known, found);
+    bool is_guess = strcmp(found->source, "name") == 0 && strcmp(told.source, "name") != 0;
+    if (is_guess && told.confidence > found->confidence) *found = told;
 }
 
 /* What other files say of the family, beyond class, task and name. */

@@ -52,7 +52,7 @@ static int remove_top(void **state) {
 /* Write a text, with ' for ". */
 static void write_text(const char *name, const char *text) {
     FILE *out = fopen(in(name), "w");
-    if (!out) fail_msg("cannot write '%s'", in(name));
+    assert_non_null(out);
     for (const char *at = text; *at; at++) {
         fputc(*at == '\'' ? '"' : *at, out);
     }
@@ -71,7 +71,7 @@ static void write_tensor(const char *name, const char *tensor, uint64_t elements
         raw[i] = (unsigned char)((uint64_t)length >> 8 * i);
     }
     FILE *out = fopen(in(name), "w");
-    if (!out) fail_msg("cannot write '%s'", in(name));
+    assert_non_null(out);
     assert_int_equal(fwrite(raw, 1, 8, out), 8);
     assert_int_equal(fwrite(table, 1, length, out), length);
     assert_int_equal(fclose(out), 0);
@@ -228,6 +228,21 @@ static void of_several_formats_one_is_chosen(void **state) {
     assert_ok(read_facts(folder, &facts, &err));
     assert_int_equal(facts.parameter_count, 300);
     assert_int_equal(facts.file_count, 1);
+}
+
+static void a_stranger_with_the_ending_of_weights_is_passed_over(void **state) {
+    (void)state;
+    rp_error err = RP_ERROR_INIT;
+    rp_model_facts facts;
+    write_text("data.bin", "0123456789, and more than the weights have");
+    write_text("config.json", bert);
+    assert_ok(read_facts(folder, &facts, &err));
+    assert_null(facts.format);
+    assert_int_equal(err.status, RP_OK);
+    write_text("last.ckpt", "PK\3\4");
+    assert_ok(read_facts(folder, &facts, &err));
+    assert_string_equal(facts.format, "pytorch");
+    assert_int_equal(facts.file_bytes, 4);
 }
 
 static void numbered_parts_are_one_model(void **state) {
@@ -490,6 +505,7 @@ int main(void) {
         IN_FOLDER(weights_win_over_the_configuration),
         IN_FOLDER(a_hundred_gigabytes_are_answered_at_once),
         IN_FOLDER(of_several_formats_one_is_chosen),
+        IN_FOLDER(a_stranger_with_the_ending_of_weights_is_passed_over),
         IN_FOLDER(numbered_parts_are_one_model),
         IN_FOLDER(an_index_names_the_parts),
         IN_FOLDER(an_index_of_pytorch_gives_sizes),

@@ -23,30 +23,35 @@
 /* In order of preference. */
 static const struct kind {
     const char *ending;
-    const char *folder;   /* below the model's                              */
-    const char *usual[3]; /* names of the whole, the first that is there    */
-    const char *also[3];  /* what belongs to the usual file, where it is there */
+    const char *folder;   /* below the model's                                           */
+    bool finds_parts;     /* its reader finds the other parts when it is given the first */
+    const char *usual[3]; /* names of the whole, the first that is there                 */
+    const char *also[3];  /* what belongs to the usual file: the first that is there     */
+    /* clang-format off */
 } kinds[] = {
-    {".safetensors",
-     "",
-     {"model.safetensors", "diffusion_pytorch_model.safetensors", "adapter_model.safetensors"},
-     {NULL}},
-    {".gguf", "", {NULL}, {NULL}},
-    {".onnx", "", {"model.onnx"}, {NULL}},
-    {".onnx", "onnx", {"model.onnx"}, {NULL}},
-    {".onnx", "", {"encoder_model.onnx"}, {"decoder_model_merged.onnx", "decoder_model.onnx"}},
-    {".onnx", "onnx", {"encoder_model.onnx"}, {"decoder_model_merged.onnx", "decoder_model.onnx"}},
-    {".xml", "", {"openvino_model.xml"}, {NULL}},
-    {".bin", "", {"pytorch_model.bin", "diffusion_pytorch_model.bin", "adapter_model.bin"}, {NULL}},
-    {".pt", "", {NULL}, {NULL}},
-    {".pth", "", {NULL}, {NULL}},
-    {".ckpt", "", {NULL}, {NULL}},
+    {".safetensors", "", false, {"model.safetensors", "diffusion_pytorch_model.safetensors",
+                                 "adapter_model.safetensors"}, {NULL}},
+    {".gguf", "", true, {NULL}, {NULL}},
+    {".onnx", "", false, {"encoder_model.onnx"},
+     {"decoder_model_merged.onnx", "decoder_model.onnx"}},
+    {".onnx", "onnx", false, {"encoder_model.onnx"},
+     {"decoder_model_merged.onnx", "decoder_model.onnx"}},
+    {".onnx", "", false, {"model.onnx"}, {NULL}},
+    {".onnx", "onnx", false, {"model.onnx"}, {NULL}},
+    {".xml", "", false, {"openvino_model.xml"}, {NULL}},
+    {".bin", "", false, {"pytorch_model.bin", "diffusion_pytorch_model.bin",
+                         "adapter_model.bin"}, {NULL}},
+    {".pt", "", false, {NULL}, {NULL}},
+    {".pth", "", false, {NULL}, {NULL}},
+    {".ckpt", "", false, {NULL}, {NULL}},
 };
+/* clang-format on */
 
 enum { KIND_COUNT = sizeof kinds / sizeof kinds[0], USUAL_MAX = 3 };
 
-/* What training leaves beside the weights. */
-static const char *const not_weights[] = {"training_args", "optimizer", "scheduler", "rng_state"};
+/* What training leaves beside the weights, and what only sees for a model that is there. */
+static const char *const not_weights[] = {"training_args", "optimizer", "scheduler", "rng_state",
+                                          "mmproj"};
 
 struct entry {
     char name[NAME_MAX + 1];
@@ -73,6 +78,14 @@ static bool is_interesting(const char *name) {
     return true;
 }
 
+/* The bytes beside an IR of OpenVINO, without which a file of XML is just that. */
+static bool has_bytes_beside(const char *path) {
+    struct rp_path bytes;
+    struct stat file;
+    snprintf(bytes.text, sizeof bytes.text, "%.*s.bin", (int)(strlen(path) - strlen(".xml")), path);
+    return stat(bytes.text, &file) == 0;
+}
+
 static rp_status add_entry(struct listing *listing, const char *folder, const char *name,
                            rp_error *err) {
     struct rp_path path;
@@ -83,6 +96,7 @@ static rp_status add_entry(struct listing *listing, const char *folder, const ch
     bool is_there = stat(path.text, &file) == 0;
     bool is_folder = is_there && S_ISDIR(file.st_mode);
     if (!is_folder && !rp_facts_can_read(name)) return RP_OK;
+    if (rp_path_ends_with(name, ".xml") && !has_bytes_beside(path.text)) return RP_OK;
     if (listing->count == listing->capacity) {
         size_t capacity = listing->capacity ? 2 * listing->capacity : 16;
         void *grown = rp_realloc_array(listing->entries, capacity, sizeof *listing->entries);
@@ -164,7 +178,7 @@ static struct part_name read_part_name(const char *name, const char *ending) {
         if (!take_digits(&at, &number) || strncmp(at, "-of-", 4) != 0) continue;
         at += 4;
         if (!take_digits(&at, &count) || strcmp(at, ending) != 0) continue;
-        if (number == 0 || number > count || count > RP_LIMIT_MODEL_FILES) continue;
+        if (number == 0 || number > count || count > RP_LIMIT_MODEL_SHARDS) continue;
         return (struct part_name){(size_t)(dash - name), number, count};
     }
     return part;
@@ -208,7 +222,7 @@ static rp_status read_set(const char *folder, const struct listing *listing,
                           const struct kind *kind, const struct entry *first, rp_model_facts *facts,
                           rp_error *err) {
     unsigned wanted = read_part_name(first->name, kind->ending).count;
-    if (wanted == 0) return read_file(folder, first->name, facts, err);
+    if (wanted == 0 || kind->finds_parts) return read_file(folder, first->name, facts, err);
     unsigned next = 1;
     rp_status status = RP_OK;
     const struct entry *end = listing->entries + listing->count;
