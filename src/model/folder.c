@@ -297,14 +297,19 @@ static rp_status read_subfolder_kind(const char *folder, const struct listing *a
 
 static rp_status read_weights(const char *folder, const struct listing *listing,
                               rp_model_facts *facts, rp_error *err) {
-    bool is_found = false;
-    rp_status status = RP_OK;
-    for (size_t i = 0; i < KIND_COUNT && !is_found && status == RP_OK; i++) {
+    for (size_t i = 0; i < KIND_COUNT; i++) {
         const struct kind *kind = &kinds[i];
-        status = kind->folder[0] ? read_subfolder_kind(folder, listing, kind, facts, &is_found, err)
-                                 : read_kind(folder, listing, kind, facts, &is_found, err);
+        rp_error problem = RP_ERROR_INIT;
+        bool is_found = false;
+        rp_status status =
+            kind->folder[0] ? read_subfolder_kind(folder, listing, kind, facts, &is_found, &problem)
+                            : read_kind(folder, listing, kind, facts, &is_found, &problem);
+        /* A file of another kind with such an ending: the next may be weights. */
+        if (status == RP_ERR_UNSUPPORTED) continue;
+        if (status != RP_OK && err) *err = problem;
+        if (status != RP_OK || is_found) return status;
     }
-    return status;
+    return RP_OK;
 }
 
 /* Weights of a folder below, with nothing read but those. */
