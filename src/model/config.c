@@ -15,6 +15,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 void rp_config_init(struct rp_config *config) {
     *config = (struct rp_config){0};
@@ -136,6 +137,10 @@ static void read_config(const json_t *root, rp_model_facts *facts, struct rp_con
     set_text(facts->model_type, sizeof facts->model_type, rp_json_text(root, "model_type"));
     set_text(facts->architecture, sizeof facts->architecture,
              json_string_value(json_array_get(json_object_get(root, "architectures"), 0)));
+    /* timm's configurations name no class of theirs, and all of its models look at images. */
+    if (json_is_object(json_object_get(root, "pretrained_cfg"))) {
+        config->task = "image-classification";
+    }
     const json_t *part = main_part(root);
     set_shape(facts, part);
     set_precision(facts, part);
@@ -313,9 +318,15 @@ static rp_status read_in_folder(const char *folder, const struct file *file, rp_
 
 rp_status rp_config_read_folder(const char *folder, rp_model_facts *facts, struct rp_config *config,
                                 rp_error *err) {
+    struct rp_path chat;
+    struct stat file;
     rp_status status = RP_OK;
     for (size_t i = 0; status == RP_OK && i < FILE_COUNT; i++) {
         status = read_in_folder(folder, &files[i], facts, config, err);
+    }
+    /* Newer tokenizers keep it as a text of its own. */
+    if (rp_path_join(&chat, folder, "chat_template.jinja") && stat(chat.text, &file) == 0) {
+        config->has_chat_template = true;
     }
     return status;
 }

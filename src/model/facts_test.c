@@ -396,6 +396,11 @@ static void a_chat_template_makes_a_chat_model_of_a_causal_one(void **state) {
     write_text("config.json", bert);
     assert_ok(read_facts(folder, &facts, &err));
     assert_int_equal(facts.classification.subfamily, RP_SUBFAMILY_MASKED_LM);
+    assert_int_equal(unlink(in("tokenizer_config.json")), 0);
+    write_text("config.json", "{'architectures':['LlamaForCausalLM'],'model_type':'llama'}");
+    write_text("chat_template.jinja", "{{ messages }}");
+    assert_ok(read_facts(folder, &facts, &err));
+    assert_int_equal(facts.classification.subfamily, RP_SUBFAMILY_CHAT_MODEL);
 }
 
 static void an_adapter_says_what_it_belongs_to(void **state) {
@@ -409,6 +414,16 @@ static void an_adapter_says_what_it_belongs_to(void **state) {
     assert_int_equal(family(&facts), RP_FAMILY_TEXT_GENERATION);
     assert_int_equal(facts.parameter_count, 12);
     assert_says(facts.classification.evidence, "an adapter of 'meta-llama/Llama-2-7b'");
+}
+
+static void a_configuration_of_timm_is_of_images(void **state) {
+    (void)state;
+    rp_error err = RP_ERROR_INIT;
+    rp_model_facts facts;
+    write_text("config.json", "{'architecture':'nobody','pretrained_cfg':{'input_size':[3,8,8]}}");
+    assert_ok(read_facts(folder, &facts, &err));
+    assert_int_equal(family(&facts), RP_FAMILY_VISION);
+    assert_string_equal(facts.classification.source, "task");
 }
 
 static void files_stand_above_hints_and_hints_above_names(void **state) {
@@ -515,6 +530,7 @@ int main(void) {
         IN_FOLDER(an_encoder_below_its_modules_is_found),
         IN_FOLDER(a_chat_template_makes_a_chat_model_of_a_causal_one),
         IN_FOLDER(an_adapter_says_what_it_belongs_to),
+        IN_FOLDER(a_configuration_of_timm_is_of_images),
         IN_FOLDER(files_stand_above_hints_and_hints_above_names),
         IN_FOLDER(damage_is_told_where_it_matters),
         IN_FOLDER(every_allocation_may_fail),
