@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 enum { STDIN, JSONL, TASKS_MAX = 16 };
 
@@ -32,31 +31,146 @@ static const char *text_in(const json_t *object, const char *key) {
     return json_string_value(json_object_get(object, key));
 }
 
-/* What config.json in a folder says, on top of its name. */
-static json_t *read_config(const char *folder, rp_model_hints *hints) {
-    char path[4096];
-    int length = snprintf(path, sizeof path, "%s/config.json", folder);
-    if (length < 0 || (size_t)length >= sizeof path) return NULL;
-    json_error_t problem;
-    json_t *config = json_load_file(path, JSON_REJECT_DUPLICATES, &problem);
-    if (!config) {
-        if (json_error_code(&problem) != json_error_cannot_open_file) {
-            fprintf(stderr, "rpool: '%s' is damaged (line %d: %s): the name has to do\n", path,
-                    problem.line, problem.text);
-        }
-        return NULL;
-    }
-    hints->model_type = text_in(config, "model_type");
-    hints->architecture =
-        json_string_value(json_array_get(json_object_get(config, "architectures"), 0));
-    return config;
+static json_t *json_count(uint32_t count) {
+    return count == RP_UNKNOWN_U32 ? json_null() : json_integer(count);
 }
 
-static void tell(const char *name, const rp_classification *found) {
+/* A text of the facts: "" is not known. */
+static json_t *json_known(const char *text) {
+    return text[0] ? json_string(text) : json_null();
+}
+
+static json_t *json_method(rp_facts_method method) {
+    return method == RP_FACTS_UNKNOWN ? json_null() : json_string(rp_facts_method_name(method));
+}
+
+static json_t *json_stored(const rp_model_facts *facts) {
+    json_t *rows = json_array();
+    for (size_t i = 0; i < facts->stored_count; i++) {
+        const rp_stored *stored = &facts->stored[i];
+        json_array_append_new(rows, json_pack("{s:s, s:o, s:o, s:o}", "type", stored->name,
+                                              "tensors", json_bytes(stored->tensor_count),
+                                              "elements", json_bytes(stored->element_count),
+                                              "bytes", json_bytes(stored->bytes)));
+    }
+    return rows;
+}
+
+static json_t *json_facts(const rp_model_facts *facts) {
+    const struct {
+        const char *key;
+        json_t *value;
+    } rows[] = {
+        {"format", json_text(facts->format)},
+        {"model_type", json_known(facts->model_type)},
+        {"architecture", json_known(facts->architecture)},
+        {"parameters", json_bytes(facts->parameter_count)},
+        {"parameters_min", json_bytes(facts->parameter_count_min)},
+        {"parameters_max", json_bytes(facts->parameter_count_max)},
+        {"parameter_method", json_method(facts->parameter_method)},
+        {"weights_bytes", json_bytes(facts->weights_bytes)},
+        {"weights_method", json_method(facts->weights_method)},
+        {"precision", json_known(facts->precision)},
+        {"quantization", json_known(facts->quantization)},
+        {"layers", json_count(facts->layer_count)},
+        {"hidden_size", json_count(facts->hidden_size)},
+        {"intermediate_size", json_count(facts->intermediate_size)},
+        {"heads", json_count(facts->head_count)},
+        {"kv_heads", json_count(facts->kv_head_count)},
+        {"head_size", json_count(facts->head_size)},
+        {"vocabulary_size", json_count(facts->vocabulary_size)},
+        {"context_length", json_count(facts->context_length)},
+        {"experts", json_count(facts->expert_count)},
+        {"experts_used", json_count(facts->expert_used_count)},
+        {"inputs", json_count(facts->input_count)},
+        {"outputs", json_count(facts->output_count)},
+        {"file_bytes", json_bytes(facts->file_bytes)},
+        {"file_count", json_count(facts->file_count)},
+        {"tensor_count", json_bytes(facts->tensor_count)},
+        {"stored", json_stored(facts)},
+    };
+    json_t *object = json_object();
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        json_object_set_new(object, rows[i].key, rows[i].value);
+    }
+    return object;
+}
+
+/* The answer of a name, a file or a folder: the family, and all else that is known. */
+static json_t *whole_answer(const char *name, const rp_model_facts *facts) {
+    json_t *document = answer(name, &facts->classification);
+    if (!document) document = answer(NULL, &facts->classification); /* the name is not UTF-8 */
+    json_object_set_new(document, "facts", json_facts(facts));
+    return document;
+}
+
+/* "22.7 M", "6.7 B" */
+static const char *count_text(uint64_t count, char *text, size_t text_bytes) {
+    static const char *const units[] = {"", " k", " M", " B", " T"};
+    double value = (double)count;
+    size_t unit = 0;
+    while (value >= 999.95 && unit < 4) {
+        value /= 1000;
+        unit++;
+    }
+    snprintf(text, text_bytes, unit ? "%.1f%s" : "%.0f%s", value, units[unit]);
+    return text;
+}
+
+/* The rest of a line: ", " and a figure with its name, where the figure is known. */
+static void tell_count(const char **comma, uint32_t count, const char *what) {
+    if (count == RP_UNKNOWN_U32) return;
+    printf("%s%u %s", *comma, count, what);
+    *comma = ", ";
+}
+
+static void tell_parameters(const rp_model_facts *facts) {
+    char count[24];
+    char min[24];
+    char max[24];
+    if (facts->parameter_count == RP_UNKNOWN_U64) return;
+    printf("  parameters: %s", count_text(facts->parameter_count, count, sizeof count));
+    if (facts->parameter_count_min != facts->parameter_count_max) {
+        printf(" (%s to %s)", count_text(facts->parameter_count_min, min, sizeof min),
+               count_text(facts->parameter_count_max, max, sizeof max));
+    }
+    printf(", by %s\n", rp_facts_method_name(facts->parameter_method));
+}
+
+static void tell_weights(const rp_model_facts *facts) {
+    const char *kind = facts->format ? facts->format : facts->precision;
+    if (!kind[0]) return;
+    printf("  weights: %s", kind);
+    if (facts->format && facts->precision[0]) printf(", %s", facts->precision);
+    if (facts->quantization[0]) printf(" (%s)", facts->quantization);
+    if (facts->weights_bytes != RP_UNKNOWN_U64) printf(", %s", bytes_text(facts->weights_bytes));
+    if (facts->tensor_count != RP_UNKNOWN_U64) {
+        printf(" in %llu tensor%s", (unsigned long long)facts->tensor_count,
+               facts->tensor_count == 1 ? "" : "s");
+    }
+    if (facts->format) {
+        printf(", %s in %u file%s", bytes_text(facts->file_bytes), facts->file_count,
+               facts->file_count == 1 ? "" : "s");
+    }
+    putchar('\n');
+}
+
+static void tell(const char *name, const rp_model_facts *facts) {
+    const rp_classification *found = &facts->classification;
     const char *subfamily = rp_subfamily_name(found->subfamily);
     printf("%s: %s%s%s, %.0f %% sure\n  by %s: %s\n", name, rp_family_name(found->family),
            subfamily ? "/" : "", subfamily ? subfamily : "", found->confidence * 100, found->source,
            found->evidence);
+    tell_parameters(facts);
+    tell_weights(facts);
+    const char *comma = "  shape: ";
+    const char *before = comma;
+    tell_count(&comma, facts->layer_count, "layers");
+    tell_count(&comma, facts->hidden_size, "wide");
+    tell_count(&comma, facts->head_count, "heads");
+    tell_count(&comma, facts->expert_count, "experts");
+    tell_count(&comma, facts->context_length, "tokens at most");
+    if (comma != before) putchar('\n');
 }
 
 /* A line of JSON with hints, as DESCRIBED in --help; returns an exit code. */
@@ -123,23 +237,22 @@ int classify_run(const struct arguments *arguments) {
         return usage_error("classify", "'rpool classify' needs a name, a folder, or --stdin");
     }
     json_t *all = arguments->json && arguments->word_count > 1 ? json_array() : NULL;
+    int code = 0;
     for (size_t i = 0; i < arguments->word_count; i++) {
         const char *name = arguments->words[i];
-        rp_model_hints hints = RP_MODEL_HINTS_INIT;
-        rp_classification found;
-        struct stat file;
-        hints.name = name;
-        json_t *config = NULL;
-        if (stat(name, &file) == 0 && S_ISDIR(file.st_mode)) config = read_config(name, &hints);
-        rp_classify(&hints, &found);
-        json_decref(config);
-        if (all) {
-            json_array_append_new(all, answer(name, &found));
+        rp_error err = RP_ERROR_INIT;
+        rp_model_facts facts;
+        if (rp_model_facts_read(name, NULL, &facts, &err) != RP_OK) {
+            int failed = report(&err);
+            if (code == 0) code = failed;
+        } else if (all) {
+            json_array_append_new(all, whole_answer(name, &facts));
         } else if (arguments->json) {
-            return print_json(answer(name, &found));
+            return print_json(whole_answer(name, &facts));
         } else {
-            tell(name, &found);
+            tell(name, &facts);
         }
     }
-    return all ? print_json(all) : 0;
+    int printed = all ? print_json(all) : 0;
+    return code ? code : printed;
 }

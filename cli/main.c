@@ -14,7 +14,7 @@ static const struct command commands[] = {
       {"all", NULL, "also ask what takes seconds: browsers, runtimes that load plugins"},
       {"simulate", "FILE", "be the machine in that file, as 'rpool hardware --json' wrote it"}},
      hardware_run},
-    {"classify", "[NAME|DIR...]", 0, ARGUMENTS_MAX, "the family of models, by folder or by name",
+    {"classify", "[NAME|DIR...]", 0, ARGUMENTS_MAX, "what models are, by folder, by file or by name",
      {{"stdin", NULL, "names from stdin, a line each; a JSON line for each"},
       {"jsonl", NULL, "lines of stdin are {name?, model_type?, architecture?, tasks?}"}},
      classify_run},

@@ -64,7 +64,7 @@ typedef struct rp_classification {
     rp_family family;
     rp_subfamily subfamily; /* RP_SUBFAMILY_NONE with an unknown family                           */
     double confidence;      /* 0 to 1: of so many answers with this figure, that part is right    */
-    const char *source;     /* "architecture", "model_type", "task", "graph", "name"; static     */
+    const char *source;     /* "files", "architecture", "model_type", "graph", "task", "name"; static */
     char evidence[RP_EVIDENCE_BYTES]; /* what spoke for it, for people; cut where it is longer */
 } rp_classification;
 

@@ -53,7 +53,7 @@ typedef struct rp_model_facts {
     uint64_t parameter_count_max;
     rp_facts_method parameter_method;
 
-    uint64_t weights_bytes; /* of the tensors, as stored                                         */
+    uint64_t weights_bytes; /* of the tensors, as stored; by "config" an index's own claim       */
     rp_facts_method weights_method;
     uint64_t file_bytes; /* of the files that hold them, headers included                        */
     uint32_t file_count;
@@ -118,8 +118,8 @@ RP_API const char *rp_facts_method_name(rp_facts_method method);
  *
  * Reads headers and tables, not the weights: some kB of a file of 100 GB. Blocks on the disk.
  * RP_ERR_NOT_FOUND: it looks like a path ('/' first, './', or a known ending) and nothing is there.
- * RP_ERR_DATA: damaged; the message names file, offset and what was found. RP_ERR_LIMIT, RP_ERR_IO,
- * RP_ERR_MEMORY. Any thread.
+ * RP_ERR_DATA: damaged; the message names file, offset and what was found. RP_ERR_UNSUPPORTED: a
+ * file, but of no known format. RP_ERR_LIMIT, RP_ERR_IO, RP_ERR_MEMORY. Any thread.
  */
 RP_API RP_MUST_CHECK rp_status rp_model_facts_read(const char *model, const rp_model_hints *hints,
                                                    rp_model_facts *facts, rp_error *err);

@@ -85,6 +85,28 @@ enum {
     /* Graphs within graphs, arrays within arrays, elements within elements: three are many. */
     RP_LIMIT_MODEL_DEPTH = 64,
 
+    /* Files of one model: the most shards seen are 191, each a few GB. */
+    RP_LIMIT_MODEL_SHARDS = 4096,
+
+    /* Entries of a model's folder that are looked at: repositories hold below 2,000 files. */
+    RP_LIMIT_FOLDER_ENTRIES = 65536,
+
+    /*
+     * The table of tensors in front of a safetensors file, and the index of a model in several
+     * files: the 92,000 tensors of a mixture of 256 experts take 9 MB of index. The format itself
+     * allows 100,000,000 bytes, more than any model needs.
+     */
+    RP_LIMIT_TENSOR_TABLE_BYTES = 32 << 20,
+
+    /* A JSON file beside the weights: tokenizer_config.json with 100,000 added tokens is 17 MB. */
+    RP_LIMIT_CONFIG_BYTES = 24 << 20,
+
+    /* Values of one JSON text: 100,000 tensors have ten each; parsed, one takes up to 300 bytes. */
+    RP_LIMIT_JSON_VALUES = 2 << 20,
+
+    /* Configurations nest below 10 deep; the parser and what frees its result recurse. */
+    RP_LIMIT_JSON_DEPTH = 128,
+
     /* A text that grows: statistics of 100,000 entries as JSON are 50 MB. */
     RP_LIMIT_TEXT_BYTES = 256 << 20,
 };

@@ -10,6 +10,7 @@
 #include "model/source.h"
 
 #include <resourcepool/facts.h>
+#include <stdbool.h>
 
 /* Everything unknown. */
 void rp_facts_init(rp_model_facts *facts);
@@ -27,6 +28,15 @@ void rp_facts_finish_tensors(rp_model_facts *facts);
 /* Copy a text into an array of the facts; control characters become '?', what is too long is cut.
  */
 void rp_facts_set_text(char *field, size_t field_bytes, const char *bytes, size_t length);
+
+/*
+ * Read a file of weights by its ending, else by its first bytes, on top of what other files of the
+ * model gave: sizes and tensors add up. RP_ERR_UNSUPPORTED when no reader knows it.
+ */
+rp_status rp_facts_read_file(const char *path, rp_model_facts *facts, rp_error *err);
+
+/* Whether a reader knows a file of that ending. */
+bool rp_facts_can_read(const char *path);
 
 /* The readers. Each checks every length and count, and reads no more than it needs. */
 rp_status rp_safetensors_read(const struct rp_source *source, rp_model_facts *facts, rp_error *err);

@@ -5,4 +5,3 @@ void rp_model_memory_need(const rp_model_facts *facts, const char *precision,
     (void)precision; (void)workload;
     *need = (rp_memory_need){.size=sizeof *need, .total_bytes = facts->parameter_count == RP_UNKNOWN_U64 ? RP_UNKNOWN_U64 : facts->parameter_count * 4};
 }
-rp_status rp_model_facts_read(const char *model, const rp_model_hints *hints, rp_model_facts *facts, rp_error *err){ (void)err; rp_model_facts_of_name(model,hints,facts); return RP_OK;}

@@ -4,3 +4,14 @@ printf 'gpt2\n\nxyzzy\n' | rpool classify --stdin
 printf '{"architecture": "ViTForImageClassification"}\n{"tasks": ["text-to-speech"]}\n' | rpool classify --stdin --jsonl
 printf '[1]\n' | rpool classify --stdin --jsonl; echo "exit $?"
 rpool classify; echo "exit $?"
+folder=$(mktemp -d)
+printf '\100\0\0\0\0\0\0\0%-64s' '{"w":{"dtype":"F16","shape":[2,3],"data_offsets":[0,12]}}' > "$folder/model.safetensors"
+head -c 12 /dev/zero >> "$folder/model.safetensors"
+cp "$ROOT/tests/data/tiny-bert/config.json" "$folder"
+rpool classify "$folder"
+rpool classify --json "$folder/model.safetensors"
+printf '{' > "$folder/config.json"
+rpool classify "$folder" 2>&1; echo "exit $?"
+rm -r "$folder"
+rpool classify ./no-such-folder 2>&1; echo "exit $?"
+rpool classify gpt2 no/such.safetensors 2>&1; echo "exit $?"
