@@ -40,6 +40,7 @@ struct command {
 
 int hardware_run(const struct arguments *arguments);
 int classify_run(const struct arguments *arguments);
+int explain_run(const struct arguments *arguments);
 int load_run(const struct arguments *arguments);
 int bench_run(const struct arguments *arguments);
 int doctor_run(const struct arguments *arguments);
