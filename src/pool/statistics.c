@@ -26,6 +26,7 @@ struct rp_statistics {
     size_t keys_used;
     char *texts; /* what the rows point to */
     size_t texts_used;
+    const rp_snapshot *hardware; /* a share; NULL: not known */
 };
 
 const char *rp_kind_name(rp_kind kind) {
@@ -42,6 +43,7 @@ const char *rp_kind_name(rp_kind kind) {
 
 void rp_statistics_destroy(rp_statistics *statistics) {
     if (!statistics) return;
+    rp_snapshot_release(statistics->hardware);
     rp_free(statistics->entries);
     rp_free(statistics->leases);
     rp_free(statistics->devices);
@@ -275,6 +277,7 @@ rp_status rp_pool_statistics(rp_pool *pool, rp_statistics **statistics, rp_error
     if (status != RP_OK) return status;
     rp_statistics *made = rp_alloc(sizeof *made);
     if (!made) return rp_fail(err, RP_ERR_MEMORY, "no memory for statistics");
+    if (rp_hardware_snapshot(&made->hardware, NULL) != RP_OK) made->hardware = NULL;
     rp_lock_acquire(&pool->lock);
     bool is_reserved = reserve(pool, made);
     if (is_reserved) fill(pool, made);
@@ -297,6 +300,10 @@ rp_status rp_pool_statistics(rp_pool *pool, rp_statistics **statistics, rp_error
     }
     *statistics = made;
     return RP_OK;
+}
+
+const rp_snapshot *rp_statistics_hardware(const rp_statistics *statistics) {
+    return statistics->hardware;
 }
 
 const rp_totals *rp_statistics_totals(const rp_statistics *statistics) {
