@@ -325,6 +325,22 @@ static void refine(const struct rp_config *config, rp_model_facts *facts) {
         rp_facts_set_text(facts->task, sizeof facts->task, task, strlen(task));
 }
 
+/* What no file tells, the name may: "7b", "-int4". */
+static void add_from_name(const char *name, rp_model_facts *facts) {
+    rp_model_facts by_name;
+    rp_model_facts_of_name(name, NULL, &by_name);
+    if (facts->parameter_method == RP_FACTS_UNKNOWN) {
+        facts->parameter_count = by_name.parameter_count;
+        facts->parameter_count_min = by_name.parameter_count_min;
+        facts->parameter_count_max = by_name.parameter_count_max;
+        facts->parameter_method = by_name.parameter_method;
+    }
+    if (facts->precision[0]) return;
+    memcpy(facts->precision, by_name.precision, sizeof facts->precision);
+    if (facts->quantization[0]) return;
+    memcpy(facts->quantization, by_name.quantization, sizeof facts->quantization);
+}
+
 /* Whether a text can only mean something on the disk. */
 static bool looks_like_path(const char *model) {
     static const char *const beginnings[] = {"/", "./", "../"};
@@ -375,6 +391,7 @@ rp_status rp_model_facts_read(const char *model, const rp_model_hints *hints, rp
     name_of_path(model, is_folder, name, sizeof name);
     classify(&config, hints, name, &read);
     refine(&config, &read);
+    add_from_name(hints && hints->name ? hints->name : name, &read);
     *facts = read;
     return RP_OK;
 }
