@@ -46,7 +46,7 @@ struct rp_cache {
     bool may_write;
     bool is_default; /* nobody named the file: whatever stands there is ours by its name */
     json_t *read;    /* "kinds" of the file; NULL: it has nothing that holds             */
-    json_t *kept;    /* what is to be added; NULL: nothing                               */
+    json_t *kept;    /* what is to be added, null to be taken out; NULL: nothing         */
     char machine[RP_IDENTITY_BYTES];
     char path[PATH_BYTES]; /* "": none */
 };
@@ -332,6 +332,13 @@ rp_status rp_cache_keep(struct rp_cache *cache, rp_device_kind kind, const rp_sn
     return is_made ? RP_OK : rp_fail_no_memory(err);
 }
 
+rp_status rp_cache_drop(struct rp_cache *cache, rp_device_kind kind, rp_error *err) {
+    const char *name = rp_device_kind_name(kind);
+    if (!json_object_get(cache->read, name)) return RP_OK;
+    if (!cache->kept) cache->kept = json_object();
+    return put(cache->kept, name, json_null()) ? RP_OK : rp_fail_no_memory(err);
+}
+
 /* All bytes, and safe on the disk. 0 or an errno. */
 static int write_all(int fd, const char *bytes, size_t length) {
     for (size_t done = 0; done < length;) {
@@ -367,6 +374,21 @@ static int append_to_text(const char *bytes, size_t length, void *user) {
     return text->failed ? -1 : 0;
 }
 
+/* Over what stands in the file, what is kept. */
+static bool merge(json_t *kinds, json_t *kept) {
+    const char *name;
+    json_t *entry;
+    bool is_made = true;
+    json_object_foreach(kept, name, entry) {
+        if (json_is_null(entry)) {
+            json_object_del(kinds, name);
+        } else {
+            is_made = is_made && json_object_set(kinds, name, entry) == 0;
+        }
+    }
+    return is_made;
+}
+
 /* The whole file: what is kept, over what stands in it now. */
 static rp_status compose(struct rp_cache *cache, struct rp_text *text, char *why, rp_error *err) {
     json_t *kinds = NULL;
@@ -374,7 +396,7 @@ static rp_status compose(struct rp_cache *cache, struct rp_text *text, char *why
     if (status != RP_OK) return status;
     if (cache->may_write) why[0] = '\0'; /* told when it was opened */
     if (!kinds) kinds = json_object();
-    bool is_made = json_object_update(kinds, cache->kept) == 0;
+    bool is_made = merge(kinds, cache->kept);
     json_t *root = json_object();
     is_made = is_made && put(root, "resourcepool_hardware_cache", json_integer(RP_CACHE_VERSION)) &&
               put(root, "library", json_string(RP_VERSION_STRING)) &&

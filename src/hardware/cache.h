@@ -52,6 +52,9 @@ rp_status rp_cache_load(struct rp_cache *cache, rp_device_kind kind, bool *found
 rp_status rp_cache_keep(struct rp_cache *cache, rp_device_kind kind, const rp_snapshot *answer,
                         bool is_failed, rp_error *err);
 
+/* Forget what is kept of a kind, from rp_cache_close() on: its driver answers again. */
+rp_status rp_cache_drop(struct rp_cache *cache, rp_device_kind kind, rp_error *err);
+
 /* Write what is to be kept, if anything, and forget the rest. Accepts NULL. */
 rp_status rp_cache_close(struct rp_cache *cache, rp_error *err);
 

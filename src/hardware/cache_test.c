@@ -247,6 +247,23 @@ static void an_absence_is_an_answer_too(void **state) {
     rp_snapshot_release(snapshot);
 }
 
+static void a_driver_that_answers_again_is_forgotten(void **state) {
+    (void)state;
+    rp_error err = RP_ERROR_INIT;
+    keep(RP_DEVICE_WEBGPU, web_answer);
+    rp_snapshot_release(keep_at(path, RP_DEVICE_CUDA, cuda_answer, true));
+    for (int i = 0; i < 2; i++) { /* the second time there is nothing to forget */
+        struct rp_cache *cache = NULL;
+        struct rp_snapshot *snapshot = new_snapshot();
+        assert_ok(rp_cache_open(path, snapshot, &cache, &err));
+        assert_ok(rp_cache_drop(cache, RP_DEVICE_CUDA, &err));
+        assert_ok(rp_cache_close(cache, &err));
+        rp_snapshot_release(snapshot);
+        assert_false(is_kept(RP_DEVICE_CUDA));
+        assert_true(is_kept(RP_DEVICE_WEBGPU));
+    }
+}
+
 static void without_a_file_there_is_nothing_to_say(void **state) {
     (void)state;
     static const char *const none[] = {"off", "", path};
@@ -592,6 +609,7 @@ int main(void) {
         cmocka_unit_test_teardown(what_is_kept_comes_back_without_what_moves, empty_folder),
         cmocka_unit_test_teardown(what_moves_is_not_believed_when_it_was_written_in, empty_folder),
         cmocka_unit_test_teardown(an_absence_is_an_answer_too, empty_folder),
+        cmocka_unit_test_teardown(a_driver_that_answers_again_is_forgotten, empty_folder),
         cmocka_unit_test_teardown(without_a_file_there_is_nothing_to_say, empty_folder),
         cmocka_unit_test_teardown(the_processor_is_never_kept, empty_folder),
         cmocka_unit_test_teardown(the_environment_says_where, empty_folder),

@@ -2,6 +2,7 @@
 #include "hardware/identity.h"
 
 #include "base/limits.h"
+#include "hardware/pci.h"
 #include "hardware/proc.h"
 
 #include <stdio.h>
@@ -70,10 +71,6 @@ static void feed(XXH3_state_t *state, const void *bytes, size_t length) {
     if (length > 0) XXH3_128bits_update(state, bytes, length);
 }
 
-static void feed_span(XXH3_state_t *state, struct rp_span span) {
-    feed(state, span.at, span.length);
-}
-
 /* The content of a file, or that there is none. */
 static rp_status feed_file(XXH3_state_t *state, const char *root, const char *path, bool *is_there,
                            rp_error *err) {
@@ -83,25 +80,24 @@ static rp_status feed_file(XXH3_state_t *state, const char *root, const char *pa
         struct rp_span text = rp_span_trim((struct rp_span){file.bytes, file.length});
         *is_there = file.bytes && text.length > 0;
         feed(state, path, strlen(path));
-        feed_span(state, *is_there ? text : (struct rp_span){NULL, 0});
+        feed(state, text.at, *is_there ? text.length : 0);
     }
     rp_proc_file_fini(&file);
     return status;
 }
 
-/*
- * From each line of /proc/bus/pci/devices its place, its maker and device, and its driver: the rest
- * (interrupts, addresses of memory) may differ from one start to the next.
- */
-static void feed_cards(XXH3_state_t *state, struct rp_span text) {
-    enum { PLACE, IDENTITY, DRIVER = 17 };
-    struct rp_span line;
-    while (rp_span_next_line(&text, &line)) {
-        struct rp_span word;
-        for (int i = 0; rp_span_next_word(&line, " \t", &word); i++) {
-            if (i == PLACE || i == IDENTITY || i == DRIVER) feed_span(state, word);
-        }
+/* The cards that compute, and who drives them; the rest of the bus may come and go. */
+static rp_status feed_cards(XXH3_state_t *state, struct rp_snapshot *snapshot, rp_error *err) {
+    const struct rp_pci_device *devices = NULL;
+    size_t count = 0;
+    rp_status status = rp_pci_devices(snapshot, &devices, &count, err);
+    for (size_t i = 0; status == RP_OK && i < count; i++) {
+        const uint32_t numbers[] = {devices[i].vendor, devices[i].device};
+        feed(state, devices[i].address, strlen(devices[i].address));
+        feed(state, numbers, sizeof numbers);
+        feed(state, devices[i].driver, strlen(devices[i].driver));
     }
+    return status;
 }
 
 static void finish(const XXH3_state_t *state, char out[RP_IDENTITY_BYTES]) {
@@ -124,12 +120,7 @@ rp_status rp_identity_machine(struct rp_snapshot *snapshot, char out[RP_IDENTITY
         status = feed_file(&state, snapshot->root, version_files[i], &is_there, err);
         if (status != RP_OK) return status;
     }
-    struct rp_proc_file cards;
-    status = rp_proc_file_read(&cards, snapshot->root, "/proc/bus/pci/devices", err);
-    if (status == RP_OK && cards.bytes) {
-        feed_cards(&state, (struct rp_span){cards.bytes, cards.length});
-    }
-    rp_proc_file_fini(&cards);
+    status = feed_cards(&state, snapshot, err);
     if (status == RP_OK) finish(&state, out);
     return status;
 }
