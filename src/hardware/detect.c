@@ -16,6 +16,7 @@
 #include "hardware/device.h"
 #include "hardware/simulated.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,11 +25,15 @@
 /* Order is that of the devices in a snapshot. */
 static const struct rp_device_ops *const kinds[] = {&rp_device_cpu};
 
-enum { OPS_COUNT = sizeof kinds / sizeof kinds[0] };
+/* What detection walks: all of them, or a test's own. */
+static struct {
+    const struct rp_device_ops *const *ops;
+    size_t count;
+} walked = {kinds, sizeof kinds / sizeof kinds[0]};
 
 static const struct rp_device_ops *find_ops(rp_device_kind kind) {
-    for (size_t i = 0; i < OPS_COUNT; i++) {
-        if (kinds[i]->kind == kind) return kinds[i];
+    for (size_t i = 0; i < walked.count; i++) {
+        if (walked.ops[i]->kind == kind) return walked.ops[i];
     }
     return NULL;
 }
@@ -88,9 +93,9 @@ static rp_status add_unprobed(struct rp_snapshot *snapshot, const struct rp_devi
     return rp_snapshot_copy_absence(snapshot, &absence, err);
 }
 
-/* What the fast tier found about each kind, by place in `kinds`. */
+/* What the fast tier found about each kind, by place in `walked`. */
 struct survey {
-    bool is_to_ask[OPS_COUNT];
+    bool is_to_ask[RP_DEVICE_KIND_COUNT];
 };
 
 static rp_status probe_kind(struct rp_snapshot *snapshot, const struct rp_device_ops *ops,
@@ -111,8 +116,8 @@ static rp_status probe_kind(struct rp_snapshot *snapshot, const struct rp_device
 /* The fast tier: files only. */
 static rp_status probe_all(struct rp_snapshot *snapshot, struct survey *survey, rp_error *err) {
     rp_status status = RP_OK;
-    for (size_t i = 0; status == RP_OK && i < OPS_COUNT; i++) {
-        status = probe_kind(snapshot, kinds[i], &survey->is_to_ask[i], err);
+    for (size_t i = 0; status == RP_OK && i < walked.count; i++) {
+        status = probe_kind(snapshot, walked.ops[i], &survey->is_to_ask[i], err);
     }
     for (size_t i = 0; status == RP_OK && i < RP_DEVICE_KIND_COUNT; i++) {
         if (find_ops((rp_device_kind)i)) continue;
@@ -161,18 +166,18 @@ static rp_status keep(struct rp_cache *cache, const struct rp_question *question
 static rp_status ask_found(struct rp_snapshot *snapshot, const struct survey *survey,
                            const rp_hardware_options *options, struct rp_cache *cache,
                            rp_error *err) {
-    struct rp_question questions[OPS_COUNT] = {0};
+    struct rp_question questions[RP_DEVICE_KIND_COUNT] = {0};
     size_t count = 0;
     rp_status status = RP_OK;
-    for (size_t i = 0; status == RP_OK && i < OPS_COUNT; i++) {
+    for (size_t i = 0; status == RP_OK && i < walked.count; i++) {
         bool is_known = false;
         if (!survey->is_to_ask[i]) continue;
-        status = look_up(cache, kinds[i], options->refresh, &is_known, err);
+        status = look_up(cache, walked.ops[i], options->refresh, &is_known, err);
         if (status != RP_OK || is_known) continue;
-        if (kinds[i]->when == RP_ASK_SLOW && !options->all) {
-            status = add_unprobed(snapshot, kinds[i], err);
+        if (walked.ops[i]->when == RP_ASK_SLOW && !options->all) {
+            status = add_unprobed(snapshot, walked.ops[i], err);
         } else {
-            questions[count++].ops = kinds[i];
+            questions[count++].ops = walked.ops[i];
         }
     }
     if (status == RP_OK) status = rp_questions_ask(questions, count, err);
@@ -189,8 +194,9 @@ static rp_status ask_all(struct rp_snapshot *snapshot, const struct survey *surv
     bool is_recorded = snapshot->root[0] != '\0';
     bool is_any = false;
     rp_status status = RP_OK;
-    for (size_t i = 0; status == RP_OK && i < OPS_COUNT; i++) {
-        if (survey->is_to_ask[i] && is_recorded) status = add_unprobed(snapshot, kinds[i], err);
+    for (size_t i = 0; status == RP_OK && i < walked.count; i++) {
+        if (survey->is_to_ask[i] && is_recorded)
+            status = add_unprobed(snapshot, walked.ops[i], err);
         is_any = is_any || survey->is_to_ask[i];
     }
     if (status != RP_OK || is_recorded || !is_any) return status;
@@ -322,13 +328,13 @@ static bool is_asked_again(const rp_snapshot *previous, const struct rp_device_o
  */
 static rp_status ask_again(struct rp_snapshot *snapshot, const rp_snapshot *previous,
                            rp_error *err) {
-    struct rp_question questions[OPS_COUNT] = {0};
+    struct rp_question questions[RP_DEVICE_KIND_COUNT] = {0};
     size_t count = 0;
-    for (size_t i = 0; i < OPS_COUNT; i++) {
-        if (!is_asked_again(previous, kinds[i])) continue;
+    for (size_t i = 0; i < walked.count; i++) {
+        if (!is_asked_again(previous, walked.ops[i])) continue;
         questions[count++] = (struct rp_question){
-            .ops = kinds[i],
-            .previous = kinds[i]->refresh ? previous : NULL,
+            .ops = walked.ops[i],
+            .previous = walked.ops[i]->refresh ? previous : NULL,
         };
     }
     rp_status status = rp_questions_ask(questions, count, err);
@@ -365,9 +371,9 @@ static rp_status look_again(const rp_snapshot *previous, struct rp_snapshot **ou
         if (is_asked_again(previous, find_ops(previous->devices[i]->kind))) continue;
         status = refresh_device(snapshot, previous->devices[i], previous->from_file, err);
     }
-    for (size_t i = 0; i < OPS_COUNT; i++) {
-        if (previous->from_file || is_asked_again(previous, kinds[i])) continue;
-        if (kinds[i]->refresh && kinds[i]->close) kinds[i]->close();
+    for (size_t i = 0; i < walked.count; i++) {
+        if (previous->from_file || is_asked_again(previous, walked.ops[i])) continue;
+        if (walked.ops[i]->refresh && walked.ops[i]->close) walked.ops[i]->close();
     }
     snapshot->detect_ms = rp_snapshot_round_ms(rp_elapsed_ms(start_ns, rp_clock_ns()));
     if (status == RP_OK) status = ask_again(snapshot, previous, err);
@@ -494,4 +500,10 @@ rp_status rp_hardware_refresh(const rp_hardware_options *options, const rp_snaps
 
 void rp_hardware_forget(void) {
     replace_current(NULL);
+}
+
+void rp_hardware_walk(const struct rp_device_ops *const *ops, size_t count) {
+    assert(count <= RP_DEVICE_KIND_COUNT);
+    walked.ops = ops ? ops : kinds;
+    walked.count = ops ? count : sizeof kinds / sizeof kinds[0];
 }
