@@ -23,7 +23,10 @@
 #include <string.h>
 
 /* Order is that of the devices in a snapshot. */
-static const struct rp_device_ops *const kinds[] = {&rp_device_cpu};
+static const struct rp_device_ops *const kinds[] = {
+    &rp_device_cpu,      &rp_device_rocm, &rp_device_mps,   &rp_device_openvino,
+    &rp_device_qualcomm, &rp_device_tpu,  &rp_device_webnn, &rp_device_webgpu,
+};
 
 /* What detection walks: all of them, or a test's own. */
 static struct {

@@ -59,5 +59,12 @@ struct rp_device_ops {
 
 extern const struct rp_device_ops rp_device_cpu;
 extern const struct rp_device_ops rp_device_cuda;
+extern const struct rp_device_ops rp_device_rocm;
+extern const struct rp_device_ops rp_device_mps;
+extern const struct rp_device_ops rp_device_openvino;
+extern const struct rp_device_ops rp_device_qualcomm;
+extern const struct rp_device_ops rp_device_tpu;
+extern const struct rp_device_ops rp_device_webnn;
+extern const struct rp_device_ops rp_device_webgpu;
 
 #endif
