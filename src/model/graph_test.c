@@ -103,7 +103,7 @@ static const struct {
      RP_FAMILY_AUDIO,
      RP_SUBFAMILY_SPEECH_RECOGNITION},
     {{"input_values:?,?"}, {"logits:?,?,32"}, RP_FAMILY_AUDIO, RP_SUBFAMILY_SPEECH_RECOGNITION},
-    {{"input_values:?,?"}, {"logits:?,527"}, RP_FAMILY_AUDIO, RP_SUBFAMILY_AUDIO_CLASSIFICATION},
+    {{"input_values:?,?"}, {"logits:?,527"}, RP_FAMILY_AUDIO, RP_SUBFAMILY_AUDIO_CLASSIFIER},
     {{"input_ids", "style:1,256", "speed:1"},
      {"waveform:?,?"},
      RP_FAMILY_AUDIO,
