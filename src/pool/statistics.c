@@ -76,9 +76,10 @@ static bool reserve(const rp_pool *pool, rp_statistics *statistics) {
     }
     statistics->devices = rp_alloc_array(pool->ledger.count, sizeof *statistics->devices);
     statistics->keys = rp_alloc_array(2 * pool->dependency_count, sizeof *statistics->keys);
-    statistics->entries = rp_alloc_array(pool->entry_count, sizeof *statistics->entries);
-    statistics->leases = rp_alloc_array(holder_count, sizeof *statistics->leases);
-    statistics->texts = rp_alloc(texts_size);
+    /* Each row and each byte is written once: zeroing megabytes first would double the time. */
+    statistics->entries = rp_realloc_array(NULL, pool->entry_count, sizeof *statistics->entries);
+    statistics->leases = rp_realloc_array(NULL, holder_count, sizeof *statistics->leases);
+    statistics->texts = rp_realloc_array(NULL, texts_size, 1);
     return statistics->entries && statistics->leases && statistics->texts && statistics->devices &&
            statistics->keys;
 }
@@ -159,6 +160,7 @@ static void add_entry(rp_statistics *statistics, const struct rp_entry *entry, i
     struct rp_key_parts parts = rp_key_parts_of(key);
     const char *copy = keep_bytes(statistics, key->bytes, key->size);
     rp_entry_info *row = &statistics->entries[statistics->entry_count++];
+    *row = (rp_entry_info){0};
     row->key = keep_bytes(statistics, entry->text, entry->text_size);
     row->kind = parts.kind;
     row->type = moved(parts.type, key, copy);
@@ -245,6 +247,15 @@ static void add_to_totals(rp_totals *totals, const rp_entry_info *row) {
     }
 }
 
+/* Ten thousand entries are in no cache: the next one is on its way while one is copied. */
+static void fetch_ahead(const struct rp_entry *entry) {
+    enum { LINE = 64, TEXT_LINES = 3 }; /* its texts lie behind it */
+    if (!entry) return;
+    for (size_t at = 0; at < sizeof *entry + TEXT_LINES * LINE; at += LINE) {
+        __builtin_prefetch((const char *)entry + at);
+    }
+}
+
 static void fill(rp_pool *pool, rp_statistics *statistics) {
     assert(rp_lock_is_held(&pool->lock));
     int64_t now_ns = rp_clock_ns();
@@ -259,6 +270,7 @@ static void fill(rp_pool *pool, rp_statistics *statistics) {
     add_devices(pool, statistics);
     find_oldest_leases(pool);
     for (const struct rp_entry *entry = pool->oldest; entry; entry = entry->next) {
+        fetch_ahead(entry->next);
         if (entry->state == RP_ENTRY_LOADED) {
             add_entry(statistics, entry, now_ns);
             add_to_totals(totals, &statistics->entries[statistics->entry_count - 1]);
