@@ -4,6 +4,7 @@
 
 #include "base/status.h"
 #include "base/text.h"
+#include "model/size.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -105,4 +106,5 @@ void rp_model_facts_of_name(const char *name, const rp_model_hints *hints, rp_mo
     if (!known.name) known.name = name;
     rp_facts_init(facts);
     rp_classify(&known, &facts->classification);
+    rp_size_of_name(known.name ? known.name : "", facts);
 }
