@@ -64,6 +64,9 @@ enum {
      */
     RP_LIMIT_BUILD_DEPTH = 64,
 
+    /* A file of families by name: a hub's 2 million models at 30 bytes each. */
+    RP_LIMIT_MODEL_DATABASE_BYTES = 64 << 20,
+
     /* A text that grows: statistics of 100,000 entries as JSON are 50 MB. */
     RP_LIMIT_TEXT_BYTES = 256 << 20,
 };
