@@ -21,7 +21,7 @@
 #include <string.h>
 
 /* Order is that of the devices in a snapshot. */
-static const struct rp_device_ops *const kinds[] = {&rp_device_cpu};
+static const struct rp_device_ops *const kinds[] = {&rp_device_cpu, &rp_device_cuda};
 
 enum { OPS_COUNT = sizeof kinds / sizeof kinds[0] };
 
@@ -145,7 +145,8 @@ static rp_status ask_all(struct rp_snapshot *snapshot, const struct survey *surv
         if (is_recorded || (kinds[i]->when == RP_ASK_SLOW && !options->all)) {
             status = add_unprobed(snapshot, kinds[i], err);
         } else {
-            questions[count++].ops = kinds[i];
+            questions[count++] =
+                (struct rp_question){.ops = kinds[i], .is_patient = options->all};
         }
     }
     if (status == RP_OK) status = rp_questions_ask(questions, count, err);
