@@ -6,7 +6,7 @@
 #include "base/memory.h"
 #include "base/status.h"
 
-#include "../../tests/drivers/fake.h"
+#include "../../tests/drivers/kinds.h"
 
 #include <glob.h>
 #include <sys/stat.h>

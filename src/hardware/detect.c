@@ -22,7 +22,7 @@
 
 /* Order is that of the devices in a snapshot. */
 static const struct rp_device_ops *const kinds[] = {
-    &rp_device_cpu,      &rp_device_rocm, &rp_device_mps,   &rp_device_openvino,
+    &rp_device_cpu,      &rp_device_cuda, &rp_device_rocm,  &rp_device_mps,    &rp_device_openvino,
     &rp_device_qualcomm, &rp_device_tpu,  &rp_device_webnn, &rp_device_webgpu,
 };
 
@@ -148,7 +148,8 @@ static rp_status ask_all(struct rp_snapshot *snapshot, const struct survey *surv
         if (is_recorded || (kinds[i]->when == RP_ASK_SLOW && !options->all)) {
             status = add_unprobed(snapshot, kinds[i], err);
         } else {
-            questions[count++].ops = kinds[i];
+            questions[count++] =
+                (struct rp_question){.ops = kinds[i], .is_patient = options->all};
         }
     }
     if (status == RP_OK) status = rp_questions_ask(questions, count, err);

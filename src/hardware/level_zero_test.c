@@ -4,7 +4,7 @@
 #include "base/status.h"
 #include "hardware/level_zero_abi.h"
 
-#include "../../tests/drivers/fake.h"
+#include "../../tests/drivers/kinds.h"
 
 #ifdef HAVE_LEVEL_ZERO_HEADER
 #include <level_zero/ze_api.h>

@@ -3,7 +3,7 @@
 #include "base/status.h"
 #include "hardware/device.h"
 
-#include "../../tests/drivers/fake.h"
+#include "../../tests/drivers/kinds.h"
 
 #ifdef HAVE_OPENVINO_HEADER
 #include <openvino/c/openvino.h>

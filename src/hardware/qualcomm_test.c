@@ -3,7 +3,7 @@
 #include "base/status.h"
 #include "hardware/device.h"
 
-#include "../../tests/drivers/fake.h"
+#include "../../tests/drivers/kinds.h"
 
 static void a_recorded_snapdragon_has_its_npu(void **state) {
     (void)state;

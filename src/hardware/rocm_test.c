@@ -5,7 +5,7 @@
 #include "base/status.h"
 #include "hardware/device.h"
 
-#include "../../tests/drivers/fake.h"
+#include "../../tests/drivers/kinds.h"
 
 #ifdef HAVE_HIP_HEADER
 #define __HIP_PLATFORM_AMD__

@@ -3,7 +3,7 @@
 #include "base/status.h"
 #include "hardware/device.h"
 
-#include "../../tests/drivers/fake.h"
+#include "../../tests/drivers/kinds.h"
 
 static struct rp_snapshot *probe(const char *machine) {
     rp_error err = RP_ERROR_INIT;

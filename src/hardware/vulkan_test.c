@@ -4,7 +4,7 @@
 #include "base/status.h"
 #include "hardware/vulkan_abi.h"
 
-#include "../../tests/drivers/fake.h"
+#include "../../tests/drivers/kinds.h"
 
 #ifdef HAVE_VULKAN_HEADER
 #include <vulkan/vulkan_core.h>
