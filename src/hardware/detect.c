@@ -135,6 +135,13 @@ static rp_status take_answer(struct rp_snapshot *snapshot, const struct rp_quest
     return status;
 }
 
+static bool has_devices(const rp_snapshot *snapshot, rp_device_kind kind) {
+    for (size_t i = 0; i < snapshot->device_count; i++) {
+        if (snapshot->devices[i]->kind == kind) return true;
+    }
+    return false;
+}
+
 /* The slow tier: the drivers of which the survey found a sign, all at once. */
 static rp_status ask_all(struct rp_snapshot *snapshot, const struct survey *survey,
                          const rp_hardware_options *options, rp_error *err) {
@@ -144,12 +151,13 @@ static rp_status ask_all(struct rp_snapshot *snapshot, const struct survey *surv
     bool is_recorded = snapshot->root[0] != '\0';
     for (size_t i = 0; status == RP_OK && i < OPS_COUNT; i++) {
         if (!survey->is_to_ask[i]) continue;
+        /* The files of a recorded machine told about its devices: there is nobody else to ask. */
+        if (is_recorded && has_devices(snapshot, kinds[i]->kind)) continue;
         /* Here a cache is looked at first: what it knows of kinds[i] is no question any more. */
         if (is_recorded || (kinds[i]->when == RP_ASK_SLOW && !options->all)) {
             status = add_unprobed(snapshot, kinds[i], err);
         } else {
-            questions[count++] =
-                (struct rp_question){.ops = kinds[i], .is_patient = options->all};
+            questions[count++] = (struct rp_question){.ops = kinds[i], .is_patient = options->all};
         }
     }
     if (status == RP_OK) status = rp_questions_ask(questions, count, err);
@@ -262,13 +270,6 @@ static rp_status refresh_device(struct rp_snapshot *snapshot, const rp_device *p
         if (status != RP_OK) return status;
     }
     return rp_snapshot_add_device(snapshot, device, err);
-}
-
-static bool has_devices(const rp_snapshot *snapshot, rp_device_kind kind) {
-    for (size_t i = 0; i < snapshot->device_count; i++) {
-        if (snapshot->devices[i]->kind == kind) return true;
-    }
-    return false;
 }
 
 /* Whether the devices of a kind are brought up to date by a child. */
