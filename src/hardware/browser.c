@@ -267,8 +267,9 @@ static rp_status read_answer(const json_t *message, struct rp_browser_answer *an
     const json_t *failure = json_object_get(message, "error");
     if (json_is_object(failure)) {
         /* Between two pages there is nothing that could be asked. */
+        const char *what = json_string_value(json_object_get(failure, "message"));
         return rp_fail(err, RP_ERR_BUSY, "the page is not there: %.100s",
-                       json_string_value(json_object_get(failure, "message")));
+                       what ? what : "no reason");
     }
     const char *url = json_string_value(json_object_get(value, "url"));
     if (!url) return rp_fail(err, RP_ERR_DATA, "the browser's answer has no value");

@@ -142,17 +142,20 @@ static uint64_t property(const char *text, const char *key) {
 }
 
 /* As KFD writes it: 90402 is gfx942, 90010 gfx90a: the last digit is hexadecimal. */
-static void format_target(uint64_t version, char *out, size_t out_bytes) {
-    snprintf(out, out_bytes, "gfx%llu%llu%llx", (unsigned long long)(version / 10000),
-             (unsigned long long)(version / 100 % 100), (unsigned long long)(version % 100));
+bool rp_rocm_format_target(const char *properties, char out[RP_ROCM_TARGET_BYTES]) {
+    uint64_t version = property(properties, "gfx_target_version");
+    if (version == 0 || version >= 1000000) return false;
+    snprintf(out, RP_ROCM_TARGET_BYTES, "gfx%u%u%x", (unsigned)(version / 10000),
+             (unsigned)(version / 100 % 100), (unsigned)(version % 100));
+    return true;
 }
 
-static void format_address(const char *properties, char out[16]) {
+void rp_rocm_format_address(const char *properties, char out[RP_ROCM_ADDRESS_BYTES]) {
     uint64_t domain = property(properties, "domain");
     uint64_t location = property(properties, "location_id");
     if (location == RP_UNKNOWN_U64) location = 0;
     if (domain == RP_UNKNOWN_U64) domain = 0;
-    snprintf(out, 16, "%04x:%02x:%02x.%x", (unsigned)(domain & 0xffff),
+    snprintf(out, RP_ROCM_ADDRESS_BYTES, "%04x:%02x:%02x.%x", (unsigned)(domain & 0xffff),
              (unsigned)(location >> 8 & 0xff), (unsigned)(location >> 3 & 0x1f),
              (unsigned)(location & 7));
 }
@@ -160,8 +163,8 @@ static void format_address(const char *properties, char out[16]) {
 static bool read_properties(const char *root, const char *node, char *out, size_t out_bytes) {
     /* Of a GPU that is kept from this container the file cannot be read, or holds nothing. */
     if (!rp_sysfs_text(root, out, out_bytes, TOPOLOGY "/%s/properties", node)) return false;
-    uint64_t version = property(out, "gfx_target_version");
-    return version != RP_UNKNOWN_U64 && version > 0 && version < 1000000;
+    char target[RP_ROCM_TARGET_BYTES];
+    return rp_rocm_format_target(out, target);
 }
 
 /* The number of a GPU in KFD, by its PCI address; RP_UNKNOWN_U64 when KFD has it not. */
@@ -172,7 +175,7 @@ static uint64_t find_gpu_id(const char *root, const char *address) {
         char properties[4096];
         char its[16];
         if (!read_properties(root, nodes.names[i], properties, sizeof properties)) continue;
-        format_address(properties, its);
+        rp_rocm_format_address(properties, its);
         if (strcmp(its, address) != 0) continue;
         return rp_sysfs_u64(root, TOPOLOGY "/%s/gpu_id", nodes.names[i]);
     }
@@ -324,8 +327,8 @@ static rp_status read_versions(struct rp_snapshot *snapshot, rp_accelerator *acc
 /* Counts, memory and what follows from the instruction set. */
 static rp_status read_properties_of(struct rp_snapshot *snapshot, const char *properties,
                                     rp_device *device, rp_accelerator *accelerator, rp_error *err) {
-    char name[32];
-    format_target(property(properties, "gfx_target_version"), name, sizeof name);
+    char name[RP_ROCM_TARGET_BYTES] = "";
+    (void)rp_rocm_format_target(properties, name); /* who is here is a GPU */
     const struct target *target = find_target(name);
     uint64_t simds = property(properties, "simd_count");
     uint64_t simds_per_unit = property(properties, "simd_per_cu");
@@ -368,7 +371,7 @@ static rp_status read_card(struct rp_snapshot *snapshot, const char *node, const
     rp_device *device = card->device;
     rp_accelerator *accelerator = card->accelerator;
     char address[16];
-    format_address(properties, address);
+    rp_rocm_format_address(properties, address);
     rp_status status = read_properties_of(snapshot, properties, device, accelerator, err);
     if (status == RP_OK)
         status = rp_describe_text(snapshot, &accelerator->pci_address, address, err);
