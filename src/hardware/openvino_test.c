@@ -139,6 +139,10 @@ static void names_that_are_no_ids_and_lies_are_left_out(void **state) {
     snapshot = fake_snapshot("plain");
     assert_status(rp_device_openvino.ask(snapshot, &err), RP_ERR_ABSENT);
     assert_says(err.message, "lists no device");
+    fake_answers("count 70\n");
+    assert_status(rp_device_openvino.ask(snapshot, &err), RP_ERR_ABSENT);
+    assert_says(err.message, "70 devices, which is not believed");
+    assert_int_equal(snapshot->device_count, 0);
     rp_snapshot_release(snapshot);
 }
 

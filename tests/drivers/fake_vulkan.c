@@ -60,7 +60,7 @@ void vkGetPhysicalDeviceProperties(void *device, struct rp_vk_properties *proper
 
 void vkGetPhysicalDeviceMemoryProperties(void *device, struct rp_vk_memory *memory) {
     memory->heap_count = (uint32_t)number(device, "heaps", 2);
-    memory->heaps[0].size = 8589934592; /* of the host */
+    memory->heaps[0].size = 68719476736; /* of the host */
     memory->heaps[1].size = (uint64_t)number(device, "bytes", 25757220864);
     memory->heaps[1].flags = RP_VK_HEAP_DEVICE_LOCAL;
 }
