@@ -180,6 +180,18 @@ static void edit(const char *after, const char *with) {
     rp_free(text);
 }
 
+/* Another name for a key, of the same length. */
+static void rename_key(const char *from, const char *to) {
+    char *text = NULL;
+    size_t length = 0;
+    assert_int_equal(rp_text_read_file(path, 8 << 20, &text, &length), 0);
+    char *at = strstr(text, from);
+    assert_true(at != NULL);
+    memcpy(at, to, strlen(to));
+    write_text(path, text, length);
+    rp_free(text);
+}
+
 static void edit_time(int64_t ago_s) {
     char number[32];
     snprintf(number, sizeof number, "%lld,", (long long)(rp_wall_ns() / 1000000000 - ago_s));
@@ -336,6 +348,8 @@ static void what_is_damaged_is_replaced(void **state) {
     edit("\"memory_bytes_total\": ", "\"much\",");
     assert_unused("devices[0].memory_bytes_total: a string, not a whole number");
     edit("\"snapshot\": ", "[], \"ignored\": {");
+    assert_unused("it is damaged");
+    rename_key("\"snapshot\":", "\"snapshop\":");
     assert_unused("it is damaged");
     edit("\"snapshot\": ", "{\"version\": 1, \"devices\": []}, \"ignored\": {");
     assert_unused("it is damaged");
