@@ -24,7 +24,9 @@ static void remove_file(void) {
 
 static void prepare(void) {
     if (path[0]) return;
-    snprintf(path, sizeof path, "/tmp/rp-cache-fuzz-%ld.json", (long)getpid());
+    /* In memory where there is such a folder: each file that is kept is waited for on its disk. */
+    snprintf(path, sizeof path, "%s/rp-cache-fuzz-%ld.json",
+             access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp", (long)getpid());
     atexit(remove_file);
     struct rp_snapshot *snapshot = rp_snapshot_create();
     FUZZ_ASSERT(snapshot);
