@@ -136,16 +136,6 @@ static rp_status bench_pool(struct table *table, size_t rounds, rp_error *err) {
         rp_pool_close(pool, NULL);
     }
     add_row(table, "open a pool (baseline: the promised 1 ms)", "ms", ours, base, rounds);
-
-    for (size_t i = 0; i < rounds; i++) {
-        const rp_snapshot *snapshot = NULL;
-        rp_status status = rp_hardware_detect(NULL, &snapshot, err);
-        if (status != RP_OK) return status;
-        ours[i] = rp_snapshot_detect_ms(snapshot);
-        base[i] = 10; /* the promise: at most 10 ms */
-        rp_snapshot_release(snapshot);
-    }
-    add_row(table, "detect hardware (baseline: the promised 10 ms)", "ms", ours, base, rounds);
     return RP_OK;
 }
 
@@ -208,9 +198,11 @@ int bench_run(const struct arguments *arguments) {
     bool is_all = strcmp(what, "all") == 0;
     bool is_load = strcmp(what, "load") == 0;
     if (!is_all && !is_load && strcmp(what, "hit") != 0 && strcmp(what, "pool") != 0 &&
-        strcmp(what, "eviction") != 0 && strcmp(what, "room") != 0) {
+        strcmp(what, "eviction") != 0 && strcmp(what, "room") != 0 &&
+        strcmp(what, "hardware") != 0) {
         return usage_error(
-            "bench", "there is no benchmark '%s': hit, pool, room, eviction or load MODEL", what);
+            "bench",
+            "there is no benchmark '%s': hit, pool, hardware, room, eviction or load MODEL", what);
     }
     if (is_load != (arguments->word_count == 2)) {
         return usage_error("bench", "'rpool bench load' takes a model, the others take none");
@@ -224,6 +216,10 @@ int bench_run(const struct arguments *arguments) {
     }
     if (status == RP_OK && (is_all || strcmp(what, "pool") == 0)) {
         status = bench_pool(&table, (size_t)rounds, &err);
+    }
+    if (status == RP_OK && (is_all || strcmp(what, "hardware") == 0)) {
+        status = rp_bench_hardware(table.rows + table.count, (size_t)rounds, &err);
+        table.count += RP_BENCH_HARDWARE_ROWS;
     }
     if (status == RP_OK && (is_all || strcmp(what, "room") == 0)) {
         status = rp_bench_room(table.rows + table.count, &err);

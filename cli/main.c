@@ -35,7 +35,7 @@ static const struct command commands[] = {
       {"threads", "N", "threads of one inference (default: 1)"},
       {"repeat", "N", "how often to ask the pool: 1 miss, N-1 hits (default: 1)"}},
      load_run},
-    {"bench", "[hit|pool|room|eviction|load MODEL]", 0, 2, "the figures this project claims, measured here",
+    {"bench", "[hit|pool|hardware|room|eviction|load MODEL]", 0, 2, "the figures this project claims, measured here",
      {{"rounds", "N", "how often each figure is taken, 3 to 99 (default: 15)"}},
      bench_run},
     {"doctor", "", 0, 0, "check every component by using it",
