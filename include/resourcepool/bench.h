@@ -22,6 +22,7 @@ typedef struct rp_measure {
 } rp_measure;
 
 enum { RP_BENCH_HIT_ROWS = 8, RP_BENCH_EVICTION_ROWS = 47, RP_BENCH_ROOM_ROWS = 9 };
+enum { RP_BENCH_CLASSIFY_ROWS = 4 };
 
 RP_BEGIN_DECLS
 
@@ -62,6 +63,15 @@ RP_API RP_MUST_CHECK rp_status rp_bench_eviction(rp_measure *rows, uint64_t firs
  * Takes some ten seconds. Writes below /tmp and removes it again.
  */
 RP_API RP_MUST_CHECK rp_status rp_bench_room(rp_measure *rows, rp_error *err);
+
+/**
+ * Measure what it costs to tell a model's family by its name and by its class, its size by its
+ * name, and the memory that it needs. The baseline is the promise for a name: 1 us.
+ *
+ * rows    RP_BENCH_CLASSIFY_ROWS of them, filled in; the caller's
+ * rounds  how often each figure is taken, 3 to 99
+ */
+RP_API RP_MUST_CHECK rp_status rp_bench_classify(rp_measure *rows, size_t rounds, rp_error *err);
 
 RP_END_DECLS
 
