@@ -199,10 +199,11 @@ int bench_run(const struct arguments *arguments) {
     bool is_load = strcmp(what, "load") == 0;
     if (!is_all && !is_load && strcmp(what, "hit") != 0 && strcmp(what, "pool") != 0 &&
         strcmp(what, "eviction") != 0 && strcmp(what, "room") != 0 &&
-        strcmp(what, "hardware") != 0) {
-        return usage_error(
-            "bench",
-            "there is no benchmark '%s': hit, pool, hardware, room, eviction or load MODEL", what);
+        strcmp(what, "hardware") != 0 && strcmp(what, "classify") != 0) {
+        return usage_error("bench",
+                           "there is no benchmark '%s': hit, pool, hardware, classify, room, "
+                           "eviction or load MODEL",
+                           what);
     }
     if (is_load != (arguments->word_count == 2)) {
         return usage_error("bench", "'rpool bench load' takes a model, the others take none");
@@ -220,6 +221,10 @@ int bench_run(const struct arguments *arguments) {
     if (status == RP_OK && (is_all || strcmp(what, "hardware") == 0)) {
         status = rp_bench_hardware(table.rows + table.count, (size_t)rounds, &err);
         table.count += RP_BENCH_HARDWARE_ROWS;
+    }
+    if (status == RP_OK && (is_all || strcmp(what, "classify") == 0)) {
+        status = rp_bench_classify(table.rows + table.count, (size_t)rounds, &err);
+        table.count += RP_BENCH_CLASSIFY_ROWS;
     }
     if (status == RP_OK && (is_all || strcmp(what, "room") == 0)) {
         status = rp_bench_room(table.rows + table.count, &err);

@@ -26,6 +26,7 @@ enum {
     RP_BENCH_EVICTION_ROWS = 47,
     RP_BENCH_ROOM_ROWS = 9,
     RP_BENCH_HARDWARE_ROWS = 3,
+    RP_BENCH_CLASSIFY_ROWS = 4,
 };
 
 RP_BEGIN_DECLS
@@ -78,6 +79,15 @@ RP_API RP_MUST_CHECK rp_status rp_bench_room(rp_measure *rows, rp_error *err);
  * Writes below /tmp and removes it again. Asks the drivers of this machine.
  */
 RP_API RP_MUST_CHECK rp_status rp_bench_hardware(rp_measure *rows, size_t rounds, rp_error *err);
+
+/**
+ * Measure what it costs to tell a model's family by its name and by its class, its size by its
+ * name, and the memory that it needs. The baseline is the promise for a name: 1 us.
+ *
+ * rows    RP_BENCH_CLASSIFY_ROWS of them, filled in; the caller's
+ * rounds  how often each figure is taken, 3 to 99
+ */
+RP_API RP_MUST_CHECK rp_status rp_bench_classify(rp_measure *rows, size_t rounds, rp_error *err);
 
 RP_END_DECLS
 
