@@ -105,32 +105,53 @@ static void print_model(const char *name, const rp_model_facts *facts) {
     putchar('\n');
 }
 
-/* One line a candidate; kinds that are absent for reasons of no interest here share one line. */
-static void print_table(const rp_plan *plan, bool is_whole) {
-    size_t absent = 0;
-    printf("\n   %-20s %-9s %10s %10s  %s\n", "device", "precision", "needs", "usable", "why");
+/* Whether two lines would say the same of two devices. */
+static bool are_alike(const rp_candidate *left, const rp_candidate *right) {
+    return left->precision && right->precision && strcmp(left->precision, right->precision) == 0 &&
+           left->kind == right->kind && left->accepted == right->accepted &&
+           left->memory_bytes_needed == right->memory_bytes_needed &&
+           left->memory_bytes_usable == right->memory_bytes_usable &&
+           strcmp(left->reason, right->reason) == 0;
+}
+
+static void print_candidate(const rp_candidate *each) {
+    printf("%s %-14s %-9s %10s %10s  %s\n", each->accepted ? " +" : " -", each->device,
+           each->precision ? each->precision : "",
+           each->precision ? bytes_text(each->memory_bytes_needed) : "",
+           each->precision ? bytes_text(each->memory_bytes_usable) : "", each->reason);
+}
+
+/* What is absent for reasons of no interest here, in one line. */
+static void print_absent(const rp_plan *plan) {
+    bool is_first = true;
     for (size_t i = 0; i < rp_plan_candidate_count(plan); i++) {
         const rp_candidate *each = rp_plan_candidate(plan, i);
-        if (!each->precision && !is_whole) {
-            absent++;
-            continue;
-        }
-        char needed[24];
-        snprintf(needed, sizeof needed, "%s",
-                 each->precision ? bytes_text(each->memory_bytes_needed) : "");
-        printf("%s %-20s %-9s %10s %10s  %s%s\n", each->accepted ? " +" : " -", each->device,
-               each->precision ? each->precision : "", needed,
-               each->precision ? bytes_text(each->memory_bytes_usable) : "", each->reason,
-               each->engine ? " (engine)" : "");
+        if (each->precision) continue;
+        printf("%s %s", is_first ? "   not here:" : "", each->device);
+        is_first = false;
     }
-    if (absent > 0) {
-        printf("   not on this machine:");
-        for (size_t i = 0; i < rp_plan_candidate_count(plan); i++) {
-            const rp_candidate *each = rp_plan_candidate(plan, i);
-            if (!each->precision) printf(" %s", each->device);
+    if (!is_first) printf(" ('--all' tells why)\n");
+}
+
+/* A line a candidate; devices of which the same is to be said share one. */
+static void print_table(const rp_plan *plan, bool is_whole) {
+    size_t count = rp_plan_candidate_count(plan);
+    printf("\n   %-14s %-9s %10s %10s  %s\n", "device", "precision", "needs", "usable", "why");
+    for (size_t i = 0; i < count;) {
+        const rp_candidate *first = rp_plan_candidate(plan, i);
+        size_t end = i + 1;
+        while (end < count && are_alike(first, rp_plan_candidate(plan, end))) {
+            end++;
         }
-        printf(" ('--all' tells why)\n");
+        if (first->precision || is_whole) print_candidate(first);
+        if (end - i > 1) {
+            printf("   %s%s%s alike\n", rp_plan_candidate(plan, i + 1)->device,
+                   end - i > 2 ? " to " : "",
+                   end - i > 2 ? rp_plan_candidate(plan, end - 1)->device : "");
+        }
+        i = end;
     }
+    if (!is_whole) print_absent(plan);
 }
 
 static int tell(const struct arguments *arguments, const char *name, const rp_model_facts *facts,

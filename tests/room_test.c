@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Memory pressure for real: a process in a control group with a limit loads more than fits, with a
- * hog beside it. Everything here is touched memory, and the kernel is the judge: nobody is killed.
+ * Memory for real: what loads take is measured and remembered. And under pressure: a process in a
+ * control group with a limit loads more than fits, with a hog beside it. Everything here is touched
+ * memory, and the kernel is the judge: nobody is killed.
  */
 #include "memory_group.h"
 #include "test.h"
@@ -224,6 +225,103 @@ static int leave_it_to_the_monitor(void) {
     return 0;
 }
 
+/* ---- what a load took, as the process itself grew by it ---- */
+
+enum { MEASURED_MIB = 51, PIECE_BYTES = 1008 };
+
+/*
+ * One block, many small ones in a list, or one block after as much in small ones that are freed on
+ * the way, below one that stays: the C library keeps those until it is told to give them back.
+ */
+enum manner { BLOCK, PIECES, WITH_SCRATCH, MANNERS };
+
+static void *make_list(size_t size) {
+    void **list = NULL;
+    for (size_t at = 0; at < size; at += PIECE_BYTES + 16) { /* and what malloc() adds */
+        void **piece = malloc(PIECE_BYTES);
+        memset(piece, 7, PIECE_BYTES);
+        *piece = list;
+        list = piece;
+    }
+    return list;
+}
+
+static void free_list(void *object) {
+    for (void **piece = object, **next; piece; piece = next) {
+        next = *piece;
+        free(piece);
+    }
+}
+
+static rp_status make_in_manner(rp_build *build, void *user, void **object, rp_error *err) {
+    const enum manner *manner = user;
+    size_t size = MEASURED_MIB * MIB;
+    (void)build;
+    (void)err;
+    if (*manner == PIECES) {
+        *object = make_list(size);
+        return RP_OK;
+    }
+    void *scratch = *manner == WITH_SCRATCH ? make_list(size) : NULL;
+    void **block = malloc(size);
+    memset(block, 7, size);
+    *block = make_list(1);
+    free_list(scratch);
+    *object = block;
+    return RP_OK;
+}
+
+static void load_in_manner(const char *history, enum manner manner) {
+    static const char *const names[MANNERS] = {"block", "pieces", "with scratch"};
+    rp_error err = RP_ERROR_INIT;
+    rp_pool *pool = NULL;
+    rp_lease *lease = NULL;
+    rp_pool_options options = RP_POOL_OPTIONS_INIT;
+    options.history = history;
+    assert_ok(rp_pool_open(&options, &pool, &err));
+    rp_request request = RP_REQUEST_INIT;
+    request.type = "measured";
+    request.name = names[manner];
+    request.construct = make_in_manner;
+    request.destroy = free_list;
+    request.user = &manner;
+    assert_ok(rp_pool_get_resource(pool, &request, &lease, &err));
+    rp_lease_release(lease, NULL);
+    assert_ok(rp_pool_close(pool, &err));
+
+    /* Another pool, as another process would, is told what fits: not a byte of it is loaded. */
+    options.budget = "1MiB";
+    assert_ok(rp_pool_open(&options, &pool, &err));
+    assert_status(rp_pool_get_resource(pool, &request, &lease, &err), RP_ERR_CAPACITY);
+    const char *needs = strstr(err.message, "needs ");
+    assert_non_null(needs);
+    double known_mib = strtod(needs + strlen("needs "), NULL);
+    if (!strstr(err.message, " MiB (measured)") || known_mib < MEASURED_MIB * 0.95 ||
+        known_mib > MEASURED_MIB * 1.05) {
+        fail_msg("%s: %s", names[manner], err.message);
+    }
+    assert_ok(rp_pool_close(pool, &err));
+}
+
+static void the_second_load_is_known_within_five_percent(void **state) {
+    (void)state;
+    char path[] = "/tmp/rp-measured-XXXXXX";
+    char other[64];
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    for (int manner = 0; manner < MANNERS; manner++) {
+        load_in_manner(path, (enum manner)manner);
+    }
+    static const char *const endings[] = {"", "-wal", "-shm", ".lock"};
+    for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++) {
+        snprintf(other, sizeof other, "%s%s", path, endings[i]);
+        unlink(other);
+    }
+}
+
+/* ---- in a control group ---- */
+
 /* Run that in a process of its own, in a control group with that limit. */
 static void run_in_group(uint64_t limit_bytes, int (*run)(void)) {
     struct memory_group group;
@@ -267,6 +365,8 @@ int main(void) {
         cmocka_unit_test(a_group_with_little_memory_means_low_memory_mode),
         cmocka_unit_test(a_pool_in_a_control_group_stays_below_its_limit),
         cmocka_unit_test(the_monitor_thread_drops_what_is_idle_when_memory_is_short),
+        /* Last: it looks at the hardware, and what a parent saw of it its children see. */
+        cmocka_unit_test(the_second_load_is_known_within_five_percent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

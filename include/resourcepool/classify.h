@@ -22,7 +22,8 @@
     X(MULTIMODAL,      4, "multimodal")         \
     X(UNKNOWN,         5, "unknown")
 
-/* One row per subfamily: constant, number, name, family, the task it stands for. */
+/* One row per subfamily: constant, number, name, family, the task it stands for. UNKNOWN: any
+ * family; a preference asks for such a one, no classification finds it. */
 #define RP_SUBFAMILY_MAP(X)                                                                        \
     X(NONE,                  0, NULL,                   UNKNOWN,         NULL)                     \
     X(MASKED_LM,             1, "masked_lm",            EMBEDDING,       "fill-mask")              \
@@ -36,11 +37,12 @@
     X(SEGMENTATION,          9, "segmentation",         VISION,          "image-segmentation")     \
     X(DEPTH_ESTIMATION,     10, "depth_estimation",     VISION,          "depth-estimation")       \
     X(SPEECH_RECOGNITION,   11, "speech_recognition",   AUDIO, "automatic-speech-recognition")     \
-    X(AUDIO_CLASSIFICATION, 12, "audio_classification", AUDIO,           "audio-classification")   \
+    X(AUDIO_CLASSIFIER,     12, "audio_classifier",     AUDIO,           "audio-classification")   \
     X(TEXT_TO_SPEECH,       13, "text_to_speech",       AUDIO,           "text-to-speech")         \
     X(VISION_LANGUAGE,      14, "vision_language",      MULTIMODAL,      "image-text-to-text")     \
     X(IMAGE_TEXT_ENCODER,   15, "image_text_encoder",   MULTIMODAL, "zero-shot-image-classification") \
-    X(DOCUMENT_QA,          16, "document_qa",          MULTIMODAL, "document-question-answering")
+    X(DOCUMENT_QA,          16, "document_qa",          MULTIMODAL, "document-question-answering") \
+    X(WEB_DEPLOYMENT,       17, "web_deployment",       UNKNOWN,         NULL)
 /* clang-format on */
 
 /** Families of models. */
@@ -88,6 +90,16 @@ RP_API const char *rp_family_name(rp_family family);
 
 /** "masked_lm", ...; NULL for RP_SUBFAMILY_NONE and strangers. Static storage. */
 RP_API const char *rp_subfamily_name(rp_subfamily subfamily);
+
+/** The family of that name, RP_FAMILY_UNKNOWN for "unknown" and strangers. */
+RP_API rp_family rp_family_of_name(const char *name);
+
+/** The subfamily of that name, RP_SUBFAMILY_NONE for strangers. */
+RP_API rp_subfamily rp_subfamily_of_name(const char *name);
+
+/** The family that a subfamily is of; RP_FAMILY_UNKNOWN for one of any family, such as
+ * RP_SUBFAMILY_WEB_DEPLOYMENT, for RP_SUBFAMILY_NONE and for strangers. */
+RP_API rp_family rp_subfamily_family(rp_subfamily subfamily);
 
 /** The task that a subfamily stands for, "fill-mask"; NULL likewise. Static storage. */
 RP_API const char *rp_subfamily_task(rp_subfamily subfamily);

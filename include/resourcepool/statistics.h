@@ -6,6 +6,7 @@
 #define RESOURCEPOOL_STATISTICS_H
 
 #include <resourcepool/api.h>
+#include <resourcepool/hardware.h>
 #include <resourcepool/ledger.h>
 #include <resourcepool/placement.h>
 #include <resourcepool/pool.h>
@@ -121,7 +122,14 @@ RP_API const rp_ledger_info *rp_statistics_device(const rp_statistics *statistic
 RP_API const rp_entry_info *rp_statistics_find(const rp_statistics *statistics, const char *key);
 
 /**
- * The snapshot as JSON: totals, devices, entries, leases. Unknown is null, times are ISO 8601.
+ * What the machine has, as detection saw it last: each device with its memory, versions and use.
+ * Borrowed; NULL when that cannot be told.
+ */
+RP_API const rp_snapshot *rp_statistics_hardware(const rp_statistics *statistics);
+
+/**
+ * The snapshot as JSON: totals, pressure, devices, entries, leases, hardware. Unknown is null, times
+ * are ISO 8601.
  *
  * json  on RP_OK a text of the caller's: rp_string_free().
  */

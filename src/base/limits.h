@@ -34,6 +34,9 @@ enum {
      */
     RP_LIMIT_SNAPSHOT_BYTES = 4 << 20,
 
+    /* What is kept of drivers and runtimes: 1,024 devices with all facts are below 700 kB. */
+    RP_LIMIT_HARDWARE_CACHE_BYTES = 1 << 20,
+
     /* One text in a snapshot: the affinity list of 8,192 processors, every other one, is 20 kB. */
     RP_LIMIT_SNAPSHOT_TEXT_BYTES = 64 << 10,
 

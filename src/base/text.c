@@ -182,9 +182,7 @@ bool rp_text_parse_u64(const char *text, uint64_t *value) {
     return true;
 }
 
-int rp_text_read_file(const char *path, size_t bytes_max, char **bytes, size_t *length) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return errno;
+int rp_text_read_fd(int fd, size_t bytes_max, char **bytes, size_t *length) {
     size_t capacity = 4096;
     size_t used = 0;
     int os_errno = 0;
@@ -209,7 +207,6 @@ int rp_text_read_file(const char *path, size_t bytes_max, char **bytes, size_t *
             break;
         }
     }
-    close(fd);
     if (!buffer) return ENOMEM;
     if (os_errno != 0) {
         rp_free(buffer);
@@ -219,4 +216,12 @@ int rp_text_read_file(const char *path, size_t bytes_max, char **bytes, size_t *
     *bytes = buffer;
     *length = used;
     return 0;
+}
+
+int rp_text_read_file(const char *path, size_t bytes_max, char **bytes, size_t *length) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return errno;
+    int os_errno = rp_text_read_fd(fd, bytes_max, bytes, length);
+    close(fd);
+    return os_errno;
 }

@@ -57,4 +57,7 @@ bool rp_text_parse_u64(const char *text, uint64_t *value);
  * `bytes_max`; *bytes is the caller's. Returns 0 or an errno (EFBIG: larger than the maximum). */
 int rp_text_read_file(const char *path, size_t bytes_max, char **bytes, size_t *length);
 
+/* The same of a file that is open, from where it stands; it stays open. */
+int rp_text_read_fd(int fd, size_t bytes_max, char **bytes, size_t *length);
+
 #endif

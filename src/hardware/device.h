@@ -34,21 +34,37 @@ struct rp_device_ops {
     /*
      * Ask the driver, and add the devices. Runs in a child process with a deadline (child.h), so
      * that it may hang or crash; what it adds, and its notes, come back as JSON. Creates no context
-     * on a device. Not called on a recorded machine. NULL unless `when` says it is asked.
+     * on a device. Not called on a recorded machine. NULL unless `when` says it is asked. The
+     * snapshot is an empty one: what probe() found is not in it.
      */
     rp_status (*ask)(struct rp_snapshot *snapshot, rp_error *err);
 
+    /* How long it may take; 0: RP_CHILD_MS, or RP_CHILD_SLOW_MS for RP_ASK_SLOW. */
+    uint32_t ask_ms_max;
+
     /*
      * Bring the figures that move up to date, on a copy of an earlier device that belongs to the
-     * snapshot but is not added yet. NULL: values never change, or ask() is asked again. Failures
-     * as with probe: the device stays as it was, and a note says so.
+     * snapshot but is not added yet. Failures as with probe: the device stays as it was, and a
+     * note says so. NULL: values never change. Of a kind with `ask` it runs in the child too; there,
+     * without it, RP_ASK_DRIVER asks again, and what was slow stays as it was.
      */
     rp_status (*refresh)(struct rp_snapshot *snapshot, rp_device *device, rp_error *err);
 
-    /* Give back what probe and refresh opened; called once after them. NULL: they leave nothing. */
+    /*
+     * Give back what probe and refresh opened; called once after them, in the process that ran
+     * them. NULL: they leave nothing.
+     */
     void (*close)(void);
 };
 
 extern const struct rp_device_ops rp_device_cpu;
+extern const struct rp_device_ops rp_device_cuda;
+extern const struct rp_device_ops rp_device_rocm;
+extern const struct rp_device_ops rp_device_mps;
+extern const struct rp_device_ops rp_device_openvino;
+extern const struct rp_device_ops rp_device_qualcomm;
+extern const struct rp_device_ops rp_device_tpu;
+extern const struct rp_device_ops rp_device_webnn;
+extern const struct rp_device_ops rp_device_webgpu;
 
 #endif

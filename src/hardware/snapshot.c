@@ -255,6 +255,25 @@ rp_device *rp_snapshot_copy_device(struct rp_snapshot *snapshot, const rp_device
     return device;
 }
 
+rp_status rp_snapshot_add_all(struct rp_snapshot *snapshot, const rp_snapshot *from,
+                              rp_error *err) {
+    rp_status status = RP_OK;
+    for (size_t i = 0; status == RP_OK && i < from->device_count; i++) {
+        rp_device *device = rp_snapshot_copy_device(snapshot, from->devices[i]);
+        status = device ? rp_snapshot_add_device(snapshot, device, err) : rp_fail_no_memory(err);
+    }
+    for (size_t i = 0; status == RP_OK && i < from->absent_count; i++) {
+        status = rp_snapshot_copy_absence(snapshot, from->absences[i], err);
+    }
+    for (size_t i = 0; status == RP_OK && i < from->note_count; i++) {
+        status = rp_snapshot_add_note(snapshot, err, "%s", from->notes[i]);
+    }
+    for (size_t i = 0; i < RP_DEVICE_KIND_COUNT; i++) {
+        if (from->probe_ms[i] >= 0) snapshot->probe_ms[i] = from->probe_ms[i];
+    }
+    return status;
+}
+
 double rp_snapshot_round_ms(double ms) {
     return round(ms * 1e3) / 1e3;
 }

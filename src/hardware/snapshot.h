@@ -21,6 +21,7 @@ enum {
 };
 
 struct rp_block;
+struct rp_pci_device;
 
 struct rp_snapshot {
     struct rp_snapshot *self; /* the way from a const handle to the counter */
@@ -43,6 +44,9 @@ struct rp_snapshot {
     const char **notes;
     size_t note_count;
     size_t note_capacity;
+
+    const struct rp_pci_device *pci_devices; /* what rp_pci_devices() read; NULL: nobody asked yet */
+    size_t pci_count;
 };
 
 /* An empty snapshot with one share, generation 1, durations not known; NULL without memory. */
@@ -81,6 +85,12 @@ rp_status rp_snapshot_copy_absence(struct rp_snapshot *snapshot, const rp_absenc
 /* Say what was met and passed over. Beyond RP_LIMIT_SNAPSHOT_NOTES the last note says so. */
 rp_status rp_snapshot_add_note(struct rp_snapshot *snapshot, rp_error *err, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+/*
+ * Copies of all devices, absences and notes of another snapshot, and the times of its kinds. Fails
+ * for lack of memory and at the limits of a snapshot.
+ */
+rp_status rp_snapshot_add_all(struct rp_snapshot *snapshot, const rp_snapshot *from, rp_error *err);
 
 /* A copy of a device of another snapshot with all that hangs on it; NULL without memory. */
 rp_device *rp_snapshot_copy_device(struct rp_snapshot *snapshot, const rp_device *device);

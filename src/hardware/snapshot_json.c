@@ -186,6 +186,14 @@ static json_t *from_snapshot(struct writer *writer, const rp_snapshot *snapshot)
     return root;
 }
 
+json_t *rp_snapshot_to_value(const rp_snapshot *snapshot) {
+    struct writer writer = {false};
+    json_t *root = from_snapshot(&writer, snapshot);
+    if (!writer.failed) return root;
+    json_decref(root);
+    return NULL;
+}
+
 static int append_to_text(const char *bytes, size_t length, void *user) {
     struct rp_text *text = user;
     rp_text_append(text, bytes, length);
@@ -197,13 +205,12 @@ rp_status rp_snapshot_to_json(const rp_snapshot *snapshot, int indent, char **js
         return rp_fail(err, RP_ERR_ARGUMENT,
                        "a snapshot, a place for its JSON and 0 to 8 spaces of indent are needed");
     }
-    struct writer writer = {false};
     struct rp_text text = RP_TEXT_INIT;
-    json_t *root = from_snapshot(&writer, snapshot);
+    json_t *root = rp_snapshot_to_value(snapshot);
     size_t flags = indent > 0 ? JSON_INDENT((size_t)indent) : JSON_COMPACT;
     /* 15 digits carry any duration that has whole microseconds, and print 0.61 as 0.61. */
     flags |= JSON_REAL_PRECISION(15);
-    int rc = root && !writer.failed ? json_dump_callback(root, append_to_text, &text, flags) : -1;
+    int rc = root ? json_dump_callback(root, append_to_text, &text, flags) : -1;
     json_decref(root);
     if (rc != 0) {
         rp_text_fini(&text);
@@ -678,6 +685,23 @@ static rp_status fail_syntax(const char *source, const json_error_t *error, rp_e
                    error->column, error->text);
 }
 
+rp_status rp_snapshot_from_value(const json_t *root, const char *source, struct rp_snapshot **out,
+                                 rp_error *err) {
+    struct rp_snapshot *snapshot = rp_snapshot_create();
+    if (!snapshot) return rp_fail_no_memory(err);
+    snapshot->from_file = true;
+    struct reader reader = {.source = source, .snapshot = snapshot, .err = err};
+    struct place place = {.reader = &reader, .object = root};
+    rp_status status = json_is_object(root) ? read_snapshot(&place)
+                                            : refuse_type(&place, "the whole", root, "an object");
+    if (status != RP_OK) {
+        rp_snapshot_release(snapshot);
+        return status;
+    }
+    *out = snapshot;
+    return RP_OK;
+}
+
 rp_status rp_snapshot_parse(const char *json, size_t length, const char *source_name,
                             struct rp_snapshot **out, rp_error *err) {
     const char *source = source_name ? source_name : "snapshot";
@@ -688,24 +712,9 @@ rp_status rp_snapshot_parse(const char *json, size_t length, const char *source_
     json_error_t error;
     json_t *root = json_loadb(json, length, JSON_REJECT_DUPLICATES, &error);
     if (!root) return fail_syntax(source, &error, err);
-    rp_status status = RP_OK;
-    struct rp_snapshot *snapshot = rp_snapshot_create();
-    if (!snapshot) {
-        status = rp_fail_no_memory(err);
-    } else {
-        snapshot->from_file = true;
-        struct reader reader = {.source = source, .snapshot = snapshot, .err = err};
-        struct place place = {.reader = &reader, .object = root};
-        status = json_is_object(root) ? read_snapshot(&place)
-                                      : refuse_type(&place, "the whole", root, "an object");
-    }
+    rp_status status = rp_snapshot_from_value(root, source, out, err);
     json_decref(root);
-    if (status != RP_OK) {
-        rp_snapshot_release(snapshot);
-        return status;
-    }
-    *out = snapshot;
-    return RP_OK;
+    return status;
 }
 
 rp_status rp_snapshot_from_json(const char *json, size_t length, const char *source_name,

@@ -39,9 +39,9 @@ static const struct head {
     {"ForMultipleChoice", RP_FAMILY_EMBEDDING, RP_SUBFAMILY_MASKED_LM, true},
     {"ForNextSentencePrediction", RP_FAMILY_EMBEDDING, RP_SUBFAMILY_MASKED_LM, true},
     {"TextEncoder", RP_FAMILY_EMBEDDING, RP_SUBFAMILY_SENTENCE_TRANSFORMER, true},
-    {"ForAudioClassification", RP_FAMILY_AUDIO, RP_SUBFAMILY_AUDIO_CLASSIFICATION, false},
-    {"ForAudioFrameClassification", RP_FAMILY_AUDIO, RP_SUBFAMILY_AUDIO_CLASSIFICATION, false},
-    {"ForXVector", RP_FAMILY_AUDIO, RP_SUBFAMILY_AUDIO_CLASSIFICATION, false},
+    {"ForAudioClassification", RP_FAMILY_AUDIO, RP_SUBFAMILY_AUDIO_CLASSIFIER, false},
+    {"ForAudioFrameClassification", RP_FAMILY_AUDIO, RP_SUBFAMILY_AUDIO_CLASSIFIER, false},
+    {"ForXVector", RP_FAMILY_AUDIO, RP_SUBFAMILY_AUDIO_CLASSIFIER, false},
     {"ForCTC", RP_FAMILY_AUDIO, RP_SUBFAMILY_SPEECH_RECOGNITION, false},
     {"ForSpeechSeq2Seq", RP_FAMILY_AUDIO, RP_SUBFAMILY_SPEECH_RECOGNITION, false},
     {"ForSpeechToText", RP_FAMILY_AUDIO, RP_SUBFAMILY_SPEECH_RECOGNITION, false},
@@ -56,6 +56,12 @@ static const struct head {
     {"ForImageMatting", RP_FAMILY_VISION, RP_SUBFAMILY_SEGMENTATION, true},
     {"ForDepthEstimation", RP_FAMILY_VISION, RP_SUBFAMILY_DEPTH_ESTIMATION, true},
     {"ForImageSuperResolution", RP_FAMILY_VISION, RP_SUBFAMILY_IMAGE_CLASSIFIER, true},
+    {"ForOpticalFlow", RP_FAMILY_VISION, RP_SUBFAMILY_IMAGE_CLASSIFIER, false},
+    {"ForMultimodalAutoencoding", RP_FAMILY_MULTIMODAL, RP_SUBFAMILY_VISION_LANGUAGE, false},
+    {"ForVideoGrounding", RP_FAMILY_MULTIMODAL, RP_SUBFAMILY_VISION_LANGUAGE, false},
+    {"ForImageAndTextRetrieval", RP_FAMILY_MULTIMODAL, RP_SUBFAMILY_IMAGE_TEXT_ENCODER, false},
+    {"ForImageTextRetrieval", RP_FAMILY_MULTIMODAL, RP_SUBFAMILY_IMAGE_TEXT_ENCODER, false},
+    {"TextModelWithProjection", RP_FAMILY_EMBEDDING, RP_SUBFAMILY_SENTENCE_TRANSFORMER, false},
     {"VisionModel", RP_FAMILY_VISION, RP_SUBFAMILY_IMAGE_CLASSIFIER, false},
     {"Backbone", RP_FAMILY_VISION, RP_SUBFAMILY_IMAGE_CLASSIFIER, true},
     {"ForImageTextToText", RP_FAMILY_MULTIMODAL, RP_SUBFAMILY_VISION_LANGUAGE, false},
@@ -92,10 +98,10 @@ static const struct {
     {"mask-generation", RP_FAMILY_VISION, RP_SUBFAMILY_SEGMENTATION},
     {"depth-estimation", RP_FAMILY_VISION, RP_SUBFAMILY_DEPTH_ESTIMATION},
     {"automatic-speech-recognition", RP_FAMILY_AUDIO, RP_SUBFAMILY_SPEECH_RECOGNITION},
-    {"audio-classification", RP_FAMILY_AUDIO, RP_SUBFAMILY_AUDIO_CLASSIFICATION},
-    {"audio-feature-extraction", RP_FAMILY_AUDIO, RP_SUBFAMILY_AUDIO_CLASSIFICATION},
-    {"voice-activity-detection", RP_FAMILY_AUDIO, RP_SUBFAMILY_AUDIO_CLASSIFICATION},
-    {"audio-to-audio", RP_FAMILY_AUDIO, RP_SUBFAMILY_AUDIO_CLASSIFICATION},
+    {"audio-classification", RP_FAMILY_AUDIO, RP_SUBFAMILY_AUDIO_CLASSIFIER},
+    {"audio-feature-extraction", RP_FAMILY_AUDIO, RP_SUBFAMILY_AUDIO_CLASSIFIER},
+    {"voice-activity-detection", RP_FAMILY_AUDIO, RP_SUBFAMILY_AUDIO_CLASSIFIER},
+    {"audio-to-audio", RP_FAMILY_AUDIO, RP_SUBFAMILY_AUDIO_CLASSIFIER},
     {"text-to-speech", RP_FAMILY_AUDIO, RP_SUBFAMILY_TEXT_TO_SPEECH},
     {"text-to-audio", RP_FAMILY_AUDIO, RP_SUBFAMILY_TEXT_TO_SPEECH},
     {"image-text-to-text", RP_FAMILY_MULTIMODAL, RP_SUBFAMILY_VISION_LANGUAGE},
@@ -132,11 +138,21 @@ static rp_family find_body(const char *squeezed) {
     return row ? (rp_family)row->family : RP_FAMILY_UNKNOWN;
 }
 
+/* The "For" that begins a head, "RoFormerForMaskedLM" has two; NULL. */
+static const char *find_head(const char *architecture) {
+    const char *at = strstr(architecture, "For");
+    while (at && (at == architecture || !isupper((unsigned char)at[3]))) {
+        at = strstr(at + 1, "For");
+    }
+    return at;
+}
+
 /* How much of a class's name stands before its head; a prefix of another framework is passed. */
 static size_t body_length(const char **architecture) {
     static const char *const prefixes[] = {"TF", "Flax"};
-    static const char *const ends[] = {"Model",        "LMHeadModel", "WithLMHeadModel", "Encoder",
-                                       "EncoderModel", "Backbone",    "PreTrainedModel"};
+    static const char *const ends[] = {"Model",    "LMHeadModel",     "WithLMHeadModel",
+                                       "Encoder",  "EncoderModel",    "ContextEncoder",
+                                       "Backbone", "PreTrainedModel", "MTModel"};
     for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++) {
         size_t prefix = strlen(prefixes[i]);
         bool is_prefix = strncmp(*architecture, prefixes[i], prefix) == 0 &&
@@ -144,8 +160,8 @@ static size_t body_length(const char **architecture) {
         if (is_prefix) *architecture += prefix;
     }
     size_t whole = strlen(*architecture);
-    const char *head = strstr(*architecture, "For");
-    if (head && head > *architecture) return (size_t)(head - *architecture);
+    const char *head = find_head(*architecture);
+    if (head) return (size_t)(head - *architecture);
     size_t length = whole;
     for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
         size_t end = strlen(ends[i]);
@@ -160,6 +176,15 @@ static void answer(rp_classification *result, rp_family family, rp_subfamily sub
     *result = (rp_classification){
         .family = family, .subfamily = subfamily, .confidence = confidence, .source = source};
     snprintf(result->evidence, sizeof result->evidence, "the %s %.100s", kind, what);
+}
+
+/* Whether a class's name without its head is its type's. */
+static bool is_type_of(const char *type, const char *stem, size_t stem_length) {
+    char wanted[TYPE_BYTES];
+    char found[TYPE_BYTES];
+    squeeze(wanted, type ? type : stem, type ? strlen(type) : stem_length);
+    squeeze(found, stem, stem_length);
+    return strcmp(wanted, found) == 0;
 }
 
 /* By class and type; false when they say nothing. */
@@ -181,13 +206,16 @@ static bool classify_class(const char *architecture, const char *type, rp_classi
         rp_classify_name(type ? type : squeezed, &by_name);
         body = by_name.family;
     }
+    /* "Cohere2VisionModel" is the whole of the type cohere2_vision, not a part of it that sees. */
+    bool is_whole = architecture && ends_with(architecture, "VisionModel") &&
+                    body == RP_FAMILY_MULTIMODAL && is_type_of(type, stem, stem_length);
     for (size_t i = 0; architecture && i < sizeof heads / sizeof heads[0]; i++) {
         const struct head *head = &heads[i];
         if (!strstr(architecture, head->part)) continue;
         bool is_other =
             body == RP_FAMILY_MULTIMODAL || body == RP_FAMILY_VISION || body == RP_FAMILY_AUDIO;
         bool is_body = head->is_of_body && is_other && body != head->family;
-        if (is_body) break;
+        if (is_body || is_whole) break;
         answer(result, head->family, head->subfamily, 0.98, "architecture", "class", architecture);
         return true;
     }
@@ -199,9 +227,10 @@ static bool classify_class(const char *architecture, const char *type, rp_classi
     if (is_encoder) body = RP_FAMILY_EMBEDDING;
     rp_subfamily subfamily = rp_family_first_subfamily(body);
     if (by_name.family == body) subfamily = by_name.subfamily;
-    answer(result, body, subfamily, is_table ? 0.96 : 0.85,
-           architecture ? "architecture" : "model_type", architecture ? "class" : "type",
-           architecture ? architecture : type);
+    /* A type says what a model is made of, its head may be another. */
+    double confidence = is_table ? architecture ? 0.96 : 0.88 : 0.8;
+    answer(result, body, subfamily, confidence, architecture ? "architecture" : "model_type",
+           architecture ? "class" : "type", architecture ? architecture : type);
     return true;
 }
 

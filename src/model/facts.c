@@ -250,23 +250,22 @@ static bool take_hub_name(const char *path, char *name, size_t name_bytes) {
 /* What a path says of the model in it: the name of its folder, or of the file when it has one. */
 static void name_of_path(const char *path, bool is_folder, char *name, size_t name_bytes) {
     char whole[PATH_MAX];
-    struct rp_path trimmed;
-    const char *base = rp_path_base(path);
-    bool is_dots = is_folder && (strcmp(base, ".") == 0 || strcmp(base, "..") == 0);
-    bool is_bare_file = !is_folder && is_any_name(base) && base == path;
-    if ((is_dots || is_bare_file) && realpath(is_folder ? path : ".", whole)) {
-        path = whole;
-        is_folder = true;
+    struct rp_path named;
+    snprintf(named.text, sizeof named.text, "%s", path);
+    if (!is_folder && is_any_name(rp_path_base(path))) {
+        bool is_here = !rp_path_beside(&named, path, "") || named.text[0] == '\0';
+        if (is_here) snprintf(named.text, sizeof named.text, ".");
     }
-    if (take_hub_name(path, name, name_bytes)) return;
-    size_t length = strlen(path);
-    base = rp_path_base(path);
-    if (!is_folder && is_any_name(base) && base != path) length = (size_t)(base - path);
-    while (length > 1 && path[length - 1] == '/') {
-        length--;
+    for (size_t end = strlen(named.text); end > 1 && named.text[end - 1] == '/'; end--) {
+        named.text[end - 1] = '\0';
     }
-    snprintf(trimmed.text, sizeof trimmed.text, "%.*s", (int)length, path);
-    snprintf(name, name_bytes, "%s", rp_path_base(trimmed.text));
+    const char *base = rp_path_base(named.text);
+    bool is_dots = strcmp(base, ".") == 0 || strcmp(base, "..") == 0;
+    if (is_dots && realpath(named.text, whole)) {
+        snprintf(named.text, sizeof named.text, "%s", whole);
+    }
+    if (take_hub_name(named.text, name, name_bytes)) return;
+    snprintf(name, name_bytes, "%s", rp_path_base(named.text));
 }
 
 /* ---- all together ---- */
@@ -329,6 +328,22 @@ static void refine(const struct rp_config *config, rp_model_facts *facts) {
         rp_facts_set_text(facts->task, sizeof facts->task, task, strlen(task));
 }
 
+/* What no file tells, the name may: "7b", "-int4". */
+static void add_from_name(const char *name, rp_model_facts *facts) {
+    rp_model_facts by_name;
+    rp_model_facts_of_name(name, NULL, &by_name);
+    if (facts->parameter_method == RP_FACTS_UNKNOWN) {
+        facts->parameter_count = by_name.parameter_count;
+        facts->parameter_count_min = by_name.parameter_count_min;
+        facts->parameter_count_max = by_name.parameter_count_max;
+        facts->parameter_method = by_name.parameter_method;
+    }
+    if (facts->precision[0]) return;
+    memcpy(facts->precision, by_name.precision, sizeof facts->precision);
+    if (facts->quantization[0]) return;
+    memcpy(facts->quantization, by_name.quantization, sizeof facts->quantization);
+}
+
 /* Whether a text can only mean something on the disk. */
 static bool looks_like_path(const char *model) {
     static const char *const beginnings[] = {"/", "./", "../"};
@@ -379,6 +394,7 @@ rp_status rp_model_facts_read(const char *model, const rp_model_hints *hints, rp
     name_of_path(model, is_folder, name, sizeof name);
     classify(&config, hints, name, &read);
     refine(&config, &read);
+    add_from_name(hints && hints->name ? hints->name : name, &read);
     *facts = read;
     return RP_OK;
 }

@@ -148,6 +148,40 @@ static void a_folder_without_a_model_has_its_name_only(void **state) {
     assert_int_equal(facts.parameter_count, RP_UNKNOWN_U64);
 }
 
+static void a_path_is_named_by_its_folder_or_its_file(void **state) {
+    (void)state;
+    static const char *const paths[] = {".",
+                                        "./",
+                                        "./.",
+                                        "below/..",
+                                        "../whisper-tiny",
+                                        "../whisper-tiny//",
+                                        "model.safetensors",
+                                        "./model.safetensors",
+                                        "below/whisper-base.safetensors",
+                                        "../models--openai--whisper-tiny/model.safetensors"};
+    int here = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_true(here >= 0);
+    make_folder("whisper-tiny");
+    make_folder("whisper-tiny/below");
+    make_folder("models--openai--whisper-tiny");
+    write_tensor("whisper-tiny/model.safetensors", "a", 1);
+    write_tensor("whisper-tiny/below/whisper-base.safetensors", "a", 1);
+    write_tensor("models--openai--whisper-tiny/model.safetensors", "a", 1);
+    assert_int_equal(chdir(in("whisper-tiny")), 0);
+    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
+        rp_error err = RP_ERROR_INIT;
+        rp_model_facts facts;
+        assert_ok(read_facts(paths[i], &facts, &err));
+        if (family(&facts) != RP_FAMILY_AUDIO) {
+            fail_msg("%s: %s", paths[i], facts.classification.evidence);
+        }
+        assert_string_equal(facts.format, "safetensors");
+    }
+    assert_int_equal(fchdir(here), 0);
+    close(here);
+}
+
 /* ---- configuration and weights together ---- */
 
 static void a_configuration_alone_is_enough_to_count(void **state) {
@@ -516,6 +550,7 @@ int main(void) {
         cmocka_unit_test(what_looks_like_a_path_must_be_there),
         IN_FOLDER(what_is_no_model_file_is_refused),
         IN_FOLDER(a_folder_without_a_model_has_its_name_only),
+        IN_FOLDER(a_path_is_named_by_its_folder_or_its_file),
         IN_FOLDER(a_configuration_alone_is_enough_to_count),
         IN_FOLDER(weights_win_over_the_configuration),
         IN_FOLDER(a_hundred_gigabytes_are_answered_at_once),

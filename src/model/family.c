@@ -26,7 +26,10 @@ enum {
 };
 
 /* Less than this is no answer. */
-static const double answer_min = 0.4;
+static const double answer_min = 0.45;
+
+/* A part that is of images or of images and texts leaves it open from this share of the latter. */
+static const double either_min = 0.2;
 
 /* Values of features, in 1/RP_FAMILY_VALUE_UNIT. */
 enum { WHOLE = 20, ORGANISATION = 14, WORD = 12, PART = 10, ORGANISATION_WORD = 8, GRAM = 5 };
@@ -44,12 +47,14 @@ enum kind {
     K_ORG,
     K_ORG_WORD,
     K_WORD,
-    K_GRAM
+    K_GRAM,
+    K_SHAPE
 };
 
 /* A text in lower case, in which all but letters, digits and dots is one '-'. */
 struct plain {
     char bytes[NAME_BYTES_MAX];
+    bool is_capital[NAME_BYTES_MAX]; /* a word begins there by its capital: "FashionCLIP" has two */
     size_t length;
 };
 
@@ -88,12 +93,24 @@ static uint32_t bucket_of(uint32_t hash) {
     return hash % RP_FAMILY_BUCKETS;
 }
 
+static bool is_upper(char c) {
+    return c >= 'A' && c <= 'Z';
+}
+
+/* A capital after a small letter, or the last of several before a small one: "AST|Model". */
+static bool is_capital_of_word(const char *text, size_t length, size_t at) {
+    if (at == 0 || !is_upper(text[at])) return false;
+    if (is_letter(text[at - 1])) return true;
+    return is_upper(text[at - 1]) && at + 1 < length && is_letter(text[at + 1]);
+}
+
 /* Make it plain; a separator at an end goes. */
 static void make_plain(struct plain *out, const char *text, size_t length) {
     out->length = 0;
     for (size_t i = 0; i < length && out->length + 1 < sizeof out->bytes; i++) {
         char c = text[i];
-        if (c >= 'A' && c <= 'Z') c = (char)(c - 'A' + 'a');
+        out->is_capital[out->length] = is_capital_of_word(text, length, i);
+        if (is_upper(c)) c = (char)(c - 'A' + 'a');
         if (is_alnum(c) || c == '.') {
             out->bytes[out->length++] = c;
         } else if (out->length > 0 && out->bytes[out->length - 1] != '-') {
@@ -102,11 +119,13 @@ static void make_plain(struct plain *out, const char *text, size_t length) {
     }
     if (out->length > 0 && out->bytes[out->length - 1] == '-') out->length--;
     out->bytes[out->length] = '\0';
+    out->is_capital[out->length] = false;
 }
 
-/* Whether a word begins there: after a separator, or a letter after a digit. */
+/* Whether a word begins there: after a separator, a letter after a digit, or a capital. */
 static bool is_beginning(const struct plain *text, size_t at) {
     if (!is_alnum(text->bytes[at])) return false;
+    if (text->is_capital[at]) return true;
     if (at == 0 || !is_alnum(text->bytes[at - 1])) return true;
     return is_letter(text->bytes[at]) && is_digit(text->bytes[at - 1]);
 }
@@ -134,7 +153,7 @@ static bool find_part(const struct plain *text, size_t begin, struct part *part)
         length++;
         if (node->family == RP_NO_PART) continue;
         char next = text->bytes[at + 1];
-        if (is_letter(next) && !node->is_open) continue;
+        if (is_letter(next) && !node->is_open && !text->is_capital[at + 1]) continue;
         if (is_digit(next) && is_digit(c)) continue;
         *part = (struct part){node, begin, at + 1, length, hash};
     }
@@ -178,6 +197,22 @@ static inline void tell_words(tell_feature *tell, void *user, enum kind kind,
             at++;
         }
         if (at > begin) tell_text(tell, user, kind, text->bytes + begin, at - begin, value);
+    }
+}
+
+/* Words with digits, every number as one '0': "8b", "1.1b" and "16khz" as "0b", "0.0b", "0khz".
+ * What carries a size in billions is seldom a backbone of images, whatever its number. */
+static inline void tell_shapes(tell_feature *tell, void *user, const struct plain *text) {
+    for (size_t at = 0; at < text->length; at++) {
+        uint32_t hash = hash_begin(K_SHAPE);
+        bool has_digit = false;
+        for (; at < text->length && text->bytes[at] != '-'; at++) {
+            bool is_number = is_digit(text->bytes[at]);
+            if (is_number && at > 0 && is_digit(text->bytes[at - 1])) continue;
+            has_digit |= is_number;
+            hash = hash_more(hash, is_number ? '0' : (unsigned char)text->bytes[at]);
+        }
+        if (has_digit) tell(user, bucket_of(hash), WORD);
     }
 }
 
@@ -266,6 +301,7 @@ static inline size_t tell_all(tell_feature *tell, void *user, const char *name,
         tell_words(tell, user, K_ORG_WORD, &organisation, ORGANISATION_WORD);
     }
     tell_words(tell, user, K_WORD, &base, WORD);
+    tell_shapes(tell, user, &base);
     tell_grams(tell, user, &base);
     return count;
 }
@@ -288,17 +324,49 @@ static void add_weights(void *user, uint32_t bucket, int value) {
     }
 }
 
-static double softmax(const struct scores *scores, size_t *best) {
-    *best = 0;
-    for (size_t i = 1; i < RP_FAMILY_CLASSES; i++) {
-        if (scores->sums[i] > scores->sums[*best]) *best = i;
-    }
+static void softmax(const struct scores *scores, double shares[RP_FAMILY_CLASSES]) {
+    int32_t most = scores->sums[0];
     double sum = 0;
-    for (size_t i = 0; i < RP_FAMILY_CLASSES; i++) {
-        sum += exp((scores->sums[i] - scores->sums[*best]) /
-                   (double)(RP_FAMILY_WEIGHT_UNIT * RP_FAMILY_VALUE_UNIT));
+    for (size_t i = 1; i < RP_FAMILY_CLASSES; i++) {
+        if (scores->sums[i] > most) most = scores->sums[i];
     }
-    return 1 / sum;
+    for (size_t i = 0; i < RP_FAMILY_CLASSES; i++) {
+        shares[i] =
+            exp((scores->sums[i] - most) / (double)(RP_FAMILY_WEIGHT_UNIT * RP_FAMILY_VALUE_UNIT));
+        sum += shares[i];
+    }
+    for (size_t i = 0; i < RP_FAMILY_CLASSES; i++) {
+        shares[i] /= sum;
+    }
+}
+
+/*
+ * The family with the largest share, and how sure that is. A CLIP is a model of images as well as
+ * one of images and texts: where such a part is the strongest, neither answer is wrong, so that
+ * both shares speak for the wider one.
+ */
+static rp_family choose_family(const double shares[RP_FAMILY_CLASSES], const struct part *parts,
+                               size_t count, double *confidence) {
+    size_t best = 0;
+    for (size_t i = 1; i < RP_FAMILY_CLASSES; i++) {
+        if (shares[i] > shares[best]) best = i;
+    }
+    *confidence = shares[best];
+    bool is_either = false;
+    uint8_t strongest = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (parts[i].node->strength < strongest) continue;
+        bool is_new = parts[i].node->strength > strongest;
+        bool is_both = parts[i].node->family == PART_FAMILIES - 1;
+        is_either = is_new ? is_both : is_either || is_both;
+        strongest = parts[i].node->strength;
+    }
+    bool is_seen = best == RP_FAMILY_VISION || best == RP_FAMILY_MULTIMODAL;
+    if (!is_either || !is_seen || shares[RP_FAMILY_MULTIMODAL] < either_min) {
+        return (rp_family)best;
+    }
+    *confidence = shares[RP_FAMILY_VISION] + shares[RP_FAMILY_MULTIMODAL];
+    return RP_FAMILY_MULTIMODAL;
 }
 
 static const struct {
@@ -365,10 +433,12 @@ void rp_classify_name(const char *name, rp_classification *result) {
     struct scores scores = {{0}};
     add_weights(&scores, RP_FAMILY_BUCKETS, RP_FAMILY_VALUE_UNIT);
     size_t count = tell_all(add_weights, &scores, name, parts);
-    size_t best;
-    double confidence = softmax(&scores, &best);
+    double shares[RP_FAMILY_CLASSES];
+    double confidence;
+    softmax(&scores, shares);
+    rp_family family = choose_family(shares, parts, count, &confidence);
     *result = (rp_classification){
-        .family = count == 0 && confidence < answer_min ? RP_FAMILY_UNKNOWN : (rp_family)best,
+        .family = count == 0 && confidence < answer_min ? RP_FAMILY_UNKNOWN : family,
         .confidence = confidence,
         .source = "name",
     };
@@ -394,6 +464,25 @@ const char *rp_family_name(rp_family family) {
 const char *rp_subfamily_name(rp_subfamily subfamily) {
     size_t count = sizeof subfamilies / sizeof subfamilies[0];
     return (size_t)subfamily < count ? subfamilies[subfamily].name : NULL;
+}
+
+rp_family rp_family_of_name(const char *name) {
+    for (int family = 0; rp_family_name((rp_family)family); family++) {
+        if (strcmp(name, rp_family_name((rp_family)family)) == 0) return (rp_family)family;
+    }
+    return RP_FAMILY_UNKNOWN;
+}
+
+rp_subfamily rp_subfamily_of_name(const char *name) {
+    for (size_t i = 0; i < sizeof subfamilies / sizeof subfamilies[0]; i++) {
+        if (subfamilies[i].name && strcmp(name, subfamilies[i].name) == 0) return (rp_subfamily)i;
+    }
+    return RP_SUBFAMILY_NONE;
+}
+
+rp_family rp_subfamily_family(rp_subfamily subfamily) {
+    size_t count = sizeof subfamilies / sizeof subfamilies[0];
+    return (size_t)subfamily < count ? subfamilies[subfamily].family : RP_FAMILY_UNKNOWN;
 }
 
 const char *rp_subfamily_task(rp_subfamily subfamily) {

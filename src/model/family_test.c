@@ -4,6 +4,8 @@
 #include "../../tests/test.h"
 
 #include <resourcepool/classify.h>
+#include <stdbool.h>
+#include <stdio.h>
 
 static rp_family family_of(const char *name) {
     rp_classification found;
@@ -43,6 +45,64 @@ static void known_parts_decide(void **state) {
         assert_true(found.confidence >= 0.5 && found.confidence <= 1);
         assert_string_equal(found.source, "name");
     }
+}
+
+static void words_begin_at_capitals(void **state) {
+    (void)state;
+    assert_int_equal(family_of("tiny-random-DetrForObjectDetection"), RP_FAMILY_VISION);
+    assert_int_equal(family_of("someone/tiny-random-BertModel"), RP_FAMILY_EMBEDDING);
+    assert_int_equal(family_of("HUBERT"), RP_FAMILY_AUDIO);
+}
+
+static bool is_one_of(const char *families, rp_family family) {
+    const char *name = rp_family_name(family);
+    const char *at = strstr(families, name);
+    return at && (at == families || at[-1] == '|') &&
+           (at[strlen(name)] == '\0' || at[strlen(name)] == '|');
+}
+
+/* The aim of the project, on names that were written down before any of the parts that know them.
+ */
+static void names_that_nothing_was_learnt_from_are_recognised(void **state) {
+    (void)state;
+    char line[512];
+    int count = 0;
+    int right = 0;
+    int sure = 0;
+    int sure_right = 0;
+    FILE *file = fopen(SOURCE_ROOT "/tests/data/names_apart.tsv", "r");
+    assert_non_null(file);
+    while (fgets(line, sizeof line, file)) {
+        line[strcspn(line, "\n")] = '\0';
+        char *families = strchr(line, '\t');
+        if (line[0] == '#' || !families) continue;
+        *families++ = '\0';
+        rp_classification found;
+        rp_classify_name(line, &found);
+        bool is_right = is_one_of(families, found.family);
+        count++;
+        right += is_right;
+        sure += found.confidence >= 0.9;
+        sure_right += found.confidence >= 0.9 && is_right;
+    }
+    fclose(file);
+    print_message("%d of %d right; of %d sure ones %d\n", right, count, sure, sure_right);
+    assert_true(count >= 600);
+    assert_true(right >= count * 0.97);
+    assert_true(sure >= count * 0.7);
+    assert_true(sure_right >= sure * 0.98);
+}
+
+static void subfamilies_are_known_by_name(void **state) {
+    (void)state;
+    assert_int_equal(rp_subfamily_of_name("document_qa"), RP_SUBFAMILY_DOCUMENT_QA);
+    assert_int_equal(rp_subfamily_of_name("web_deployment"), RP_SUBFAMILY_WEB_DEPLOYMENT);
+    assert_int_equal(rp_subfamily_of_name("nonesuch"), RP_SUBFAMILY_NONE);
+    assert_int_equal(rp_subfamily_family(RP_SUBFAMILY_CHAT_MODEL), RP_FAMILY_TEXT_GENERATION);
+    assert_int_equal(rp_subfamily_family(RP_SUBFAMILY_WEB_DEPLOYMENT), RP_FAMILY_UNKNOWN);
+    assert_int_equal(rp_subfamily_family((rp_subfamily)99), RP_FAMILY_UNKNOWN);
+    assert_int_equal(rp_family_of_name("vision"), RP_FAMILY_VISION);
+    assert_int_equal(rp_family_of_name("visions"), RP_FAMILY_UNKNOWN);
 }
 
 static void separators_and_case_do_not_count(void **state) {
@@ -111,6 +171,13 @@ static void a_head_on_sound_or_images_is_of_its_body(void **state) {
         {"LlavaForConditionalGeneration", RP_FAMILY_MULTIMODAL},
         {"MusicgenForCausalLM", RP_FAMILY_AUDIO},
         {"ResNetBackbone", RP_FAMILY_VISION},
+        {"RoFormerForMaskedLM", RP_FAMILY_EMBEDDING}, /* two "For" */
+        {"Mask2FormerModel", RP_FAMILY_VISION},
+        {"DPRContextEncoder", RP_FAMILY_EMBEDDING},
+        {"CLIPTextModelWithProjection", RP_FAMILY_EMBEDDING},
+        {"PerceiverForOpticalFlow", RP_FAMILY_VISION},
+        {"LlavaLlamaForCausalLM", RP_FAMILY_MULTIMODAL},
+        {"InternVLChatModel", RP_FAMILY_MULTIMODAL},
     };
     for (size_t i = 0; i < sizeof samples / sizeof samples[0]; i++) {
         rp_model_hints hints = RP_MODEL_HINTS_INIT;
@@ -138,6 +205,9 @@ static void the_tables_are_in_order(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(known_parts_decide),
+        cmocka_unit_test(words_begin_at_capitals),
+        cmocka_unit_test(names_that_nothing_was_learnt_from_are_recognised),
+        cmocka_unit_test(subfamilies_are_known_by_name),
         cmocka_unit_test(separators_and_case_do_not_count),
         cmocka_unit_test(a_name_that_says_nothing_is_unknown),
         cmocka_unit_test(a_very_long_name_is_read_as_far_as_it_goes),

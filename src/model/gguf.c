@@ -163,7 +163,8 @@ static rp_status read_name(struct gguf *gguf, char out[KEY_BYTES], rp_error *err
     if (status != RP_OK) return status;
     uint64_t length = gguf->cursor.at - at;
     if (length <= STRING_BYTES_MAX) return RP_OK;
-    return rp_fail(err, RP_ERR_DATA, "'%s': the name at byte %llu has %llu bytes, at most %d do",
+    return rp_fail(err, RP_ERR_DATA,
+                   "'%s': the name at byte %llu has %llu bytes, at most %d are allowed",
                    gguf->cursor.source->name, (unsigned long long)at, (unsigned long long)length,
                    STRING_BYTES_MAX);
 }
@@ -366,7 +367,8 @@ static rp_status read_dimensions(struct gguf *gguf, const char *name, uint64_t *
     rp_status status = rp_cursor_read_u32(&gguf->cursor, &count, err);
     if (status != RP_OK) return status;
     if (count > DIMENSIONS_MAX) {
-        return rp_fail(err, RP_ERR_DATA, "'%s': tensor '%s' has %u dimensions, at most %d do",
+        return rp_fail(err, RP_ERR_DATA,
+                       "'%s': tensor '%s' has %u dimensions, at most %d are allowed",
                        gguf->cursor.source->name, name, count, DIMENSIONS_MAX);
     }
     *first = 1;

@@ -103,7 +103,7 @@ static const struct {
      RP_FAMILY_AUDIO,
      RP_SUBFAMILY_SPEECH_RECOGNITION},
     {{"input_values:?,?"}, {"logits:?,?,32"}, RP_FAMILY_AUDIO, RP_SUBFAMILY_SPEECH_RECOGNITION},
-    {{"input_values:?,?"}, {"logits:?,527"}, RP_FAMILY_AUDIO, RP_SUBFAMILY_AUDIO_CLASSIFICATION},
+    {{"input_values:?,?"}, {"logits:?,527"}, RP_FAMILY_AUDIO, RP_SUBFAMILY_AUDIO_CLASSIFIER},
     {{"input_ids", "style:1,256", "speed:1"},
      {"waveform:?,?"},
      RP_FAMILY_AUDIO,
@@ -122,6 +122,7 @@ static const struct {
      RP_SUBFAMILY_DOCUMENT_QA},
     {{"x:?,10"}, {"y:?,2"}, RP_FAMILY_UNKNOWN, RP_SUBFAMILY_NONE},
     {{"x:?,4,8,64"}, {"y"}, RP_FAMILY_UNKNOWN, RP_SUBFAMILY_NONE},
+    {{"x:?,3,2,64"}, {"y"}, RP_FAMILY_UNKNOWN, RP_SUBFAMILY_NONE},
     {{"INPUT_IDS", "my_input_ids"}, {"logits"}, RP_FAMILY_UNKNOWN, RP_SUBFAMILY_NONE},
 };
 
@@ -147,7 +148,7 @@ static void the_past_tells_layers_and_heads(void **state) {
     rp_model_facts facts;
     read_ports((const char *const[]){"input_ids", "past_key_values.0.key:?,8,?,64",
                                      "past_key_values.11.value:?,8,?,64",
-                                     "past_key_values.2.key:?,8,?,64", NULL},
+                                     "past_key_values.2.key:1,7,16,9", NULL},
                (const char *const[]){"logits:?,?,32000", "present.11.key", NULL}, &facts);
     assert_int_equal(facts.layer_count, 12);
     assert_int_equal(facts.kv_head_count, 8);

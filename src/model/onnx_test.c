@@ -649,6 +649,32 @@ static void tensors_that_share_their_bytes_are_one(void **state) {
     unlink(path_of("w.bin"));
 }
 
+static void each_file_counts_once(void **state) {
+    (void)state;
+    rp_error err = RP_ERROR_INIT;
+    rp_model_facts facts;
+    struct rp_text graph = RP_TEXT_INIT;
+    char name[16];
+    for (int i = 0; i < 24; i++) {
+        snprintf(name, sizeof name, "%d.bin", i % 8);
+        struct rp_text one = external("w", name, i < 8 ? "0" : i < 16 ? "32" : "64", NULL);
+        put_message(&graph, 5, &one);
+        write_file(name, "", 0, 100);
+    }
+    struct rp_text out = model(&graph);
+    write_file("m.onnx", out.bytes, out.length, 0);
+    assert_ok(read_path("m.onnx", &facts, &err));
+    assert_int_equal(facts.file_count, 9);
+    assert_int_equal(facts.file_bytes, out.length + 800);
+    assert_int_equal(facts.weights_bytes, 24 * 32);
+    rp_text_fini(&out);
+    for (int i = 0; i < 8; i++) {
+        snprintf(name, sizeof name, "%d.bin", i);
+        unlink(path_of(name));
+    }
+    unlink(path_of("m.onnx"));
+}
+
 static double seconds(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -684,6 +710,33 @@ static void a_model_of_100_gb_is_read_at_once(void **state) {
     rp_text_fini(&graph);
     rp_text_fini(&out);
     unlink(path_of("big.onnx"));
+}
+
+/*
+ * What tools/minilm made of a file of safetensors with 22,713,728 elements: all of them but the
+ * pooler (384 * 384 + 384) and 512 numbers of positions, which the graph has no use for.
+ */
+static void the_model_of_the_demo_has_the_weights_it_was_made_of(void **state) {
+    (void)state;
+    rp_error err = RP_ERROR_INIT;
+    rp_model_facts facts;
+    struct rp_source source;
+    const char *path = SOURCE_ROOT "/build/models/minilm/model.onnx";
+    if (access(path, R_OK) != 0) {
+        print_message("skipped: no %s, 'make demo' makes it\n", path);
+        skip();
+    }
+    assert_ok(rp_source_open(path, &source, &err));
+    rp_facts_init(&facts);
+    assert_ok(rp_onnx_read(&source, &facts, &err));
+    rp_source_close(&source);
+    uint64_t parameters = 22713728 - (384 * 384 + 384) - 512;
+    uint64_t single_numbers = 7;
+    assert_int_equal(facts.parameter_count, parameters);
+    assert_string_equal(facts.stored[0].name, "fp32");
+    assert_int_equal(facts.stored[0].bytes, (parameters + single_numbers) * 4);
+    assert_int_equal(facts.hidden_size, 384);
+    assert_int_equal(facts.classification.family, RP_FAMILY_EMBEDDING);
 }
 
 static void every_allocation_may_fail(void **state) {
@@ -744,7 +797,9 @@ int main(void) {
         cmocka_unit_test(scales_are_no_parameters),
         cmocka_unit_test(external_data_are_looked_up),
         cmocka_unit_test(tensors_that_share_their_bytes_are_one),
+        cmocka_unit_test(each_file_counts_once),
         cmocka_unit_test(a_model_of_100_gb_is_read_at_once),
+        cmocka_unit_test(the_model_of_the_demo_has_the_weights_it_was_made_of),
         cmocka_unit_test(every_allocation_may_fail),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

@@ -178,7 +178,25 @@ static uint64_t file_bytes(const char *path, uint64_t *revision) {
     return bytes;
 }
 
-/* The best figure there is: the caller's, what an earlier load took, the engine's, the file's. */
+/*
+ * What a constructor's model takes by its files or its name. A name only tells what the real model
+ * would take: where that is more than the device has, the least that it may be is asked for.
+ */
+static void estimate_from_facts(struct ask *ask) {
+    rp_model_facts named;
+    const rp_model_facts *facts = ask->choice ? &ask->choice->facts : &named;
+    if (!ask->choice) rp_choice_facts(ask->request, &named);
+    rp_memory_need need = {.size = sizeof need};
+    rp_model_memory_need(facts, ask->instance.precision, NULL, &need);
+    if (need.total_bytes == RP_UNKNOWN_U64) return;
+    const rp_device *device = rp_snapshot_find_device(ask->snapshot, ask->instance.device);
+    bool is_over = device && need.total_bytes > device->memory_bytes_total;
+    ask->estimate = (struct rp_estimate){is_over ? need.total_bytes_min : need.total_bytes,
+                                         rp_facts_method_name(need.method)};
+}
+
+/* The best figure there is: the caller's, what an earlier load took, the engine's, the file's, the
+ * facts'. */
 static void estimate(struct ask *ask) {
     const char *path = ask->file ? ask->file : ask->asked.path ? ask->asked.path : ask->asked.name;
     uint64_t in_file = RP_UNKNOWN_U64;
@@ -204,7 +222,11 @@ static void estimate(struct ask *ask) {
             return;
         }
     }
-    if (in_file != RP_UNKNOWN_U64) ask->estimate = (struct rp_estimate){in_file, "file"};
+    if (in_file != RP_UNKNOWN_U64) {
+        ask->estimate = (struct rp_estimate){in_file, "file"};
+    } else if (ask->asked.kind == RP_KIND_MODEL && ask->request->construct) {
+        estimate_from_facts(ask);
+    }
 }
 
 /* More entries than this are not asked one by one whether they are leased. */
@@ -579,10 +601,20 @@ static bool free_idle(struct rp_entry *entry, uint64_t *freed_bytes) {
     return count > 0;
 }
 
+/* The sentence is one that people look for in logs. No lock held. */
+static void tell_place(const struct rp_entry *entry) {
+    struct rp_key_parts parts = rp_key_parts_of(entry->instance);
+    if (parts.kind != RP_KIND_MODEL || entry->placement.policy == RP_POLICY_REQUIRE) return;
+    rp_log(&entry->pool->logger, RP_LOG_INFO,
+           "event=place message=\"Selected optimal device for %s:%s: %s\" reason=\"%s\"",
+           parts.type, parts.name, entry->placement.device, entry->placement.reason);
+}
+
 /* Run the load; out of memory, free what is idle there and run it once more. No lock held. */
 static rp_status run_build(struct rp_entry *entry, rp_error *story) {
     rp_build *build = entry->build;
     uint64_t freed = 0;
+    tell_place(entry);
     rp_status status = rp_build_run(build, story);
     if (status == RP_ERR_MEMORY && !rp_build_is_cancelled(build) && free_idle(entry, &freed)) {
         rp_event_tell(&entry->pool->events, RP_EVENT_RETRY, entry->text, rp_entry_device(entry),

@@ -74,8 +74,7 @@ static rp_family family_of_type(const char *type) {
     return RP_FAMILY_UNKNOWN;
 }
 
-/* From its files where there are any that can be read, else from its name. */
-static void find_facts(const rp_request *request, rp_model_facts *facts) {
+void rp_choice_facts(const rp_request *request, rp_model_facts *facts) {
     const char *model = request->path ? request->path : request->name;
     rp_error ignored = RP_ERROR_INIT; /* whoever loads it says what is wrong with it */
     bool is_pretended = request->engine && strcmp(request->engine, "simulated") == 0;
@@ -168,7 +167,7 @@ rp_status rp_choice_create(const struct rp_choice_request *asked, struct rp_choi
         !cut_list(request->precision, request->precisions, &choice->precisions, &precisions)) {
         return rp_fail(err, RP_ERR_MEMORY, "no memory for the request for '%s'", request->type);
     }
-    find_facts(request, &choice->facts);
+    rp_choice_facts(request, &choice->facts);
     rp_status status = RP_OK;
     for (uint32_t p = 0; status == RP_OK && p < precisions.count; p++) {
         choice->lowest = choice->count;

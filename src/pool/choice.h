@@ -49,6 +49,9 @@ rp_status rp_choice_create(const struct rp_choice_request *asked, struct rp_choi
                            rp_error *err);
 void rp_choice_destroy(struct rp_choice *choice);
 
+/* What the model is: from its files where there are any that can be read, else from its name. */
+void rp_choice_facts(const rp_request *request, rp_model_facts *facts);
+
 /* Whether the lists of a request are short enough, and make sense for the kind. */
 rp_status rp_choice_check(rp_kind kind, const rp_request *request, rp_error *err);
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/clock.h"
 #include "base/memory.h"
 #include "pool/history.h"
 
@@ -10,6 +11,7 @@
 #include <stdlib.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -150,6 +152,33 @@ static void assert_set_aside(const char *word) {
     history = open_history();
     assert_true(rp_history_find(history, "new", 1, &found));
     assert_int_equal(rp_history_note_count(history), 0);
+    rp_history_close(history);
+}
+
+/* Instead of the C library's: the wall clock as it is set. */
+static int64_t ahead_s;
+
+int clock_gettime(clockid_t id, struct timespec *now) {
+    int rc = (int)syscall(SYS_clock_gettime, id, now);
+    if (id == CLOCK_REALTIME) now->tv_sec += ahead_s;
+    return rc;
+}
+
+static void what_was_recorded_under_a_wrong_clock_does_not_lie_ahead(void **state) {
+    (void)state;
+    struct rp_footprint found;
+    struct rp_history *history = open_history();
+    ahead_s = INT64_C(10) * 365 * 86400;
+    record(history, "a", 100 * MIB);
+    rp_history_record_failure(history, "b", 1, RP_ERR_MEMORY, "no memory");
+    rp_history_close(history);
+    ahead_s = 0; /* set right again */
+    history = open_history();
+    assert_true(rp_history_find(history, "a", 1, &found));
+    assert_int_equal(found.bytes, 100 * MIB);
+    assert_true(found.updated_wall_ns <= rp_wall_ns());
+    assert_true(rp_history_find(history, "b", 1, &found));
+    assert_true(found.failed_wall_ns > 0 && found.failed_wall_ns <= rp_wall_ns());
     rp_history_close(history);
 }
 
@@ -324,6 +353,7 @@ int main(void) {
         TEST(what_was_recorded_is_found_again_by_the_next_process),
         TEST(what_another_machine_measured_does_not_count),
         TEST(several_processes_lose_nothing),
+        TEST(what_was_recorded_under_a_wrong_clock_does_not_lie_ahead),
         TEST(a_damaged_file_is_set_aside),
         TEST(a_newer_file_is_set_aside),
         TEST(any_byte_may_be_wrong),

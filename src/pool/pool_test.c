@@ -910,7 +910,8 @@ static void what_the_history_lives_without_is_told_once(void **state) {
     unlink(lock);
 }
 
-/* The process keeps one snapshot of the hardware and one set of rules: before blocks are counted. */
+/* The process keeps one snapshot of the hardware and one set of rules: before blocks are counted.
+ */
 static int detect_hardware(void **state) {
     (void)state;
     const rp_snapshot *snapshot = NULL;

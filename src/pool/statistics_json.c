@@ -11,6 +11,7 @@
 #include "base/text.h"
 
 #include <math.h>
+#include <resourcepool/text.h>
 #include <string.h>
 
 struct writer {
@@ -228,6 +229,18 @@ static void put_lease(struct writer *writer, const rp_lease_info *lease) {
     close_value(writer, "}");
 }
 
+/* The snapshot of the machine writes itself. */
+static void put_hardware(struct writer *writer, const rp_snapshot *hardware) {
+    char *json = NULL;
+    if (hardware && rp_snapshot_to_json(hardware, 0, &json, NULL) != RP_OK) {
+        writer->text.failed = true;
+        return;
+    }
+    begin_value(writer, "hardware");
+    rp_text_append(&writer->text, json ? json : "null", json ? strlen(json) : 4);
+    rp_string_free(json);
+}
+
 rp_status rp_statistics_to_json(const rp_statistics *statistics, int indent, char **json,
                                 rp_error *err) {
     if (!statistics || !json || indent < 0 || indent > 8) {
@@ -252,6 +265,7 @@ rp_status rp_statistics_to_json(const rp_statistics *statistics, int indent, cha
         put_lease(&writer, rp_statistics_lease(statistics, i));
     }
     close_value(&writer, "]");
+    put_hardware(&writer, rp_statistics_hardware(statistics));
     close_value(&writer, "}");
     if (writer.text.failed) {
         rp_text_fini(&writer.text);
