@@ -147,12 +147,162 @@ static void without_memory_on_one_device_the_next_is_taken_and_it_says_so(void *
     close_pool(pool);
 }
 
+static const char *get(rp_pool *pool, const rp_request *request, rp_lease **lease) {
+    rp_error err = RP_ERROR_INIT;
+    *lease = NULL;
+    assert_ok(rp_pool_get_model(pool, request, lease, &err));
+    return rp_lease_placement(*lease)->device;
+}
+
+static void models_without_a_device_are_spread_over_accelerators(void **state) {
+    (void)state;
+    rp_pool *pool = open_pool(NULL);
+    rp_lease *leases[10];
+    char name[8];
+    bool is_used[8] = {false};
+    for (int i = 0; i < 8; i++) {
+        snprintf(name, sizeof name, "m%d", i);
+        rp_request request = request_for(name);
+        const char *device = get(pool, &request, &leases[i]);
+        assert_int_equal(strncmp(device, "cuda:", 5), 0);
+        assert_false(is_used[device[5] - '0']); /* the emptiest first: each of the eight once */
+        is_used[device[5] - '0'] = true;
+        assert_int_equal(rp_lease_placement(leases[i])->policy, RP_POLICY_ANY);
+    }
+    rp_preferences pack = RP_PREFERENCES_INIT;
+    pack.distribution = RP_DISTRIBUTION_PACK;
+    rp_request request = request_for("packed");
+    request.preferences = &pack;
+    get(pool, &request, &leases[8]);
+    request.name = "packed too"; /* beside the one that made it the fullest */
+    assert_string_equal(get(pool, &request, &leases[9]), rp_lease_placement(leases[8])->device);
+    for (int i = 0; i < 10; i++) {
+        rp_lease_release(leases[i], NULL);
+    }
+    close_pool(pool);
+}
+
+static void each_set_of_preferences_has_its_own_instance_where_they_differ(void **state) {
+    (void)state;
+    rp_pool *pool = open_pool(NULL);
+    rp_lease *leases[5];
+    static const rp_device_kind cpu_only[] = {RP_DEVICE_CPU};
+    static const rp_device_kind cuda_first[] = {RP_DEVICE_CUDA, RP_DEVICE_CPU};
+    rp_preferences wishes = RP_PREFERENCES_INIT;
+    rp_request request = request_for("a");
+    assert_string_equal(get(pool, &request, &leases[0]), "cuda:0");
+    request.preferences = &wishes;
+    wishes.priority = cpu_only;
+    wishes.priority_count = 1;
+    assert_string_equal(get(pool, &request, &leases[1]), "cpu");
+    wishes.priority = cuda_first;
+    wishes.priority_count = 2;
+    wishes.preferred_index = 0;
+    assert_string_equal(get(pool, &request, &leases[2]), "cuda:0");
+    assert_ptr_equal(rp_lease_object(leases[2]), rp_lease_object(leases[0])); /* it is the same */
+    wishes.preferred_index = 5;
+    assert_string_equal(get(pool, &request, &leases[3]), "cuda:5");
+    wishes.preferred_index = 0;
+    assert_string_equal(get(pool, &request, &leases[4]), "cuda:0"); /* a hit */
+    assert_ptr_equal(rp_lease_object(leases[4]), rp_lease_object(leases[0]));
+    assert_int_equal(made, 3);
+    for (int i = 0; i < 5; i++) {
+        rp_lease_release(leases[i], NULL);
+    }
+    close_pool(pool);
+}
+
+static void a_precision_that_is_wished_for_is_taken_where_the_device_does_it_well(void **state) {
+    (void)state;
+    rp_pool *pool = open_pool(NULL);
+    rp_lease *lease = NULL;
+    rp_preferences wishes = RP_PREFERENCES_INIT;
+    wishes.precision = "fp16";
+    rp_request request = request_for("bert-base-uncased");
+    request.preferences = &wishes;
+    get(pool, &request, &lease);
+    assert_string_equal(rp_lease_placement(lease)->precision, "fp16");
+    assert_string_equal(rp_lease_key(lease), "t:bert-base-uncased@cuda:0/fp16");
+    rp_lease_release(lease, NULL);
+    request.device = "cpu"; /* the processor of this machine computes in bf16, not in fp16 */
+    get(pool, &request, &lease);
+    assert_null(rp_lease_placement(lease)->precision);
+    assert_says(rp_lease_placement(lease)->reason, "fp32 where fp16 would be slow");
+    rp_lease_release(lease, NULL);
+    close_pool(pool);
+}
+
+static void what_no_device_can_hold_is_told_at_once_with_numbers(void **state) {
+    (void)state;
+    rp_pool *pool = open_pool(NULL);
+    rp_error err = RP_ERROR_INIT;
+    rp_lease *lease = NULL;
+    rp_request request = request_for("huge");
+    request.memory_bytes = UINT64_C(4) << 40;
+    assert_status(rp_pool_get_model(pool, &request, &lease, &err), RP_ERR_CAPACITY);
+    assert_says(err.message, "4.0 TiB");
+    rp_preferences wishes = RP_PREFERENCES_INIT;
+    wishes.device = "mps";
+    request.preferences = &wishes;
+    assert_status(rp_pool_get_model(pool, &request, &lease, &err), RP_ERR_ABSENT);
+    assert_says(err.message, "no device 'mps'");
+    assert_int_equal(made, 0);
+    close_pool(pool);
+}
+
+static void keep_line(rp_log_level level, const char *line, void *user) {
+    (void)level;
+    if (strstr(line, "event=place")) snprintf(user, 400, "%s", line);
+}
+
+static void where_a_model_goes_is_logged_in_the_known_words(void **state) {
+    (void)state;
+    char line[400] = "";
+    rp_error err = RP_ERROR_INIT;
+    rp_pool *pool = NULL;
+    rp_lease *lease = NULL;
+    rp_pool_options options = RP_POOL_OPTIONS_INIT;
+    options.history = "off";
+    options.log_sink = keep_line;
+    options.log_level = RP_LOG_INFO;
+    options.log_user = line;
+    made = gone = 0;
+    assert_ok(rp_pool_open(&options, &pool, &err));
+    rp_request request = request_for("bert-base-uncased");
+    request.type = "embedding";
+    get(pool, &request, &lease);
+    assert_says(line, "Selected optimal device for embedding:bert-base-uncased: cuda:0");
+    rp_lease_release(lease, NULL);
+    close_pool(pool);
+}
+
+static void statistics_carry_every_device_of_the_machine(void **state) {
+    (void)state;
+    rp_pool *pool = open_pool(NULL);
+    rp_error err = RP_ERROR_INIT;
+    rp_statistics *statistics = NULL;
+    char *json = NULL;
+    assert_ok(rp_pool_statistics(pool, &statistics, &err));
+    assert_int_equal(rp_snapshot_device_count(rp_statistics_hardware(statistics)), 9);
+    assert_ok(rp_statistics_to_json(statistics, 2, &json, &err));
+    assert_says(json, "\"tensor_cores\":true");
+    rp_string_free(json);
+    rp_statistics_destroy(statistics);
+    close_pool(pool);
+}
+
 int main(void) {
     setenv("RESOURCE_POOL_SIMULATE", SOURCE_ROOT "/tests/machines/8xh100.json", 1);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_moved_object_is_built_there_and_the_old_one_stays_with_its_holders),
         cmocka_unit_test(a_move_that_fails_leaves_everything_as_it_was),
         cmocka_unit_test(without_memory_on_one_device_the_next_is_taken_and_it_says_so),
+        cmocka_unit_test(models_without_a_device_are_spread_over_accelerators),
+        cmocka_unit_test(each_set_of_preferences_has_its_own_instance_where_they_differ),
+        cmocka_unit_test(a_precision_that_is_wished_for_is_taken_where_the_device_does_it_well),
+        cmocka_unit_test(what_no_device_can_hold_is_told_at_once_with_numbers),
+        cmocka_unit_test(where_a_model_goes_is_logged_in_the_known_words),
+        cmocka_unit_test(statistics_carry_every_device_of_the_machine),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

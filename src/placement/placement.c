@@ -257,10 +257,13 @@ static struct space space_on(const struct placing *placing, const rp_device *dev
         }
     }
     struct space space;
+    uint64_t free_bytes = device->memory_bytes_free;
+    /* Nothing moves on a machine from a file: what we put there is not in its figures. */
+    if (device->simulated) free_bytes = minus(free_bytes, room.charged_bytes);
     space.limit = least(device->memory_bytes_total, room.budget_bytes);
-    space.now = least(minus(space.limit, room.charged_bytes), device->memory_bytes_free);
+    space.now = least(minus(space.limit, room.charged_bytes), free_bytes);
     space.usable = least(minus(space.limit, minus(room.charged_bytes, room.idle_bytes)),
-                         plus(device->memory_bytes_free, room.idle_bytes));
+                         plus(free_bytes, room.idle_bytes));
     const rp_device *cpu = rp_snapshot_find_device(placing->request->snapshot, "cpu");
     bool is_shared = device->accelerator && device->accelerator->is_integrated == RP_ANSWER_YES;
     if (is_shared && cpu && cpu != device) {
