@@ -208,9 +208,11 @@ int bench_run(const struct arguments *arguments) {
     bool is_all = strcmp(what, "all") == 0;
     bool is_load = strcmp(what, "load") == 0;
     if (!is_all && !is_load && strcmp(what, "hit") != 0 && strcmp(what, "pool") != 0 &&
-        strcmp(what, "eviction") != 0 && strcmp(what, "room") != 0) {
+        strcmp(what, "eviction") != 0 && strcmp(what, "room") != 0 &&
+        strcmp(what, "placement") != 0) {
         return usage_error(
-            "bench", "there is no benchmark '%s': hit, pool, room, eviction or load MODEL", what);
+            "bench",
+            "there is no benchmark '%s': hit, pool, placement, room, eviction or load MODEL", what);
     }
     if (is_load != (arguments->word_count == 2)) {
         return usage_error("bench", "'rpool bench load' takes a model, the others take none");
@@ -224,6 +226,9 @@ int bench_run(const struct arguments *arguments) {
     }
     if (status == RP_OK && (is_all || strcmp(what, "pool") == 0)) {
         status = bench_pool(&table, (size_t)rounds, &err);
+    }
+    if (status == RP_OK && (is_all || strcmp(what, "placement") == 0)) {
+        status = rp_bench_placement(&table.rows[table.count++], (size_t)rounds, &err);
     }
     if (status == RP_OK && (is_all || strcmp(what, "room") == 0)) {
         status = rp_bench_room(table.rows + table.count, &err);
