@@ -14,7 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { GPUS = 8, PLACEMENTS = 500, PROMISED_US = 20, JSON_BYTES = 8192 };
+enum { GPUS = 8, PLACEMENTS = 50, PROMISED_US = 20, JSON_BYTES = 8192 };
 
 static rp_status make_machine(const rp_snapshot **snapshot, rp_error *err) {
     char json[JSON_BYTES];
