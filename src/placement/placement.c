@@ -352,7 +352,8 @@ static bool find_room(const struct pair *pair, const struct need *need, double *
         return true;
     }
     if (need->bytes <= usable) {
-        *left = usable > 0 ? 1 - (double)need->bytes / (double)usable : 0;
+        uint64_t whole = spot->space.limit != RP_UNKNOWN_U64 ? spot->space.limit : usable;
+        *left = whole > 0 ? (double)(usable - need->bytes) / (double)whole : 0;
         say(pair->row, "needs %s (%s) of %s usable", need->text, need->method, spot->usable_text);
         if (need->bytes > spot->space.now) say(pair->row, "idle objects must go first");
         return true;
