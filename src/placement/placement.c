@@ -279,6 +279,29 @@ static uint64_t plus(uint64_t a, uint64_t b) {
     return a > RP_UNKNOWN_U64 - 1 - b ? RP_UNKNOWN_U64 : a + b;
 }
 
+static uint64_t most(uint64_t a, uint64_t b) {
+    return a > b ? a : b;
+}
+
+/*
+ * What a process can have of a device. Of one that MIG has cut into slices it gets one: the largest
+ * if nothing else were there, the emptiest now.
+ */
+static void find_memory(const rp_device *device, uint64_t *total, uint64_t *free_bytes) {
+    const rp_accelerator *told = device->accelerator;
+    *total = device->memory_bytes_total;
+    *free_bytes = device->memory_bytes_free;
+    if (!told || told->slice_count == 0) return;
+    uint64_t largest = 0;
+    uint64_t emptiest = 0;
+    for (size_t i = 0; i < told->slice_count; i++) {
+        largest = most(largest, told->slices[i]->memory_bytes_total);
+        emptiest = most(emptiest, told->slices[i]->memory_bytes_free);
+    }
+    *total = least(*total, largest);
+    *free_bytes = least(*free_bytes, emptiest);
+}
+
 static struct space space_on(const struct placing *placing, const rp_device *device) {
     rp_room room = {device->id, RP_UNKNOWN_U64, 0, 0};
     for (size_t i = 0; i < placing->request->room_count; i++) {
@@ -287,10 +310,12 @@ static struct space space_on(const struct placing *placing, const rp_device *dev
         }
     }
     struct space space;
-    uint64_t free_bytes = device->memory_bytes_free;
+    uint64_t total;
+    uint64_t free_bytes;
+    find_memory(device, &total, &free_bytes);
     /* Nothing moves on a machine from a file: what we put there is not in its figures. */
     if (device->simulated) free_bytes = minus(free_bytes, room.charged_bytes);
-    space.limit = least(device->memory_bytes_total, room.budget_bytes);
+    space.limit = least(total, room.budget_bytes);
     space.now = least(minus(space.limit, room.charged_bytes), free_bytes);
     space.usable = least(minus(space.limit, minus(room.charged_bytes, room.idle_bytes)),
                          plus(free_bytes, room.idle_bytes));
