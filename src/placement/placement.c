@@ -466,9 +466,15 @@ static double score_of_load(const rp_device *device) {
 }
 
 static double score_of_room(const struct pair *pair, double left) {
-    const double most = 20;
+    const double whole = 20;
     bool is_packed = pair->placing->preferences.distribution == RP_DISTRIBUTION_PACK;
-    return is_packed ? most * (1 - left) : most * left;
+    return is_packed ? whole * (1 - left) : whole * left;
+}
+
+/* The processor's memory is slower than an accelerator's own, and more of it says nothing. */
+static double score_of_memory(const rp_device *device) {
+    const rp_accelerator *told = device->accelerator;
+    return told && told->is_integrated == RP_ANSWER_YES ? -25 : 0;
 }
 
 /* A known problem: refuses, halves, or there is none. False: refused. */
@@ -519,7 +525,8 @@ static void judge(struct pair *pair) {
         return;
     }
     score += score_of_wishes(pair) + score_of_precision(pair) + kind_order[pair->device->kind] +
-             score_of_load(pair->device) + score_of_room(pair, left);
+             score_of_load(pair->device) + score_of_room(pair, left) +
+             score_of_memory(pair->device);
     say(pair->row, "%s for %s%s%s", rp_level_name(pair->spot->level),
         rp_family_name(pair->placing->family), note ? ": " : "", note ? note : "");
     candidate->accepted = true;
