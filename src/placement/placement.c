@@ -728,8 +728,10 @@ static rp_status take_precisions(struct placing *placing, rp_error *err) {
     return RP_OK;
 }
 
-static bool writes_text(rp_family family) {
-    return family == RP_FAMILY_TEXT_GENERATION || family == RP_FAMILY_MULTIMODAL;
+/* Whether it writes text, token by token; of what takes pictures and text, encoders do not. */
+static bool writes_text(rp_family family, rp_subfamily subfamily) {
+    return family == RP_FAMILY_TEXT_GENERATION ||
+           (family == RP_FAMILY_MULTIMODAL && subfamily != RP_SUBFAMILY_IMAGE_TEXT_ENCODER);
 }
 
 static rp_status start(struct placing *placing, const rp_place_request *request, rp_error *err) {
@@ -751,7 +753,7 @@ static rp_status start(struct placing *placing, const rp_place_request *request,
     placing->subfamily = wishes->subfamily != RP_SUBFAMILY_NONE
                              ? wishes->subfamily
                              : request->facts->classification.subfamily;
-    placing->generates = writes_text(placing->family);
+    placing->generates = writes_text(placing->family, placing->subfamily);
     placing->workload = wishes->workload;
     if (wishes->force_low_memory && placing->workload.context_length == 0) {
         placing->workload.context_length = 512;
