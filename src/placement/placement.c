@@ -225,6 +225,15 @@ static bool find_engine(const struct pair *pair) {
     return false;
 }
 
+/* Whether no other device is required; false after a reason. Comes first: nothing else matters. */
+static bool is_wanted(const struct pair *pair) {
+    const struct placing *placing = pair->placing;
+    if (placing->plan->policy != RP_POLICY_REQUIRE || pair->spot->is_named) return true;
+    say(pair->row, "'%s' is required", placing->named);
+    pair->row->is_other = true;
+    return false;
+}
+
 /* Whether the caller's own words keep it out. */
 static bool is_allowed(const struct pair *pair) {
     const struct placing *placing = pair->placing;
@@ -232,11 +241,6 @@ static bool is_allowed(const struct pair *pair) {
     bool is_asked = pair->spot->is_named || pair->spot->place < placing->preferences.priority_count;
     if (!device->available) {
         say(pair->row, "not available: %s", device->reason ? device->reason : "no reason is known");
-        return false;
-    }
-    if (placing->plan->policy == RP_POLICY_REQUIRE && !pair->spot->is_named) {
-        say(pair->row, "'%s' is required", placing->named);
-        pair->row->is_other = true;
         return false;
     }
     bool is_pretended = device->simulated && !rp_snapshot_is_simulated(placing->request->snapshot);
@@ -520,8 +524,8 @@ static void judge(struct pair *pair) {
     candidate->memory_bytes_needed = need.bytes;
     candidate->memory_method = need.method;
     candidate->memory_bytes_usable = pair->spot->space.usable;
-    if (!find_engine(pair) || !is_allowed(pair) || !find_problem(pair, &score) ||
-        !fits_precision(pair) || !find_room(pair, &need, &left)) {
+    if (!is_wanted(pair) || !find_engine(pair) || !is_allowed(pair) ||
+        !find_problem(pair, &score) || !fits_precision(pair) || !find_room(pair, &need, &left)) {
         return;
     }
     score += score_of_wishes(pair) + score_of_precision(pair) + kind_order[pair->device->kind] +
