@@ -102,8 +102,8 @@ rp_plan *placing_ask(const rp_snapshot *snapshot, const char *model, const char 
     char warning[256] = "";
     rp_model_facts facts;
     rp_plan *plan = NULL;
-    assert_ok(rp_preferences_parse(wishes, strlen(wishes), &preferences, warning, sizeof warning,
-                                   &err));
+    assert_ok(
+        rp_preferences_parse(wishes, strlen(wishes), &preferences, warning, sizeof warning, &err));
     assert_string_equal(warning, "");
     rp_model_facts_of_name(model, NULL, &facts);
     rp_place_request request = RP_PLACE_REQUEST_INIT;
