@@ -14,6 +14,7 @@
 #include <resourcepool/ledger.h>
 #include <resourcepool/log.h>
 #include <resourcepool/model.h>
+#include <resourcepool/model_database.h>
 #include <resourcepool/placement.h>
 #include <resourcepool/pool.h>
 #include <resourcepool/pressure.h>

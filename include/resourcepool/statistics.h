@@ -73,7 +73,9 @@ typedef struct rp_entry_info {
     uint64_t misses;
     uint64_t lease_count;
     uint64_t memory_bytes;     /* RP_UNKNOWN_U64 when nobody said                              */
-    const char *memory_method; /* who said: "constructor", "engine"; NULL when nobody did      */
+    const char *memory_method; /* how: "constructor", "engine", "measured"; "together": seen to
+                                  come while others loaded, right in sum only; "request", "file":
+                                  as estimated before; NULL when nobody said                   */
     double load_ms;
     int64_t created_wall_ns; /* since 1970, UTC                                              */
     double idle_ms;          /* since it was last asked for, on the monotonic clock          */

@@ -110,6 +110,9 @@ enum {
     /* Configurations nest below 10 deep; the parser and what frees its result recurse. */
     RP_LIMIT_JSON_DEPTH = 128,
 
+    /* A file of families by name: a hub's 2 million models at 30 bytes each. */
+    RP_LIMIT_MODEL_DATABASE_BYTES = 64 << 20,
+
     /* A text that grows: statistics of 100,000 entries as JSON are 50 MB. */
     RP_LIMIT_TEXT_BYTES = 256 << 20,
 };

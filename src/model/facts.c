@@ -9,6 +9,7 @@
 #include "model/path.h"
 #include "model/pytorch.h"
 #include "model/safetensors.h"
+#include "model/size.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -115,6 +116,7 @@ void rp_model_facts_of_name(const char *name, const rp_model_hints *hints, rp_mo
     if (!known.name) known.name = name;
     rp_facts_init(facts);
     rp_classify(&known, &facts->classification);
+    rp_size_of_name(known.name ? known.name : "", facts);
 }
 
 /* ---- files of weights ---- */

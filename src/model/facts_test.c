@@ -145,7 +145,8 @@ static void a_folder_without_a_model_has_its_name_only(void **state) {
     assert_int_equal(family(&facts), RP_FAMILY_AUDIO);
     assert_string_equal(facts.classification.source, "name");
     assert_null(facts.format);
-    assert_int_equal(facts.parameter_count, RP_UNKNOWN_U64);
+    assert_int_equal(facts.parameter_method, RP_FACTS_NAME);
+    assert_int_equal(facts.weights_bytes, RP_UNKNOWN_U64);
 }
 
 static void a_path_is_named_by_its_folder_or_its_file(void **state) {

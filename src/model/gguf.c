@@ -127,6 +127,7 @@ struct gguf {
     uint64_t token_count;
     bool has_figures_early; /* a figure came before the architecture was known */
     char name[NAME_BYTES];
+    char architecture[RP_FACTS_TEXT_BYTES];
     struct rp_rows extents;
 };
 
@@ -241,7 +242,7 @@ static rp_status read_figure(struct gguf *gguf, uint32_t type, uint32_t *figure,
 /* What follows the architecture and a dot in a key; NULL. Parts of "clip" have one word more. */
 static const char *after_architecture(const struct gguf *gguf, const char *key) {
     static const char *const parts[] = {"vision.", "audio."};
-    const char *architecture = gguf->facts->architecture;
+    const char *architecture = gguf->architecture;
     size_t length = strlen(architecture);
     if (length == 0 || strncmp(key, architecture, length) != 0 || key[length] != '.') return NULL;
     key += length + 1;
@@ -270,7 +271,7 @@ static rp_status read_general(struct gguf *gguf, const char *key, uint32_t type,
             return read_integer(gguf, type, numbers[i].value, err);
     }
     if (type == T_STRING && strcmp(key, "general.architecture") == 0) {
-        return read_text(gguf, gguf->facts->architecture, sizeof gguf->facts->architecture, err);
+        return read_text(gguf, gguf->architecture, sizeof gguf->architecture, err);
     }
     if (type == T_STRING && strcmp(key, "general.name") == 0) {
         return read_text(gguf, gguf->name, sizeof gguf->name, err);
@@ -296,7 +297,7 @@ static rp_status read_pair(struct gguf *gguf, rp_error *err) {
     status = read_general(gguf, key, type, &is_known, err);
     if (status != RP_OK || is_known) return status;
     const char *rest = after_architecture(gguf, key);
-    bool is_early = gguf->facts->architecture[0] == '\0' && strncmp(key, "general.", 8) != 0;
+    bool is_early = gguf->architecture[0] == '\0' && strncmp(key, "general.", 8) != 0;
     if (is_early) gguf->has_figures_early = true;
     for (size_t i = 0; rest && i < sizeof figures / sizeof figures[0]; i++) {
         if (strcmp(rest, figures[i].key) != 0) continue;
@@ -350,7 +351,7 @@ static rp_status read_metadata(struct gguf *gguf, const struct rp_source *source
     if (status != RP_OK) return status;
     gguf->pairs_at = gguf->cursor.at;
     status = read_pairs(gguf, err);
-    bool is_again = status == RP_OK && gguf->has_figures_early && gguf->facts->architecture[0];
+    bool is_again = status == RP_OK && gguf->has_figures_early && gguf->architecture[0];
     if (is_again) status = read_pairs(gguf, err);
     if (status != RP_OK) return status;
     bool is_power = gguf->alignment > 0 && (gguf->alignment & (gguf->alignment - 1)) == 0;
@@ -521,6 +522,8 @@ static void take_metadata(struct gguf *gguf, const struct gguf *part) {
     if (part->pooling_type != RP_UNKNOWN_U64) gguf->pooling_type = part->pooling_type;
     if (part->token_count != RP_UNKNOWN_U64) gguf->token_count = part->token_count;
     if (part->name[0]) memcpy(gguf->name, part->name, sizeof gguf->name);
+    if (!part->architecture[0]) return;
+    memcpy(gguf->architecture, part->architecture, sizeof gguf->architecture);
 }
 
 static rp_status read_part(struct gguf *gguf, const struct rp_source *source, uint64_t number,
@@ -623,7 +626,7 @@ static void answer(rp_classification *result, rp_family family, rp_subfamily sub
 static void classify(struct gguf *gguf) {
     rp_model_facts *facts = gguf->facts;
     rp_classification *result = &facts->classification;
-    const char *architecture = facts->architecture;
+    const char *architecture = gguf->architecture;
     rp_model_hints hints = RP_MODEL_HINTS_INIT;
     hints.name = gguf->name;
     if (architecture[0]) hints.model_type = architecture;
@@ -662,7 +665,11 @@ static rp_status read_all(struct gguf *gguf, const struct rp_source *source, rp_
                        source->name, (unsigned long long)facts->tensor_count,
                        (unsigned long long)gguf->split_tensor_count);
     }
-    memcpy(facts->model_type, facts->architecture, sizeof facts->model_type);
+    /* A configuration beside the file has said it better: the class, not only its kind. */
+    char *const texts[] = {facts->architecture, facts->model_type};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        if (!texts[i][0]) memcpy(texts[i], gguf->architecture, sizeof gguf->architecture);
+    }
     set_quantization(gguf);
     set_figures(gguf);
     classify(gguf);

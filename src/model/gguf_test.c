@@ -232,6 +232,23 @@ static void a_model_is_read_field_by_field(void **state) {
     }
 }
 
+static void what_a_configuration_said_stays(void **state) {
+    (void)state;
+    rp_error err = RP_ERROR_INIT;
+    rp_model_facts facts;
+    struct rp_source source;
+    struct out out = {RP_TEXT_INIT, 3, false};
+    put_model(&out);
+    rp_source_init_memory(&source, "test.gguf", out.text.bytes, out.text.length);
+    rp_facts_init(&facts);
+    snprintf(facts.architecture, sizeof facts.architecture, "LlamaForCausalLM");
+    assert_ok(rp_gguf_read(&source, &facts, &err));
+    assert_string_equal(facts.architecture, "LlamaForCausalLM");
+    assert_string_equal(facts.model_type, "llama");
+    assert_int_equal(facts.layer_count, 3);
+    rp_text_fini(&out.text);
+}
+
 static void figures_before_the_architecture_are_read_too(void **state) {
     (void)state;
     rp_error err = RP_ERROR_INIT;
@@ -657,6 +674,7 @@ int main(void) {
         cmocka_unit_test(the_table_of_types_is_whole),
         cmocka_unit_test(blocks_have_the_bits_that_their_type_says),
         cmocka_unit_test(a_model_is_read_field_by_field),
+        cmocka_unit_test(what_a_configuration_said_stays),
         cmocka_unit_test(figures_before_the_architecture_are_read_too),
         cmocka_unit_test(what_pools_its_output_is_an_embedding),
         cmocka_unit_test(an_architecture_that_nobody_knows_generates_text_if_it_has_tokens),

@@ -7,6 +7,7 @@
 #include "model/graph.h"
 
 #include "base/text.h"
+#include "model/facts.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -267,4 +268,14 @@ void rp_graph_tell(const struct rp_graph *graph, rp_model_facts *facts) {
         rp_text_make_printable(result->evidence);
         return;
     }
+}
+
+void rp_graph_tell_parameters(rp_model_facts *facts, uint64_t parameter_count) {
+    if (facts->parameter_method == RP_FACTS_FILE) parameter_count += facts->parameter_count;
+    facts->tensor_count = RP_UNKNOWN_U64;
+    rp_facts_finish_tensors(facts);
+    if (facts->tensor_count == RP_UNKNOWN_U64) return; /* more than 64 bits hold */
+    facts->parameter_count = parameter_count;
+    facts->parameter_count_min = parameter_count;
+    facts->parameter_count_max = parameter_count;
 }

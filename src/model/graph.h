@@ -40,4 +40,11 @@ void rp_graph_add_output(struct rp_graph *graph, const struct rp_port *port);
 /* Put what they say into the facts; the classification only where they say something. */
 void rp_graph_tell(const struct rp_graph *graph, rp_model_facts *facts);
 
+/*
+ * After the last tensor: rp_facts_finish_tensors(), with this graph's own count of parameters,
+ * which leaves out constants of formulas. Counts of files that were read before into the same facts
+ * add up.
+ */
+void rp_graph_tell_parameters(rp_model_facts *facts, uint64_t parameter_count);
+
 #endif

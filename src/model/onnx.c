@@ -395,11 +395,12 @@ static rp_status count_tensor(struct rp_onnx *onnx, const struct rp_onnx_tensor 
         operand && operand->bits > 0 && operand->element_count / 8 <= tensor->bytes / operand->bits;
     if (is_packed) {
         snprintf(name, sizeof name, "int%u", (unsigned)operand->bits);
+        onnx->parameter_count += operand->element_count;
         return rp_facts_add_tensor(onnx->facts, name, operand->element_count, tensor->bytes, source,
                                    err);
     }
     bool is_scale = operand && operand->bits == 0;
-    if (tensor->is_constant || is_scale) onnx->constant_count += tensor->element_count;
+    if (!tensor->is_constant && !is_scale) onnx->parameter_count += tensor->element_count;
     return rp_facts_add_tensor(onnx->facts, rp_onnx_types[tensor->type].name, tensor->element_count,
                                tensor->bytes, source, err);
 }
@@ -417,12 +418,7 @@ static rp_status count_tensors(struct rp_onnx *onnx, rp_error *err) {
         rp_status status = is_same ? RP_OK : count_tensor(onnx, tensor, err);
         if (status != RP_OK) return status;
     }
-    rp_facts_finish_tensors(onnx->facts);
-    if (onnx->facts->parameter_count != RP_UNKNOWN_U64) {
-        onnx->facts->parameter_count -= onnx->constant_count;
-        onnx->facts->parameter_count_min = onnx->facts->parameter_count;
-        onnx->facts->parameter_count_max = onnx->facts->parameter_count;
-    }
+    rp_graph_tell_parameters(onnx->facts, onnx->parameter_count);
     return RP_OK;
 }
 

@@ -55,7 +55,7 @@ struct rp_onnx {
     struct rp_rows inputs;   /* of the graph, those with an initialiser too       */
     struct rp_rows operands; /* what operators say of tensors */
     struct rp_rows files;    /* of external data, sorted by hash                  */
-    uint64_t constant_count;
+    uint64_t parameter_count;
     uint64_t external_bytes;
 };
 

@@ -528,6 +528,32 @@ static void scales_are_no_parameters(void **state) {
     assert_int_equal(facts.tensor_count, 3);
 }
 
+static void models_of_several_files_add_up(void **state) {
+    (void)state;
+    rp_error err = RP_ERROR_INIT;
+    rp_model_facts facts;
+    struct rp_text graph = RP_TEXT_INIT;
+    struct rp_text one = tensor("w", INT8, 60, 0, 60);
+    put_message(&graph, 5, &one);
+    one = tensor("axes", INT64, 2, 0, 16);
+    put_message(&graph, 5, &one);
+    struct rp_text out = model(&graph);
+    struct rp_source source;
+    rp_source_init_memory(&source, "test.onnx", out.bytes, out.length);
+    rp_facts_init(&facts);
+    facts.parameter_count = 1000; /* as a configuration reckons */
+    facts.parameter_method = RP_FACTS_CONFIG;
+    snprintf(facts.quantization, sizeof facts.quantization, "gptq");
+    for (uint64_t i = 1; i <= 3; i++) {
+        assert_ok(rp_onnx_read(&source, &facts, &err));
+        assert_int_equal(facts.parameter_count, 60 * i);
+        assert_int_equal(facts.weights_bytes, 76 * i);
+        assert_int_equal(facts.parameter_method, RP_FACTS_FILE);
+    }
+    assert_string_equal(facts.quantization, "gptq");
+    rp_text_fini(&out);
+}
+
 /* ---- on disk ---- */
 
 static char folder[] = "/tmp/rp-onnx-XXXXXX";
@@ -795,6 +821,7 @@ int main(void) {
         cmocka_unit_test(operators_tell_the_scheme),
         cmocka_unit_test(packed_weights_count_one_by_one),
         cmocka_unit_test(scales_are_no_parameters),
+        cmocka_unit_test(models_of_several_files_add_up),
         cmocka_unit_test(external_data_are_looked_up),
         cmocka_unit_test(tensors_that_share_their_bytes_are_one),
         cmocka_unit_test(each_file_counts_once),

@@ -617,24 +617,20 @@ static bool is_parameter(const struct constant *constant) {
 static rp_status count_constants(struct reader *reader) {
     rp_model_facts *facts = reader->facts;
     const struct constant *before = NULL;
-    uint64_t other_count = 0;
+    uint64_t parameter_count = 0;
     rp_rows_sort(&reader->constants, compare_constants);
     for (size_t i = 0; i < reader->constants.count; i++) {
         const struct constant *constant = rp_rows_at(&reader->constants, i);
         bool is_same = before && constant->bytes > 0 && compare_constants(before, constant) == 0;
         before = constant;
         if (is_same) continue;
-        if (!is_parameter(constant)) other_count += constant->element_count;
+        if (is_parameter(constant)) parameter_count += constant->element_count;
         rp_status status =
             rp_facts_add_tensor(facts, constant->type->stored, constant->element_count,
                                 constant->bytes, reader->source, reader->err);
         if (status != RP_OK) return status;
     }
-    rp_facts_finish_tensors(facts);
-    if (facts->parameter_count == RP_UNKNOWN_U64) return RP_OK;
-    facts->parameter_count -= other_count;
-    facts->parameter_count_min = facts->parameter_count;
-    facts->parameter_count_max = facts->parameter_count;
+    rp_graph_tell_parameters(facts, parameter_count);
     return RP_OK;
 }
 
@@ -646,7 +642,7 @@ static void tell(struct reader *reader) {
     }
     rp_graph_tell(&reader->graph, facts);
     const char *scheme = reader->has_fake_quantize ? "FakeQuantize" : reader->scheme;
-    snprintf(facts->quantization, sizeof facts->quantization, "%s", scheme);
+    if (scheme[0]) snprintf(facts->quantization, sizeof facts->quantization, "%s", scheme);
     facts->format = "openvino";
 }
 

@@ -126,6 +126,19 @@ static void a_model_is_read_field_by_field(void **state) {
                         "inputs input_ids; outputs last_hidden_state");
 }
 
+static void a_scheme_that_a_configuration_named_stays(void **state) {
+    (void)state;
+    rp_error err = RP_ERROR_INIT;
+    rp_model_facts facts;
+    struct rp_source source;
+    const char *text = "<net version=\"11\"/>";
+    rp_source_init_memory(&source, "test.xml", text, strlen(text));
+    rp_facts_init(&facts);
+    snprintf(facts.quantization, sizeof facts.quantization, "gptq");
+    assert_ok(rp_openvino_read(&source, &facts, &err));
+    assert_string_equal(facts.quantization, "gptq");
+}
+
 static void names_of_results_are_read_where_they_stand(void **state) {
     (void)state;
     rp_error err = RP_ERROR_INIT;
@@ -366,6 +379,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_table_of_types_is_whole),
         cmocka_unit_test(a_model_is_read_field_by_field),
+        cmocka_unit_test(a_scheme_that_a_configuration_named_stays),
         cmocka_unit_test(names_of_results_are_read_where_they_stand),
         cmocka_unit_test(every_type_has_the_bytes_of_its_bits),
         cmocka_unit_test(each_wrong_thing_is_named),

@@ -249,9 +249,9 @@ static void add_to_totals(rp_totals *totals, const rp_entry_info *row) {
 
 /* Ten thousand entries are in no cache: the next one is on its way while one is copied. */
 static void fetch_ahead(const struct rp_entry *entry) {
-    enum { LINE = 64, TEXT_LINES = 3 }; /* its texts lie behind it */
+    enum { LINE_BYTES = 64, TEXTS_BYTES = 192 }; /* which lie behind it */
     if (!entry) return;
-    for (size_t at = 0; at < sizeof *entry + TEXT_LINES * LINE; at += LINE) {
+    for (size_t at = 0; at < sizeof *entry + TEXTS_BYTES; at += LINE_BYTES) {
         __builtin_prefetch((const char *)entry + at);
     }
 }
