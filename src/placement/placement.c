@@ -389,10 +389,13 @@ static bool find_room(const struct pair *pair, const struct need *need, double *
     }
     candidate->is_short = true;
     candidate->is_later = need->bytes <= spot->space.limit;
-    say(pair->row,
-        candidate->is_later ? "needs %s (%s), %s usable now"
-                            : "needs %s (%s), the whole device has %s",
-        need->text, need->method, candidate->is_later ? spot->usable_text : spot->limit_text);
+    bool is_sliced = pair->device->accelerator && pair->device->accelerator->slice_count > 0;
+    if (candidate->is_later) {
+        say(pair->row, "needs %s (%s), %s usable now", need->text, need->method, spot->usable_text);
+    } else {
+        say(pair->row, "needs %s (%s), %s has %s", need->text, need->method,
+            is_sliced ? "its largest slice" : "the whole device", spot->limit_text);
+    }
     return false;
 }
 
