@@ -89,6 +89,15 @@ RP_API RP_MUST_CHECK rp_status rp_bench_hardware(rp_measure *rows, size_t rounds
  */
 RP_API RP_MUST_CHECK rp_status rp_bench_classify(rp_measure *rows, size_t rounds, rp_error *err);
 
+/**
+ * Measure a placement: a model in three precisions on a made-up machine with eight GPUs. The
+ * baseline is what is promised.
+ *
+ * row     one, filled in; the caller's
+ * rounds  how often the figure is taken, 3 to 99
+ */
+RP_API RP_MUST_CHECK rp_status rp_bench_placement(rp_measure *row, size_t rounds, rp_error *err);
+
 RP_END_DECLS
 
 #endif

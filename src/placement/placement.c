@@ -22,14 +22,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { REASON_BYTES = 360, PRECISIONS_MAX = 10, DEVICE_TEXT_BYTES = 200 };
+enum {
+#define RP_DEVICE_KIND_ONE(constant, number, name) +1
+    KIND_COUNT = 0 RP_DEVICE_KIND_MAP(RP_DEVICE_KIND_ONE),
+#undef RP_DEVICE_KIND_ONE
+    REASON_BYTES = 360,
+    DEVICE_TEXT_BYTES = 200,
+    PRECISIONS_MAX = 12, /* all that have a name, and a file's own type */
+};
 
 struct row {
     rp_candidate candidate;
     char reason[REASON_BYTES];
-    char device[DEVICE_TEXT_BYTES]; /* only of what is no single device */
-    bool is_absent;                 /* a kind that is not in the snapshot */
-    bool is_other;                  /* another device was required */
+    bool is_absent; /* a kind that is not in the snapshot */
+    bool is_other;  /* another device was required */
 };
 
 struct rp_plan {
@@ -41,8 +47,17 @@ struct rp_plan {
     char wanted[DEVICE_TEXT_BYTES]; /* the device that was named; "" */
     char description[RP_FACTS_TEXT_BYTES];
     char reason[2 * REASON_BYTES];
-    char advice[REASON_BYTES];   /* what would fit where nothing does; "" */
-    const rp_snapshot *snapshot; /* a share: devices' ids are borrowed from it */
+    char groups[KIND_COUNT][DEVICE_TEXT_BYTES]; /* ids of devices that together would hold it */
+    char advice[REASON_BYTES];                  /* what would fit where nothing does; "" */
+    const rp_snapshot *snapshot;                /* a share: devices' ids are borrowed from it */
+};
+
+/* What the model takes in a precision, wherever it goes; worked out when it is first met. */
+struct need {
+    const char *precision;
+    uint64_t bytes;
+    const char *method;
+    char text[RP_BYTES_TEXT_BYTES]; /* "12.6 GiB" */
 };
 
 struct placing {
@@ -51,14 +66,41 @@ struct placing {
     rp_preferences preferences;
     rp_family family;
     rp_subfamily subfamily;
+    bool generates; /* text, token by token */
     rp_workload workload;
-    const char *named; /* NULL: auto */
+    const char *named;             /* NULL: auto                              */
+    const rp_device *named_device; /* NULL: what is named is a kind, or not here */
+    const rp_device *processor;
+    const char *allowed[PRECISIONS_MAX]; /* narrower precisions that would do */
+    size_t allowed_count;
+    struct need needs[PRECISIONS_MAX];
+    size_t need_count;
     rp_plan *plan;
+};
+
+struct space {
+    uint64_t now;    /* free this moment                         */
+    uint64_t usable; /* and once idle objects have gone          */
+    uint64_t limit;  /* if nothing else were there               */
+};
+
+/* What is the same of a device in each precision. */
+struct spot {
+    const rp_device *device;
+    bool is_named;
+    size_t place;                  /* of its kind in the caller's list; its length: not there */
+    const rp_compatibility *known; /* what the caller knows of the kind; NULL                 */
+    struct space space;
+    enum rp_level level;
+    const char *note; /* of the level; NULL */
+    char usable_text[RP_BYTES_TEXT_BYTES];
+    char limit_text[RP_BYTES_TEXT_BYTES];
 };
 
 /* One pair that is being judged. */
 struct pair {
-    const struct placing *placing;
+    struct placing *placing;
+    const struct spot *spot;
     const rp_device *device;
     const char *precision;
     uint32_t step; /* 0: the precision that was wanted; each narrower one is a step */
@@ -112,9 +154,8 @@ static bool is_plain(rp_device_kind kind) {
 
 static bool is_named(const struct placing *placing, const rp_device *device) {
     if (!placing->named) return false;
-    const char *kind = rp_device_kind_name(device->kind);
-    return strcmp(placing->named, kind) == 0 ||
-           rp_snapshot_find_device(placing->request->snapshot, placing->named) == device;
+    return placing->named_device == device ||
+           strcmp(placing->named, rp_device_kind_name(device->kind)) == 0;
 }
 
 /* The place of a kind in the caller's list; the length of the list when it is not there. */
@@ -124,10 +165,6 @@ static size_t place_in_list(const struct placing *placing, rp_device_kind kind) 
         at++;
     }
     return at;
-}
-
-static bool is_listed(const struct placing *placing, rp_device_kind kind) {
-    return place_in_list(placing, kind) < placing->preferences.priority_count;
 }
 
 static bool is_for_the_web(const struct placing *placing) {
@@ -188,23 +225,26 @@ static bool find_engine(const struct pair *pair) {
     return false;
 }
 
+/* Whether no other device is required; false after a reason. Comes first: nothing else matters. */
+static bool is_wanted(const struct pair *pair) {
+    const struct placing *placing = pair->placing;
+    if (placing->plan->policy != RP_POLICY_REQUIRE || pair->spot->is_named) return true;
+    say(pair->row, "'%s' is required", placing->named);
+    pair->row->is_other = true;
+    return false;
+}
+
 /* Whether the caller's own words keep it out. */
 static bool is_allowed(const struct pair *pair) {
     const struct placing *placing = pair->placing;
     const rp_device *device = pair->device;
-    bool is_asked = is_named(placing, device) || is_listed(placing, device->kind);
+    bool is_asked = pair->spot->is_named || pair->spot->place < placing->preferences.priority_count;
     if (!device->available) {
         say(pair->row, "not available: %s", device->reason ? device->reason : "no reason is known");
         return false;
     }
-    if (placing->plan->policy == RP_POLICY_REQUIRE && !is_named(placing, device)) {
-        say(pair->row, "'%s' is required", placing->named);
-        pair->row->is_other = true;
-        return false;
-    }
     bool is_pretended = device->simulated && !rp_snapshot_is_simulated(placing->request->snapshot);
-    if (is_pretended && !placing->preferences.fallback_to_simulation &&
-        !is_named(placing, device)) {
+    if (is_pretended && !placing->preferences.fallback_to_simulation && !pair->spot->is_named) {
         say(pair->row, "simulated: only when asked for (fallback_to_simulation)");
         return false;
     }
@@ -221,7 +261,7 @@ static bool is_allowed(const struct pair *pair) {
             rp_device_kind_name(device->kind));
         return false;
     }
-    const rp_compatibility *known = compatibility_of(placing, device->kind);
+    const rp_compatibility *known = pair->spot->known;
     if (known && known->compatible == RP_ANSWER_NO && !placing->preferences.force_device) {
         say(pair->row, "hw_compatibility says that it does not run there");
         return false;
@@ -243,11 +283,28 @@ static uint64_t plus(uint64_t a, uint64_t b) {
     return a > RP_UNKNOWN_U64 - 1 - b ? RP_UNKNOWN_U64 : a + b;
 }
 
-struct space {
-    uint64_t now;    /* free this moment                         */
-    uint64_t usable; /* and once idle objects have gone          */
-    uint64_t limit;  /* if nothing else were there               */
-};
+static uint64_t most(uint64_t a, uint64_t b) {
+    return a > b ? a : b;
+}
+
+/*
+ * What a process can have of a device. Of one that MIG has cut into slices it gets one: the largest
+ * if nothing else were there, the emptiest now.
+ */
+static void find_memory(const rp_device *device, uint64_t *total, uint64_t *free_bytes) {
+    const rp_accelerator *told = device->accelerator;
+    *total = device->memory_bytes_total;
+    *free_bytes = device->memory_bytes_free;
+    if (!told || told->slice_count == 0) return;
+    uint64_t largest = 0;
+    uint64_t emptiest = 0;
+    for (size_t i = 0; i < told->slice_count; i++) {
+        largest = most(largest, told->slices[i]->memory_bytes_total);
+        emptiest = most(emptiest, told->slices[i]->memory_bytes_free);
+    }
+    *total = least(*total, largest);
+    *free_bytes = least(*free_bytes, emptiest);
+}
 
 static struct space space_on(const struct placing *placing, const rp_device *device) {
     rp_room room = {device->id, RP_UNKNOWN_U64, 0, 0};
@@ -257,17 +314,19 @@ static struct space space_on(const struct placing *placing, const rp_device *dev
         }
     }
     struct space space;
-    uint64_t free_bytes = device->memory_bytes_free;
+    uint64_t total;
+    uint64_t free_bytes;
+    find_memory(device, &total, &free_bytes);
     /* Nothing moves on a machine from a file: what we put there is not in its figures. */
     if (device->simulated) free_bytes = minus(free_bytes, room.charged_bytes);
-    space.limit = least(device->memory_bytes_total, room.budget_bytes);
+    space.limit = least(total, room.budget_bytes);
     space.now = least(minus(space.limit, room.charged_bytes), free_bytes);
     space.usable = least(minus(space.limit, minus(room.charged_bytes, room.idle_bytes)),
                          plus(free_bytes, room.idle_bytes));
-    const rp_device *cpu = rp_snapshot_find_device(placing->request->snapshot, "cpu");
+    const rp_device *processor = placing->processor;
     bool is_shared = device->accelerator && device->accelerator->is_integrated == RP_ANSWER_YES;
-    if (is_shared && cpu && cpu != device) {
-        struct space main = space_on(placing, cpu); /* once: the processor is not integrated */
+    if (is_shared && processor && processor != device) {
+        struct space main = space_on(placing, processor); /* once: it is not integrated itself */
         space.now = least(space.now, main.now);
         space.usable = least(space.usable, main.usable);
         space.limit = least(space.limit, main.limit);
@@ -275,63 +334,68 @@ static struct space space_on(const struct placing *placing, const rp_device *dev
     return space;
 }
 
-/* What it takes on that device in that precision, and who says so. */
-static void find_need(const struct pair *pair) {
-    const rp_place_request *request = pair->placing->request;
-    rp_candidate *candidate = &pair->row->candidate;
-    const rp_compatibility *known = compatibility_of(pair->placing, pair->device->kind);
-    candidate->memory_bytes_needed = RP_UNKNOWN_U64;
-    if (request->memory_bytes != RP_UNKNOWN_U64 && pair->step == 0) {
-        candidate->memory_bytes_needed = request->memory_bytes;
-        candidate->memory_method = request->memory_method;
-    } else if (known && known->peak_bytes != RP_UNKNOWN_U64 && known->peak_bytes > 0) {
-        candidate->memory_bytes_needed = known->peak_bytes;
-        candidate->memory_method = "request";
-    } else {
-        rp_memory_need need = {.size = sizeof need};
-        rp_model_memory_need(request->facts, pair->precision, &pair->placing->workload, &need);
-        candidate->memory_bytes_needed = need.total_bytes;
-        if (need.total_bytes != RP_UNKNOWN_U64) {
-            candidate->memory_method = rp_facts_method_name(need.method);
-        }
+static const struct need *need_in(struct placing *placing, const char *precision) {
+    struct need *each = placing->needs;
+    for (; each < placing->needs + placing->need_count; each++) {
+        if (strcmp(each->precision, precision) == 0) return each;
     }
+    rp_memory_need found = {.size = sizeof found};
+    rp_model_memory_need(placing->request->facts, precision, &placing->workload, &found);
+    *each = (struct need){.precision = precision, .bytes = found.total_bytes};
+    if (found.total_bytes != RP_UNKNOWN_U64) each->method = rp_facts_method_name(found.method);
+    rp_text_bytes(each->bytes, each->text, sizeof each->text);
+    placing->need_count++;
+    return each;
+}
+
+/* What it takes on that device in that precision, and who says so. */
+static struct need need_of(const struct pair *pair) {
+    const rp_place_request *request = pair->placing->request;
+    const rp_compatibility *known = pair->spot->known;
+    struct need need = {.precision = pair->precision};
+    if (request->memory_bytes != RP_UNKNOWN_U64 && pair->step == 0) {
+        need.bytes = request->memory_bytes;
+        need.method = request->memory_method;
+    } else if (known && known->peak_bytes != RP_UNKNOWN_U64 && known->peak_bytes > 0) {
+        need.bytes = known->peak_bytes;
+        need.method = "request";
+    } else {
+        return *need_in(pair->placing, pair->precision);
+    }
+    rp_text_bytes(need.bytes, need.text, sizeof need.text);
+    return need;
 }
 
 /* Whether there is room, and what part of it would be left; false after a reason. */
-static bool find_room(const struct pair *pair, double *left) {
+static bool find_room(const struct pair *pair, const struct need *need, double *left) {
     rp_candidate *candidate = &pair->row->candidate;
-    struct space space = space_on(pair->placing, pair->device);
-    uint64_t need = candidate->memory_bytes_needed;
-    char need_text[RP_BYTES_TEXT_BYTES];
-    char usable_text[RP_BYTES_TEXT_BYTES];
-    char limit_text[RP_BYTES_TEXT_BYTES];
-    candidate->memory_bytes_usable = space.usable;
+    const struct spot *spot = pair->spot;
+    uint64_t usable = spot->space.usable;
     *left = 0;
-    if (need == RP_UNKNOWN_U64) {
+    if (need->bytes == RP_UNKNOWN_U64) {
         say(pair->row, "its need is not known");
         return true;
     }
-    rp_text_bytes(need, need_text, sizeof need_text);
-    if (space.usable == RP_UNKNOWN_U64) {
-        say(pair->row, "needs %s (%s), what is free is not known", need_text,
-            candidate->memory_method);
+    if (usable == RP_UNKNOWN_U64) {
+        say(pair->row, "needs %s (%s), what is free is not known", need->text, need->method);
         return true;
     }
-    rp_text_bytes(space.usable, usable_text, sizeof usable_text);
-    rp_text_bytes(space.limit, limit_text, sizeof limit_text);
-    if (need <= space.usable) {
-        *left = space.usable > 0 ? 1 - (double)need / (double)space.usable : 0;
-        say(pair->row, "needs %s (%s) of %s usable", need_text, candidate->memory_method,
-            usable_text);
-        if (need > space.now) say(pair->row, "idle objects must go first");
+    if (need->bytes <= usable) {
+        uint64_t whole = spot->space.limit != RP_UNKNOWN_U64 ? spot->space.limit : usable;
+        *left = whole > 0 ? (double)(usable - need->bytes) / (double)whole : 0;
+        say(pair->row, "needs %s (%s) of %s usable", need->text, need->method, spot->usable_text);
+        if (need->bytes > spot->space.now) say(pair->row, "idle objects must go first");
         return true;
     }
     candidate->is_short = true;
-    candidate->is_later = need <= space.limit;
-    say(pair->row,
-        candidate->is_later ? "needs %s (%s), %s usable now"
-                            : "needs %s (%s), the whole device has %s",
-        need_text, candidate->memory_method, candidate->is_later ? usable_text : limit_text);
+    candidate->is_later = need->bytes <= spot->space.limit;
+    bool is_sliced = pair->device->accelerator && pair->device->accelerator->slice_count > 0;
+    if (candidate->is_later) {
+        say(pair->row, "needs %s (%s), %s usable now", need->text, need->method, spot->usable_text);
+    } else {
+        say(pair->row, "needs %s (%s), %s has %s", need->text, need->method,
+            is_sliced ? "its largest slice" : "the whole device", spot->limit_text);
+    }
     return false;
 }
 
@@ -367,11 +431,11 @@ static double score_of_wishes(const struct pair *pair) {
     const rp_preferences *wishes = &placing->preferences;
     const rp_device *device = pair->device;
     double score = 0;
-    if (placing->plan->policy == RP_POLICY_PREFER && is_named(placing, device)) {
+    if (placing->plan->policy == RP_POLICY_PREFER && pair->spot->is_named) {
         score += 100000;
         say(pair->row, "preferred");
     }
-    size_t place = place_in_list(placing, device->kind);
+    size_t place = pair->spot->place;
     if (place < wishes->priority_count) {
         score += 1000.0 * (double)(wishes->priority_count - place);
         say(pair->row, "number %zu in the priority list", place + 1);
@@ -409,15 +473,21 @@ static double score_of_load(const rp_device *device) {
 }
 
 static double score_of_room(const struct pair *pair, double left) {
-    const double most = 20;
+    const double whole = 20;
     bool is_packed = pair->placing->preferences.distribution == RP_DISTRIBUTION_PACK;
-    return is_packed ? most * (1 - left) : most * left;
+    return is_packed ? whole * (1 - left) : whole * left;
+}
+
+/* The processor's memory is slower than an accelerator's own, and more of it says nothing. */
+static double score_of_memory(const rp_device *device) {
+    const rp_accelerator *told = device->accelerator;
+    return told && told->is_integrated == RP_ANSWER_YES ? -25 : 0;
 }
 
 /* A known problem: refuses, halves, or there is none. False: refused. */
 static bool find_problem(const struct pair *pair, double *score) {
     const struct placing *placing = pair->placing;
-    if (placing->preferences.force_device && is_named(placing, pair->device)) return true;
+    if (placing->preferences.force_device && pair->spot->is_named) return true;
     const struct rp_rule_subject subject = {
         .device = pair->device,
         .facts = placing->request->facts,
@@ -450,21 +520,22 @@ static bool fits_precision(const struct pair *pair) {
 
 static void judge(struct pair *pair) {
     rp_candidate *candidate = &pair->row->candidate;
-    const char *note = NULL;
+    const char *note = pair->spot->note;
     double left = 0;
-    enum rp_level level =
-        rp_rules_level(pair->placing->rules, pair->placing->family, pair->device->kind, &note);
-    double score = level_score(pair->device, level);
-    find_need(pair);
-    candidate->memory_bytes_usable = space_on(pair->placing, pair->device).usable;
-    if (!find_engine(pair) || !is_allowed(pair) || !find_problem(pair, &score) ||
-        !fits_precision(pair) || !find_room(pair, &left)) {
+    double score = level_score(pair->device, pair->spot->level);
+    const struct need need = need_of(pair);
+    candidate->memory_bytes_needed = need.bytes;
+    candidate->memory_method = need.method;
+    candidate->memory_bytes_usable = pair->spot->space.usable;
+    if (!is_wanted(pair) || !find_engine(pair) || !is_allowed(pair) ||
+        !find_problem(pair, &score) || !fits_precision(pair) || !find_room(pair, &need, &left)) {
         return;
     }
     score += score_of_wishes(pair) + score_of_precision(pair) + kind_order[pair->device->kind] +
-             score_of_load(pair->device) + score_of_room(pair, left);
-    say(pair->row, "%s for %s%s%s", rp_level_name(level), rp_family_name(pair->placing->family),
-        note ? ": " : "", note ? note : "");
+             score_of_load(pair->device) + score_of_room(pair, left) +
+             score_of_memory(pair->device);
+    say(pair->row, "%s for %s%s%s", rp_level_name(pair->spot->level),
+        rp_family_name(pair->placing->family), note ? ": " : "", note ? note : "");
     candidate->accepted = true;
     candidate->score = score;
 }
@@ -494,29 +565,33 @@ static size_t list_precisions(const struct placing *placing, const rp_device *de
                               const char *list[PRECISIONS_MAX], const char **stored) {
     const rp_preferences *wishes = &placing->preferences;
     const char *usual =
-        rp_precision_default(device, placing->request->facts, placing->family, stored);
+        rp_precision_default(device, placing->request->facts, placing->generates, stored);
     size_t count = 0;
     if (wishes->precision) list[count++] = rp_precision_name(wishes->precision);
     if (wishes->require_precision && count > 0) return count;
     if (!is_among(list, count, usual)) list[count++] = usual;
-    const char *allowed = wishes->precisions;
-    bool is_name_only = !placing->request->has_constructor && !placing->request->facts->format;
-    bool generates =
-        placing->family == RP_FAMILY_TEXT_GENERATION || placing->family == RP_FAMILY_MULTIMODAL;
-    if (!allowed) allowed = is_name_only && generates ? "int8" : "";
-    while (*allowed && count < PRECISIONS_MAX) {
-        char word[16];
-        size_t length = strcspn(allowed, ",");
-        snprintf(word, sizeof word, "%.*s", (int)length, allowed);
-        const char *name = rp_precision_name(word); /* checked before: it is one */
-        if (name && !is_among(list, count, name)) list[count++] = name;
-        allowed += length;
-        allowed += strspn(allowed, ", ");
+    for (size_t i = 0; i < placing->allowed_count; i++) {
+        if (!is_among(list, count, placing->allowed[i])) list[count++] = placing->allowed[i];
     }
     return count;
 }
 
-static void add_device(const struct placing *placing, const rp_device *device) {
+static struct spot look_at(const struct placing *placing, const rp_device *device) {
+    struct spot spot = {
+        .device = device,
+        .is_named = is_named(placing, device),
+        .place = place_in_list(placing, device->kind),
+        .known = compatibility_of(placing, device->kind),
+        .space = space_on(placing, device),
+    };
+    spot.level = rp_rules_level(placing->rules, placing->family, device->kind, &spot.note);
+    rp_text_bytes(spot.space.usable, spot.usable_text, sizeof spot.usable_text);
+    rp_text_bytes(spot.space.limit, spot.limit_text, sizeof spot.limit_text);
+    return spot;
+}
+
+static void add_device(struct placing *placing, const rp_device *device) {
+    const struct spot spot = look_at(placing, device);
     const char *list[PRECISIONS_MAX];
     const char *stored = NULL;
     size_t count = list_precisions(placing, device, list, &stored);
@@ -530,6 +605,7 @@ static void add_device(const struct placing *placing, const rp_device *device) {
         row->candidate.is_stored = strcmp(list[i], stored) == 0;
         struct pair pair = {
             .placing = placing,
+            .spot = &spot,
             .device = device,
             .precision = list[i],
             .step = (uint32_t)i,
@@ -558,22 +634,19 @@ static void add_absence(const struct placing *placing, const rp_absence *absence
  */
 
 /* The narrowest that is needed for some device to hold it: "int8 would fit on cuda:0". */
-static void advise_precision(const struct placing *placing) {
+static void advise_precision(struct placing *placing) {
     static const char *const narrower[] = {"fp16", "int8", "int4"};
     rp_plan *plan = placing->plan;
     for (size_t n = 0; n < sizeof narrower / sizeof narrower[0]; n++) {
-        rp_memory_need need = {.size = sizeof need};
-        rp_model_memory_need(placing->request->facts, narrower[n], &placing->workload, &need);
-        for (size_t i = 0; i < plan->count && need.total_bytes != RP_UNKNOWN_U64; i++) {
+        uint64_t need = need_in(placing, narrower[n])->bytes;
+        for (size_t i = 0; i < plan->count && need != RP_UNKNOWN_U64; i++) {
             const struct row *row = &plan->rows[i];
             uint64_t usable = row->candidate.memory_bytes_usable;
-            if (!row->candidate.is_short || usable == RP_UNKNOWN_U64 || need.total_bytes > usable)
-                continue;
+            if (!row->candidate.is_short || usable == RP_UNKNOWN_U64 || need > usable) continue;
             if (!rp_precision_is_lower(narrower[n], row->candidate.precision)) continue;
             char text[RP_BYTES_TEXT_BYTES];
             snprintf(plan->advice, sizeof plan->advice, "in %s it would fit on %s (%s)",
-                     narrower[n], row->candidate.device,
-                     rp_text_bytes(need.total_bytes, text, sizeof text));
+                     narrower[n], row->candidate.device, rp_text_bytes(need, text, sizeof text));
             return;
         }
     }
@@ -589,7 +662,7 @@ static void add_group(const struct placing *placing, rp_device_kind kind) {
     const struct row *first = NULL;
     uint64_t sum = 0;
     size_t members = 0;
-    char ids[DEVICE_TEXT_BYTES] = "";
+    char *ids = plan->groups[kind];
     for (size_t i = 0; i < count; i++) {
         const struct row *row = &plan->rows[i];
         const rp_candidate *each = &row->candidate;
@@ -600,14 +673,14 @@ static void add_group(const struct placing *placing, rp_device_kind kind) {
         if (first && sum >= first->candidate.memory_bytes_needed) break;
         if (!first) first = row;
         size_t length = strlen(ids);
-        snprintf(ids + length, sizeof ids - length, "%s%s", members ? "+" : "", each->device);
+        snprintf(ids + length, DEVICE_TEXT_BYTES - length, "%s%s", members ? "+" : "",
+                 each->device);
         sum += each->memory_bytes_usable;
         members++;
     }
     if (!first || members < 2 || sum < first->candidate.memory_bytes_needed) return;
     struct row *row = add_row(plan);
-    memcpy(row->device, ids, sizeof row->device);
-    row->candidate.device = row->device;
+    row->candidate.device = ids;
     row->candidate.kind = kind;
     row->candidate.simulated = first->candidate.simulated;
     row->candidate.precision = first->candidate.precision;
@@ -633,24 +706,39 @@ static int better_first(const void *left, const void *right) {
     return a < b ? -1 : a > b;
 }
 
-static rp_status check_precisions(const rp_preferences *preferences, rp_error *err) {
-    if (preferences->precision && !rp_precision_name(preferences->precision)) {
-        rp_fail(err, RP_ERR_ARGUMENT, "'%s' is no precision", preferences->precision);
+/* The narrower ones that would do: the caller's, or int8 for the name of what generates text. */
+static rp_status take_precisions(struct placing *placing, rp_error *err) {
+    const rp_preferences *wishes = &placing->preferences;
+    if (wishes->precision && !rp_precision_name(wishes->precision)) {
+        rp_fail(err, RP_ERR_ARGUMENT, "'%s' is no precision", wishes->precision);
         rp_hint(err, "the precisions are fp32, bf16, fp16, fp8, int8, int4");
         return RP_ERR_ARGUMENT;
     }
-    for (const char *at = preferences->precisions; at && *at;) {
+    bool is_name_only = !placing->request->has_constructor && !placing->request->facts->format;
+    const char *at = wishes->precisions;
+    if (!at) at = is_name_only && placing->generates ? "int8" : "";
+    while (*at) {
         char word[16];
         size_t length = strcspn(at, ",");
         snprintf(word, sizeof word, "%.*s", (int)length, at);
-        if (!rp_precision_name(word)) {
+        const char *name = rp_precision_name(word);
+        if (!name) {
             return rp_fail(err, RP_ERR_ARGUMENT, "'%s' is no precision, in '%s'", word,
-                           preferences->precisions);
+                           wishes->precisions);
+        }
+        if (!is_among(placing->allowed, placing->allowed_count, name)) {
+            placing->allowed[placing->allowed_count++] = name;
         }
         at += length;
         at += strspn(at, ", ");
     }
     return RP_OK;
+}
+
+/* Whether it writes text, token by token; of what takes pictures and text, encoders do not. */
+static bool writes_text(rp_family family, rp_subfamily subfamily) {
+    return family == RP_FAMILY_TEXT_GENERATION ||
+           (family == RP_FAMILY_MULTIMODAL && subfamily != RP_SUBFAMILY_IMAGE_TEXT_ENCODER);
 }
 
 static rp_status start(struct placing *placing, const rp_place_request *request, rp_error *err) {
@@ -662,8 +750,6 @@ static rp_status start(struct placing *placing, const rp_place_request *request,
     placing->preferences = (rp_preferences)RP_PREFERENCES_INIT;
     const rp_preferences *wishes = &placing->preferences;
     if (request->preferences) placing->preferences = *request->preferences;
-    rp_status status = check_precisions(wishes, err);
-    if (status != RP_OK) return status;
     if (wishes->engine && !rp_engine_find(wishes->engine)) {
         rp_fail(err, RP_ERR_NOT_FOUND, "there is no engine '%s'", wishes->engine);
         rp_hint(err, "'rpool version' lists the engines");
@@ -674,20 +760,24 @@ static rp_status start(struct placing *placing, const rp_place_request *request,
     placing->subfamily = wishes->subfamily != RP_SUBFAMILY_NONE
                              ? wishes->subfamily
                              : request->facts->classification.subfamily;
+    placing->generates = writes_text(placing->family, placing->subfamily);
     placing->workload = wishes->workload;
     if (wishes->force_low_memory && placing->workload.context_length == 0) {
         placing->workload.context_length = 512;
     }
     bool is_auto = !wishes->device || !*wishes->device || strcmp(wishes->device, "auto") == 0;
     placing->named = is_auto ? NULL : wishes->device;
-    return RP_OK;
+    placing->named_device = rp_snapshot_find_device(request->snapshot, placing->named);
+    placing->processor = rp_snapshot_find_device(request->snapshot, "cpu");
+    return take_precisions(placing, err);
 }
 
 static rp_plan *create_plan(const struct placing *placing) {
     const rp_snapshot *snapshot = placing->request->snapshot;
     size_t devices = rp_snapshot_device_count(snapshot);
-    size_t capacity = devices * PRECISIONS_MAX + rp_snapshot_absent_count(snapshot) +
-                      (size_t)RP_DEVICE_WEBGPU + 1;
+    /* A device is tried in what is asked for, in what is usual there, and in what is allowed. */
+    size_t capacity =
+        devices * (2 + placing->allowed_count) + rp_snapshot_absent_count(snapshot) + KIND_COUNT;
     rp_plan *plan = rp_alloc(sizeof *plan);
     if (!plan) return NULL;
     plan->rows = rp_alloc_array(capacity, sizeof *plan->rows);

@@ -23,6 +23,8 @@ enum { PRECISION_COUNT = sizeof precisions / sizeof precisions[0] };
 static const struct precision *find(const char *text) {
     for (size_t i = 0; text && i < PRECISION_COUNT; i++) {
         if (strcmp(precisions[i].name, text) == 0) return &precisions[i];
+    }
+    for (size_t i = 0; text && i < PRECISION_COUNT; i++) {
         for (size_t j = 0; j < 4 && precisions[i].aliases[j]; j++) {
             if (strcmp(precisions[i].aliases[j], text) == 0) return &precisions[i];
         }
@@ -79,10 +81,9 @@ enum rp_precision_fit rp_precision_fit(const rp_device *device, const char *prec
     if (!told || !told->precisions) return unknown_fit(device->kind, wanted->name);
     bool has_int8 = false;
     for (size_t i = 0; i < told->precision_count; i++) {
-        const char *name = rp_precision_name(told->precisions[i]);
-        if (!name) continue;
-        if (strcmp(name, wanted->name) == 0) return RP_PRECISION_WELL;
-        if (strcmp(name, "int8") == 0) has_int8 = true;
+        const struct precision *each = find(told->precisions[i]);
+        if (each == wanted) return RP_PRECISION_WELL;
+        has_int8 |= each && strcmp(each->name, "int8") == 0;
     }
     /* Weights of 4 bits are widened on the way: whoever has int8 does that. */
     if (wanted->bits == 4) return has_int8 ? RP_PRECISION_WELL : RP_PRECISION_SLOWLY;
@@ -92,10 +93,9 @@ enum rp_precision_fit rp_precision_fit(const rp_device *device, const char *prec
 }
 
 const char *rp_precision_default(const rp_device *device, const rp_model_facts *facts,
-                                 rp_family family, const char **stored) {
+                                 bool generates, const char **stored) {
     const uint64_t billion = UINT64_C(1000000000);
     bool is_large = facts->parameter_count != RP_UNKNOWN_U64 && facts->parameter_count >= billion;
-    bool generates = family == RP_FAMILY_TEXT_GENERATION || family == RP_FAMILY_MULTIMODAL;
     *stored = facts->precision[0] ? rp_precision_name(facts->precision)
                                   : (is_large && generates ? "fp16" : "fp32");
     if (!*stored) *stored = facts->precision;

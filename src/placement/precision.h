@@ -5,6 +5,7 @@
 
 #include <resourcepool/facts.h>
 #include <resourcepool/hardware.h>
+#include <stdbool.h>
 
 /* How well a device computes in a precision. */
 enum rp_precision_fit {
@@ -26,10 +27,11 @@ enum rp_precision_fit rp_precision_fit(const rp_device *device, const char *prec
  * one that the device does well. Static storage, or the facts' own text for a type that only files
  * have ("q4_k").
  *
- * stored  set to what it is stored in, or is taken to be: fp16 for what generates text and has a
- *         billion parameters or more, else fp32, where only a name is known
+ * generates  whether the model writes text, token by token
+ * stored     set to what it is stored in, or is taken to be: fp16 for what generates text and has a
+ *            billion parameters or more, else fp32, where only a name is known
  */
 const char *rp_precision_default(const rp_device *device, const rp_model_facts *facts,
-                                 rp_family family, const char **stored);
+                                 bool generates, const char **stored);
 
 #endif

@@ -236,7 +236,9 @@ rp_status rp_rules_add(struct rp_rules *rules, const char *text, size_t length, 
                        RP_LIMIT_RULES_BYTES);
     }
     size_t bad_at = rp_text_utf8_error_at(text, length);
-    if (bad_at < length || memchr(text, '\0', length)) {
+    const char *nul = memchr(text, '\0', bad_at);
+    if (nul) bad_at = (size_t)(nul - text);
+    if (bad_at < length) {
         return rp_fail(err, RP_ERR_DATA, "'%s': byte %zu is not part of a text", source, bad_at);
     }
     struct text *copy = rp_alloc(sizeof *copy + length + 1);
