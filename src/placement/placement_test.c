@@ -1,5 +1,234 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* One machine of two cards, asked closely. All machines and models: tests/placement. */
 #include "placement/placement.h"
+
+#include "../../tests/test.h"
+#include "base/memory.h"
+
+#include <stdio.h>
+
+#define GIB ((uint64_t)1 << 30)
+#define CARD(index, free_gib)                                                                      \
+    ",{\"id\":\"cuda:" #index "\",\"kind\":\"cuda\",\"available\":true,"                           \
+    "\"memory_bytes_total\":10737418240,\"memory_bytes_free\":" free_gib ","                       \
+    "\"accelerator\":{\"precisions\":[\"fp32\",\"fp16\",\"int8\"]}}"
+
+static const char machine[] =
+    "{\"version\":1,\"devices\":[{\"id\":\"cpu\",\"kind\":\"cpu\",\"available\":true,"
+    "\"memory_bytes_total\":4294967296,\"memory_bytes_free\":4294967296}" CARD(0, "10737418240")
+        CARD(1,
+             "10737418240") "],\"absent\":[{\"kind\":\"rocm\",\"reason\":\"no card of AMD's\"}]}";
+
+struct asking {
+    const rp_snapshot *snapshot;
+    rp_model_facts facts;
+    rp_preferences wishes;
+    rp_place_request request;
+    rp_plan *plan;
+    rp_placement placement;
+    rp_error err;
+};
+
+/* Ready to ask: a model that takes `bytes`, with whatever a constructor likes. */
+static void start(struct asking *asking, uint64_t bytes) {
+    rp_error err = RP_ERROR_INIT;
+    *asking = (struct asking){.wishes = RP_PREFERENCES_INIT, .request = RP_PLACE_REQUEST_INIT};
+    assert_ok(rp_snapshot_from_json(machine, sizeof machine - 1, NULL, &asking->snapshot, &err));
+    rp_model_facts_of_name("bert-base-uncased", NULL, &asking->facts);
+    asking->request.snapshot = asking->snapshot;
+    asking->request.facts = &asking->facts;
+    asking->request.name = "bert-base-uncased";
+    asking->request.preferences = &asking->wishes;
+    asking->request.has_constructor = true;
+    asking->request.memory_bytes = bytes;
+    asking->request.memory_method = "measured";
+}
+
+static rp_status place(struct asking *asking) {
+    rp_plan_destroy(asking->plan);
+    asking->plan = NULL;
+    rp_status status = rp_place(&asking->request, &asking->plan, &asking->err);
+    if (status != RP_OK) return status;
+    return rp_plan_placement(asking->plan, &asking->placement, &asking->err);
+}
+
+static void finish(struct asking *asking) {
+    rp_plan_destroy(asking->plan);
+    rp_snapshot_release(asking->snapshot);
+}
+
+static const rp_candidate *candidate(const struct asking *asking, const char *device) {
+    for (size_t i = 0; i < rp_plan_candidate_count(asking->plan); i++) {
+        const rp_candidate *each = rp_plan_candidate(asking->plan, i);
+        if (strcmp(each->device, device) == 0) return each;
+    }
+    fail_msg("there is no candidate '%s'", device);
+    return NULL;
+}
+
+static void policies_have_names(void **state) {
+    (void)state;
+    rp_error err = RP_ERROR_INIT;
+    for (int i = RP_POLICY_REQUIRE; i <= RP_POLICY_PREFER; i++) {
+        rp_policy policy = 0;
+        assert_ok(rp_policy_parse(rp_policy_name((rp_policy)i), &policy, &err));
+        assert_int_equal(policy, i);
+    }
+    rp_policy policy = RP_POLICY_ANY;
+    assert_null(rp_policy_name((rp_policy)0));
+    assert_null(rp_policy_name((rp_policy)4));
+    assert_status(rp_policy_parse("maybe", &policy, &err), RP_ERR_NOT_FOUND);
+    assert_status(rp_policy_parse(NULL, &policy, &err), RP_ERR_NOT_FOUND);
+    assert_int_equal(policy, RP_POLICY_ANY);
+}
+
+static void what_is_missing_or_unknown_is_refused(void **state) {
+    (void)state;
+    struct asking asking;
+    start(&asking, GIB);
+    rp_plan *plan = NULL;
+    assert_int_equal(rp_place(NULL, &plan, &asking.err), RP_ERR_ARGUMENT);
+    assert_int_equal(rp_place(&asking.request, NULL, &asking.err), RP_ERR_ARGUMENT);
+    asking.request.size--;
+    assert_int_equal(place(&asking), RP_ERR_ARGUMENT);
+    asking.request.size++;
+    asking.request.facts = NULL;
+    assert_int_equal(place(&asking), RP_ERR_ARGUMENT);
+    asking.request.facts = &asking.facts;
+    asking.wishes.precision = "fp17";
+    assert_int_equal(place(&asking), RP_ERR_ARGUMENT);
+    assert_says(asking.err.message, "fp17");
+    asking.wishes.precision = NULL;
+    asking.wishes.precisions = "int8,fp17";
+    assert_int_equal(place(&asking), RP_ERR_ARGUMENT);
+    assert_says(asking.err.message, "'fp17' is no precision, in 'int8,fp17'");
+    asking.wishes.precisions = NULL;
+    asking.wishes.engine = "steam";
+    assert_int_equal(place(&asking), RP_ERR_NOT_FOUND);
+    assert_says(asking.err.message, "steam");
+    asking.wishes.engine = NULL;
+    assert_int_equal(place(&asking), RP_OK);
+    assert_int_equal(rp_plan_placement(asking.plan, NULL, &asking.err), RP_ERR_ARGUMENT);
+    assert_null(rp_plan_candidate(asking.plan, rp_plan_candidate_count(asking.plan)));
+    rp_plan_destroy(NULL);
+    finish(&asking);
+}
+
+/* What others say it takes is believed, and told with who said so. */
+static void a_need_that_is_known_counts(void **state) {
+    (void)state;
+    struct asking asking;
+    start(&asking, 9 * GIB);
+    assert_int_equal(place(&asking), RP_OK);
+    assert_string_equal(asking.placement.device, "cuda:0");
+    assert_says(asking.placement.reason, "needs 9.0 GiB (measured) of 10.0 GiB usable");
+    assert_false(candidate(&asking, "cpu")->accepted);
+    assert_true(candidate(&asking, "cpu")->is_short);
+    finish(&asking);
+}
+
+static void what_a_pool_holds_is_in_the_way(void **state) {
+    (void)state;
+    struct asking asking;
+    start(&asking, 4 * GIB);
+    rp_room rooms[] = {{"cuda:0", 6 * GIB, 5 * GIB, 0}, {"cuda:1", 6 * GIB, 5 * GIB, 4 * GIB}};
+    asking.request.room = rooms;
+    asking.request.room_count = 2;
+    /* One GiB is left of each budget; on the second, four more could go. */
+    assert_int_equal(place(&asking), RP_OK);
+    assert_string_equal(asking.placement.device, "cuda:1");
+    assert_says(asking.placement.reason, "idle objects must go first");
+    assert_int_equal(candidate(&asking, "cuda:1")->memory_bytes_usable, 5 * GIB);
+    const rp_candidate *full = candidate(&asking, "cuda:0");
+    assert_int_equal(full->memory_bytes_usable, GIB);
+    assert_true(full->is_short && full->is_later);
+    assert_says(full->reason, "1.0 GiB usable now");
+    /* A budget that it never fits is no matter of time. */
+    rooms[0].budget_bytes = 3 * GIB;
+    assert_int_equal(place(&asking), RP_OK);
+    assert_false(candidate(&asking, "cuda:0")->is_later);
+    finish(&asking);
+}
+
+static void what_fits_no_device_says_what_would(void **state) {
+    (void)state;
+    struct asking asking;
+    start(&asking, 15 * GIB);
+    assert_int_equal(place(&asking), RP_ERR_CAPACITY);
+    assert_says(asking.err.message, "needs 15.0 GiB (measured)");
+    assert_says(asking.err.hint, "cuda:0+cuda:1 together would hold it");
+    const rp_candidate *both = candidate(&asking, "cuda:0+cuda:1");
+    assert_false(both->accepted);
+    assert_int_equal(both->memory_bytes_usable, 20 * GIB);
+    asking.request.memory_bytes = 25 * GIB; /* more than both */
+    asking.facts.parameter_count = RP_UNKNOWN_U64;
+    assert_int_equal(place(&asking), RP_ERR_CAPACITY);
+    assert_says(asking.err.hint, "take a smaller model");
+    finish(&asking);
+}
+
+static void rules_of_the_callers_count(void **state) {
+    (void)state;
+    static const char text[] = "problem cuda refuse \"it is broken\" \"mend it\"\n";
+    struct asking asking;
+    start(&asking, GIB);
+    struct rp_rules *rules = rp_rules_create();
+    assert_non_null(rules);
+    assert_int_equal(rp_rules_add(rules, text, sizeof text - 1, "test", NULL), RP_OK);
+    assert_int_equal(rp_place_by_rules(rules, &asking.request, &asking.plan, &asking.err), RP_OK);
+    assert_int_equal(rp_plan_placement(asking.plan, &asking.placement, &asking.err), RP_OK);
+    assert_string_equal(asking.placement.device, "cpu");
+    assert_says(candidate(&asking, "cuda:0")->reason, "it is broken: mend it");
+    finish(&asking);
+    rp_rules_destroy(rules);
+}
+
+static void the_plan_outlives_what_it_was_made_of(void **state) {
+    (void)state;
+    struct asking asking;
+    char name[] = "a-name";
+    start(&asking, GIB);
+    asking.request.name = name;
+    assert_int_equal(place(&asking), RP_OK);
+    rp_snapshot_release(asking.snapshot);
+    asking.snapshot = NULL;
+    memset(name, '?', sizeof name - 1);
+    assert_int_equal(rp_plan_placement(asking.plan, &asking.placement, &asking.err), RP_OK);
+    assert_string_equal(asking.placement.device, "cuda:0");
+    rp_plan_destroy(asking.plan);
+}
+
+static void want_of_memory_is_told(void **state) {
+    (void)state;
+    struct asking asking;
+    start(&asking, GIB);
+    assert_int_equal(place(&asking), RP_OK); /* the rules of the process are read once */
+    rp_plan_destroy(asking.plan);
+    int64_t before = rp_memory_live_count();
+    bool is_failing = true;
+    for (uint64_t n = 1; is_failing; n++) {
+        rp_plan *plan = NULL;
+        rp_memory_fail_at(n);
+        rp_status status = rp_place(&asking.request, &plan, &asking.err);
+        is_failing = !rp_memory_fail_pending();
+        rp_memory_fail_at(0);
+        assert_int_equal(status, is_failing ? RP_ERR_MEMORY : RP_OK);
+        rp_plan_destroy(plan);
+        assert_int_equal(rp_memory_live_count(), before);
+    }
+    rp_snapshot_release(asking.snapshot);
+}
+
 int main(void) {
-    return 0;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(policies_have_names),
+        cmocka_unit_test(what_is_missing_or_unknown_is_refused),
+        cmocka_unit_test(a_need_that_is_known_counts),
+        cmocka_unit_test(what_a_pool_holds_is_in_the_way),
+        cmocka_unit_test(what_fits_no_device_says_what_would),
+        cmocka_unit_test(rules_of_the_callers_count),
+        cmocka_unit_test(the_plan_outlives_what_it_was_made_of),
+        cmocka_unit_test(want_of_memory_is_told),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }
