@@ -290,6 +290,7 @@ struct answers {
     rp_error nvml_why; /* when it has not */
     struct rp_cuda_devices *cuda;
     bool has_cuda;
+    bool has_cuda_library;
     rp_error cuda_why;
 };
 
@@ -624,6 +625,7 @@ static rp_status ask_cuda(struct rp_snapshot *snapshot, struct answers *answers,
     char path[RP_LIMIT_NAME_BYTES];
     rp_error *why = &answers->cuda_why;
     rp_status status = rp_library_find(snapshot->root, &rp_cuda_library, path, why);
+    answers->has_cuda_library = status == RP_OK;
     if (status == RP_OK) status = rp_cuda_driver_read(path, answers->cuda, why);
     answers->has_cuda = status == RP_OK;
     return status == RP_ERR_MEMORY ? rp_fail_no_memory(err) : RP_OK;
@@ -646,7 +648,7 @@ static rp_status cuda_ask(struct rp_snapshot *snapshot, rp_error *err) {
         rp_hint(err, "look at the hardware before CUDA is used");
         return RP_ERR_ABSENT;
     }
-    if (err) *err = answers.cuda_why;
+    if (err) *err = answers.has_cuda_library ? answers.cuda_why : answers.nvml_why;
     return RP_ERR_ABSENT;
 }
 
