@@ -147,6 +147,9 @@ static void answers_that_are_none_are_refused(void **state) {
         {"{\"result\": {\"result\": {\"value\": {\"url\": 7}}}}", RP_ERR_DATA},
         {"{\"error\": {\"message\": \"no context\"}}", RP_ERR_BUSY},
         {"{\"error\": {}}", RP_ERR_BUSY},
+        {"{\"error\": {\"message\": 7}}", RP_ERR_BUSY},
+        {"{\"result\": {\"result\": {\"value\": {\"url\": \"chrome-error://web/\"}}}}",
+         RP_ERR_DATA},
         {"{\"result\": {\"result\": {\"value\": {\"url\": \"about:blank\"}}}}", RP_ERR_BUSY},
         {"{\"result\": {\"result\": {\"value\": {\"url\": \"file:///x\"}}}}", RP_OK},
     };

@@ -126,7 +126,7 @@ static const struct target *find_target(const char *name) {
     return NULL;
 }
 
-/* --- the topology -----------------------------------------------------------------------------*/
+/* --- the topology ---------------------------------------------------------------------------- */
 
 /* The value of a line of a node's properties; RP_UNKNOWN_U64 when it has none. */
 static uint64_t property(const char *text, const char *key) {
@@ -210,6 +210,17 @@ static void read_errors(const char *root, const char *address, rp_accelerator *a
     accelerator->ecc_error_count = rp_proc_stat_value((struct rp_span){text, strlen(text)}, "ue:");
 }
 
+/*
+ * Whether the numbers of processes that the kernel tells are those under /proc. They are not in a
+ * container with numbers of its own, where the same number is another process.
+ */
+static bool has_the_kernel_s_numbers(const char *root) {
+    char name[32];
+    if (root[0] != '\0') return true;
+    return rp_sysfs_link_name("", name, sizeof name, "/proc/self/ns/pid") &&
+           strcmp(name, "pid:[4026531836]") == 0; /* the first namespace, in every kernel */
+}
+
 /* The processes that KFD knows, with what each holds on the GPU of that number. */
 static rp_status read_processes(struct rp_snapshot *snapshot, uint64_t gpu_id,
                                 rp_accelerator *accelerator, rp_error *err) {
@@ -223,6 +234,7 @@ static rp_status read_processes(struct rp_snapshot *snapshot, uint64_t gpu_id,
         rp_snapshot_alloc(snapshot, (pids.count + 1) * sizeof *processes);
     if (!processes) return rp_fail_no_memory(err);
     size_t count = 0;
+    bool has_names = has_the_kernel_s_numbers(root);
     for (size_t i = 0; i < pids.count; i++) {
         uint64_t pid;
         if (!rp_sysfs_parse_u64(pids.names[i], &pid) || pid >= RP_UNKNOWN_U32) continue;
@@ -233,7 +245,7 @@ static rp_status read_processes(struct rp_snapshot *snapshot, uint64_t gpu_id,
         if (!process) return rp_fail_no_memory(err);
         *process = (rp_device_process){sizeof *process, (uint32_t)pid, NULL, bytes};
         char name[64];
-        if (rp_sysfs_line(root, name, sizeof name, "/proc/%s/comm", pids.names[i])) {
+        if (has_names && rp_sysfs_line(root, name, sizeof name, "/proc/%s/comm", pids.names[i])) {
             rp_status status = rp_describe_text(snapshot, &process->name, name, err);
             if (status != RP_OK) return status;
         }
@@ -325,8 +337,8 @@ static rp_status read_versions(struct rp_snapshot *snapshot, rp_accelerator *acc
 }
 
 /* Counts, memory and what follows from the instruction set. */
-static rp_status read_properties_of(struct rp_snapshot *snapshot, const char *properties,
-                                    rp_device *device, rp_accelerator *accelerator, rp_error *err) {
+static rp_status describe_target(struct rp_snapshot *snapshot, const char *properties,
+                                 rp_accelerator *accelerator, rp_error *err) {
     char name[RP_ROCM_TARGET_BYTES] = "";
     (void)rp_rocm_format_target(properties, name); /* who is here is a GPU */
     const struct target *target = find_target(name);
@@ -350,12 +362,12 @@ static rp_status read_properties_of(struct rp_snapshot *snapshot, const char *pr
         status = rp_describe_precisions(snapshot, accelerator, target->precisions, err);
     }
     if (status == RP_OK && target && target->override) {
-        status = rp_snapshot_add_note(
-            snapshot, err, "%s: ROCm does not support %s%s%s", device->id, name,
-            target->override[0]
-                ? "; programs that use it nevertheless set HSA_OVERRIDE_GFX_VERSION="
-                : "",
-            target->override);
+        char address[RP_ROCM_ADDRESS_BYTES];
+        const char *set = "; programs that use it nevertheless set HSA_OVERRIDE_GFX_VERSION=";
+        rp_rocm_format_address(properties, address);
+        status =
+            rp_snapshot_add_note(snapshot, err, "rocm: the %s at %s is not supported by ROCm%s%s",
+                                 name, address, target->override[0] ? set : "", target->override);
     }
     uint64_t unique = property(properties, "unique_id");
     if (status == RP_OK && unique != RP_UNKNOWN_U64 && unique != 0) {
@@ -372,7 +384,7 @@ static rp_status read_card(struct rp_snapshot *snapshot, const char *node, const
     rp_accelerator *accelerator = card->accelerator;
     char address[16];
     rp_rocm_format_address(properties, address);
-    rp_status status = read_properties_of(snapshot, properties, device, accelerator, err);
+    rp_status status = describe_target(snapshot, properties, accelerator, err);
     if (status == RP_OK)
         status = rp_describe_text(snapshot, &accelerator->pci_address, address, err);
     uint64_t vendor = property(properties, "vendor_id");

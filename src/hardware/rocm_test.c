@@ -109,6 +109,20 @@ static void a_card_without_driver_is_an_absence_that_says_so(void **state) {
     rp_snapshot_release(snapshot);
 }
 
+static void a_whole_detection_has_them_and_no_absence_of_their_kind(void **state) {
+    (void)state;
+    rp_error err = RP_ERROR_INIT;
+    const rp_snapshot *snapshot = NULL;
+    rp_hardware_options options = RP_HARDWARE_OPTIONS_INIT;
+    options.root = SOURCE_ROOT "/tests/machines/mi300x";
+    assert_ok(rp_hardware_detect(&options, &snapshot, &err));
+    assert_non_null(rp_snapshot_find_device(snapshot, "rocm:1"));
+    for (size_t i = 0; i < rp_snapshot_absent_count(snapshot); i++) {
+        assert_int_not_equal(rp_snapshot_absent(snapshot, i)->kind, RP_DEVICE_ROCM);
+    }
+    rp_snapshot_release(snapshot);
+}
+
 static void figures_move_and_the_rest_stays(void **state) {
     (void)state;
     rp_error err = RP_ERROR_INIT;
@@ -340,6 +354,7 @@ int main(void) {
         cmocka_unit_test(a_recorded_instinct_is_described_by_the_kernel),
         cmocka_unit_test(a_gpu_in_the_processor_is_told_apart_and_named_from_the_table),
         cmocka_unit_test(a_card_without_driver_is_an_absence_that_says_so),
+        cmocka_unit_test(a_whole_detection_has_them_and_no_absence_of_their_kind),
         cmocka_unit_test(figures_move_and_the_rest_stays),
         cmocka_unit_test(hip_says_what_programs_get_and_in_which_order),
         cmocka_unit_test(a_gpu_that_hip_hides_is_there_with_its_reason),

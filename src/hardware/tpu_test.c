@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "hardware/tpu.h"
+
 #include "base/memory.h"
 #include "base/status.h"
 #include "hardware/device.h"
@@ -18,7 +20,11 @@ static void the_chips_of_a_cloud_machine_are_counted(void **state) {
     /* Four chips; the network card of the same maker, handed out by the same driver, is none. */
     assert_int_equal(snapshot->device_count, 4);
     const rp_device *device = fake_device(snapshot, "tpu:3");
-    assert_true(device->available);
+    assert_false(device->available);
+    assert_text(
+        device->reason,
+        "/dev/vfio/12 is not there: a container must be given the device files of its TPUs");
+    assert_true(fake_device(snapshot, "tpu:2")->available);
     assert_text(device->name, "TPU v5e");
     assert_int_equal(device->memory_bytes_total, UINT64_C(16) << 30);
     assert_int_equal(device->memory_bytes_free, RP_UNKNOWN_U64);
@@ -38,6 +44,7 @@ static void a_chip_seen_in_two_places_is_one(void **state) {
     struct rp_snapshot *snapshot = probe("tpu-v4");
     assert_int_equal(snapshot->device_count, 1);
     assert_text(fake_device(snapshot, "tpu:0")->name, "TPU v4");
+    assert_true(fake_device(snapshot, "tpu:0")->available);
     rp_snapshot_release(snapshot);
 }
 
@@ -57,6 +64,15 @@ static void corals_are_found_on_usb_and_pci(void **state) {
     assert_text(fake_words(card->accelerator->precisions, card->accelerator->precision_count),
                 "int8");
     rp_snapshot_release(snapshot);
+}
+
+static void a_list_of_visible_chips_is_read(void **state) {
+    (void)state;
+    assert_true(rp_tpu_lists_chip("0,2", 0));
+    assert_true(rp_tpu_lists_chip("0, 2", 2));
+    assert_false(rp_tpu_lists_chip("0,2", 1));
+    assert_false(rp_tpu_lists_chip("", 0));
+    assert_false(rp_tpu_lists_chip("12,x,-1", 1));
 }
 
 static void no_chip_is_an_absence(void **state) {
@@ -101,6 +117,7 @@ int main(void) {
         cmocka_unit_test(the_chips_of_a_cloud_machine_are_counted),
         cmocka_unit_test(a_chip_seen_in_two_places_is_one),
         cmocka_unit_test(corals_are_found_on_usb_and_pci),
+        cmocka_unit_test(a_list_of_visible_chips_is_read),
         cmocka_unit_test(no_chip_is_an_absence),
         cmocka_unit_test(every_allocation_may_fail),
     };
