@@ -201,8 +201,10 @@ RP_API RP_MUST_CHECK rp_status rp_device_kind_parse(const char *name, rp_device_
  *
  * options   borrowed for the call; NULL means defaults.
  * snapshot  on RP_OK owns one share: give it back with rp_snapshot_release().
- * Takes a few milliseconds; reads files, starts no process, creates no context on a device. Any
- * thread. What the machine does not tell is unknown in the snapshot, not an error.
+ * Takes a few milliseconds where no driver of an accelerator is installed. Drivers that are there
+ * are asked in child processes, all at once, for at most 2 s (20 s with `all`): one that hangs or
+ * crashes is a reason in the snapshot. Creates no context on a device. Any thread. What the machine
+ * does not tell is unknown in the snapshot, not an error.
  * RP_ERR_NOT_FOUND, RP_ERR_DATA, RP_ERR_LIMIT, RP_ERR_UNSUPPORTED, RP_ERR_IO: a file to simulate
  * is missing or damaged; the real machine never stands in for it.
  */
@@ -240,10 +242,16 @@ RP_API uint64_t rp_snapshot_generation(const rp_snapshot *snapshot);
 /** Whether this is not the machine the process runs on. */
 RP_API bool rp_snapshot_is_simulated(const rp_snapshot *snapshot);
 
-/** How long detection took, in milliseconds; negative when not known. */
+/**
+ * How long the fast look took, which starts no process and opens no vendor's library, in
+ * milliseconds; negative when not known.
+ */
 RP_API double rp_snapshot_detect_ms(const rp_snapshot *snapshot);
 
-/** How long looking for one kind took, in milliseconds; negative when it was not looked for. */
+/**
+ * How long looking for one kind took, in milliseconds, with the time to ask its driver; negative
+ * when it was not looked for. Drivers are asked at the same time: the sum says nothing.
+ */
 RP_API double rp_snapshot_probe_ms(const rp_snapshot *snapshot, rp_device_kind kind);
 
 /** How many devices there are. */

@@ -174,6 +174,10 @@ static rp_status cuda_probe(struct rp_snapshot *snapshot, rp_error *err) {
         /* NVML alone can say what is there, and why CUDA is not. */
         status = rp_library_find(snapshot->root, &rp_nvml_library, path, NULL);
     }
+    if (status == RP_ERR_ABSENT && !is_there) {
+        if (err) *err = why; /* the variable leads nowhere, and there is no more to say */
+        return status;
+    }
     if (status == RP_ERR_ABSENT) return fail_without_library(&signs, &why, err);
     if (status != RP_OK) return rp_fail_no_memory(err);
     if (is_chosen || signs.is_tegra || signs.is_wsl) return RP_OK;

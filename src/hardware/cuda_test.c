@@ -368,6 +368,10 @@ static void libraries_of_other_years_work_or_say_what_they_lack(void **state) {
     assert_ok(rp_hardware_detect(NULL, &snapshot, &err));
     assert_note(snapshot, "has no nvmlDeviceGetName");
     rp_snapshot_release(snapshot);
+    use("/no/such/nvml", "", "off", "");
+    assert_ok(rp_hardware_detect(NULL, &snapshot, &err));
+    assert_says(absence_of(snapshot)->reason, "libcuda.so.1 is switched off");
+    rp_snapshot_release(snapshot);
     /* A driver of CUDA 11: there, with a warning. */
     snapshot = detect("gpus = 1\ndriver = 470.82.01\ncuda = 11040\n" H100,
                       "shown = 1\ncuda = 11040\n" H100_CUDA);

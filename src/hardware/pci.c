@@ -126,9 +126,9 @@ bool rp_pci_parse_address(const char *text, char out[16]) {
         if (!parse_hex(parts[i], digits_max[i], &numbers[i])) return false;
     }
     /* Hypervisors have domains above 16 bits, which the kernel writes with more digits. */
-    snprintf(out, 16, "%04x:%02x:%02x.%x", numbers[0], numbers[1], numbers[2] & 0x1f,
-             numbers[3] & 0x7);
-    return numbers[2] < 32 && numbers[3] < 8;
+    if (numbers[0] > 0xffffff || numbers[2] > 0x1f || numbers[3] > 7) return false;
+    snprintf(out, 16, "%04x:%02x:%02x.%x", numbers[0], numbers[1], numbers[2], numbers[3]);
+    return true;
 }
 
 static bool starts_with(struct rp_span *span, const char *start) {

@@ -95,6 +95,7 @@ static void addresses_have_one_form(void **state) {
         {"0000:65:00.0 ", NULL},
         {"", NULL},
         {"0000:165:00.0", NULL},
+        {"ffffffff:65:00.0", NULL},
         {"xyz", NULL},
         {"000000000:65:00.0", NULL},
     };

@@ -7,6 +7,8 @@
 #include "hardware/cuda_driver.h"
 #include "hardware/nvml.h"
 
+/* The names that we look up, without their newest version behind the old name. */
+#define NVML_NO_UNVERSIONED_FUNC_DEFS
 #include <cuda.h>
 #include <nvml.h>
 #include <stddef.h>
@@ -123,6 +125,10 @@ void nvidia_layout(void) {
            nvmlDeviceGetCurrentClocksEventReasons(p, p) +
            nvmlDeviceGetCurrentClocksThrottleReasons(p, p) +
            nvmlDeviceGetComputeRunningProcesses_v3(p, p, p) +
+           nvmlDeviceGetComputeRunningProcesses_v2(p, p, p) +
+           nvmlDeviceGetComputeRunningProcesses(p, p, p) +
+           nvmlDeviceGetGraphicsRunningProcesses_v2(p, p, p) +
+           nvmlDeviceGetGraphicsRunningProcesses(p, p, p) +
            nvmlDeviceGetGraphicsRunningProcesses_v3(p, p, p) + nvmlDeviceGetMigMode(p, p, p) +
            nvmlDeviceGetMaxMigDeviceCount(p, p) + nvmlDeviceGetMigDeviceHandleByIndex(p, u, p) +
            nvmlDeviceGetAttributes_v2(p, p));
