@@ -58,7 +58,7 @@ static void the_program_answers_as_people_did(void **state) {
                                        &text, &length),
                      0);
     for (char *line = text, *next; line; line = next) {
-        char *fields[FIELD_COUNT];
+        char *fields[FIELD_COUNT] = {NULL};
         next = strchr(line, '\n');
         if (next) *next++ = '\0';
         number++;

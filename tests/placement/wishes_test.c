@@ -87,7 +87,8 @@ static const char *quoted(const char *text, char *out, size_t out_bytes) {
     size_t length = strlen(text);
     assert_true(length < out_bytes);
     for (size_t i = 0; i <= length; i++) {
-        out[i] = text[i] == '\'' ? '"' : text[i];
+        out[i] = text[i];
+        if (out[i] == '\'') out[i] = '"';
     }
     return out;
 }
