@@ -136,16 +136,6 @@ static rp_status bench_pool(struct table *table, size_t rounds, rp_error *err) {
         rp_pool_close(pool, NULL);
     }
     add_row(table, "open a pool (baseline: the promised 1 ms)", "ms", ours, base, rounds);
-
-    for (size_t i = 0; i < rounds; i++) {
-        const rp_snapshot *snapshot = NULL;
-        rp_status status = rp_hardware_detect(NULL, &snapshot, err);
-        if (status != RP_OK) return status;
-        ours[i] = rp_snapshot_detect_ms(snapshot);
-        base[i] = 10; /* the promise: at most 10 ms */
-        rp_snapshot_release(snapshot);
-    }
-    add_row(table, "detect hardware (baseline: the promised 10 ms)", "ms", ours, base, rounds);
     return RP_OK;
 }
 
@@ -199,6 +189,64 @@ static int print_table(const struct table *table, bool is_json) {
     return print_json(list);
 }
 
+static rp_status bench_hit(struct table *table, size_t rounds, rp_error *err) {
+    rp_measure *rows = table->rows + table->count;
+    table->count += RP_BENCH_HIT_ROWS;
+    return rp_bench_hit(rows, rounds, err);
+}
+
+static rp_status bench_hardware(struct table *table, size_t rounds, rp_error *err) {
+    rp_measure *rows = table->rows + table->count;
+    table->count += RP_BENCH_HARDWARE_ROWS;
+    return rp_bench_hardware(rows, rounds, err);
+}
+
+static rp_status bench_classify(struct table *table, size_t rounds, rp_error *err) {
+    rp_measure *rows = table->rows + table->count;
+    table->count += RP_BENCH_CLASSIFY_ROWS;
+    return rp_bench_classify(rows, rounds, err);
+}
+
+static rp_status bench_placement(struct table *table, size_t rounds, rp_error *err) {
+    return rp_bench_placement(&table->rows[table->count++], rounds, err);
+}
+
+/* Takes what it takes, whatever the rounds. */
+static rp_status bench_room(struct table *table, size_t rounds, rp_error *err) {
+    (void)rounds;
+    rp_measure *rows = table->rows + table->count;
+    table->count += RP_BENCH_ROOM_ROWS;
+    return rp_bench_room(rows, err);
+}
+
+/* Seeds that the policy was not tuned on; each is a round of its own. */
+static rp_status bench_eviction(struct table *table, size_t rounds, rp_error *err) {
+    enum { FIRST_SEED = 101, SEEDS = 9 };
+    (void)rounds;
+    rp_measure *rows = table->rows + table->count;
+    table->count += RP_BENCH_EVICTION_ROWS;
+    return rp_bench_eviction(rows, FIRST_SEED, SEEDS, err);
+}
+
+static const struct benchmark {
+    const char *name;
+    rp_status (*run)(struct table *table, size_t rounds, rp_error *err);
+} benchmarks[] = {
+    {"hit", bench_hit},           {"pool", bench_pool},           {"hardware", bench_hardware},
+    {"classify", bench_classify}, {"placement", bench_placement}, {"room", bench_room},
+    {"eviction", bench_eviction},
+};
+enum { BENCHMARK_COUNT = sizeof benchmarks / sizeof benchmarks[0] };
+
+static int unknown_benchmark(const char *what) {
+    char names[160] = "";
+    for (size_t i = 0; i < BENCHMARK_COUNT; i++) {
+        size_t length = strlen(names);
+        snprintf(names + length, sizeof names - length, "%s%s", i ? ", " : "", benchmarks[i].name);
+    }
+    return usage_error("bench", "there is no benchmark '%s': %s or load MODEL", what, names);
+}
+
 int bench_run(const struct arguments *arguments) {
     long rounds = ROUNDS_DEFAULT;
     if (!parse_number("bench", "rounds", arguments->options[ROUNDS], 3, ROUNDS_MAX, &rounds)) {
@@ -207,38 +255,19 @@ int bench_run(const struct arguments *arguments) {
     const char *what = arguments->word_count > 0 ? arguments->words[0] : "all";
     bool is_all = strcmp(what, "all") == 0;
     bool is_load = strcmp(what, "load") == 0;
-    if (!is_all && !is_load && strcmp(what, "hit") != 0 && strcmp(what, "pool") != 0 &&
-        strcmp(what, "eviction") != 0 && strcmp(what, "room") != 0 &&
-        strcmp(what, "placement") != 0) {
-        return usage_error(
-            "bench",
-            "there is no benchmark '%s': hit, pool, placement, room, eviction or load MODEL", what);
-    }
-    if (is_load != (arguments->word_count == 2)) {
-        return usage_error("bench", "'rpool bench load' takes a model, the others take none");
-    }
     struct table table = {.count = 0};
     rp_error err = RP_ERROR_INIT;
     rp_status status = RP_OK;
-    if (is_all || strcmp(what, "hit") == 0) {
-        status = rp_bench_hit(table.rows, (size_t)rounds, &err);
-        table.count = RP_BENCH_HIT_ROWS;
+    bool is_known = is_load;
+    if (is_load != (arguments->word_count == 2)) {
+        return usage_error("bench", "'rpool bench load' takes a model, the others take none");
     }
-    if (status == RP_OK && (is_all || strcmp(what, "pool") == 0)) {
-        status = bench_pool(&table, (size_t)rounds, &err);
+    for (size_t i = 0; status == RP_OK && i < BENCHMARK_COUNT; i++) {
+        if (!is_all && strcmp(what, benchmarks[i].name) != 0) continue;
+        is_known = true;
+        status = benchmarks[i].run(&table, (size_t)rounds, &err);
     }
-    if (status == RP_OK && (is_all || strcmp(what, "placement") == 0)) {
-        status = rp_bench_placement(&table.rows[table.count++], (size_t)rounds, &err);
-    }
-    if (status == RP_OK && (is_all || strcmp(what, "room") == 0)) {
-        status = rp_bench_room(table.rows + table.count, &err);
-        table.count += RP_BENCH_ROOM_ROWS;
-    }
-    if (status == RP_OK && (is_all || strcmp(what, "eviction") == 0)) {
-        enum { FIRST_SEED = 101, SEEDS = 9 };
-        status = rp_bench_eviction(table.rows + table.count, FIRST_SEED, SEEDS, &err);
-        table.count += RP_BENCH_EVICTION_ROWS;
-    }
+    if (!is_known) return unknown_benchmark(what);
     if (status == RP_OK && is_load) {
         status = bench_load(&table, arguments->words[1], (size_t)rounds, &err);
     }

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STDIN, JSONL, TASKS_MAX = 16 };
+enum { STDIN, JSONL, MODEL_DB, TASKS_MAX = 16 };
 
 static json_t *answer(const char *name, const rp_classification *found) {
     return json_pack("{s:o, s:s, s:o, s:o, s:f, s:s, s:s}", "name", json_text(name), "family",
@@ -174,7 +174,7 @@ static void tell(const char *name, const rp_model_facts *facts) {
 }
 
 /* A line of JSON with hints, as DESCRIBED in --help; returns an exit code. */
-static int classify_json_line(const char *line, size_t number) {
+static int classify_json_line(const char *line, size_t number, const rp_model_database *database) {
     json_error_t problem;
     json_t *object = json_loads(line, JSON_REJECT_DUPLICATES, &problem);
     if (!json_is_object(object)) {
@@ -186,6 +186,7 @@ static int classify_json_line(const char *line, size_t number) {
     const char *tasks[TASKS_MAX];
     const json_t *listed = json_object_get(object, "tasks");
     rp_model_hints hints = RP_MODEL_HINTS_INIT;
+    hints.database = database;
     hints.name = text_in(object, "name");
     hints.model_type = text_in(object, "model_type");
     hints.architecture = text_in(object, "architecture");
@@ -202,7 +203,7 @@ static int classify_json_line(const char *line, size_t number) {
 }
 
 /* A name or an object a line; an answer a line. */
-static int classify_lines(bool is_json) {
+static int classify_lines(bool is_json, const rp_model_database *database) {
     char *line = NULL;
     size_t size = 0;
     size_t number = 0;
@@ -214,11 +215,14 @@ static int classify_lines(bool is_json) {
         }
         if (length == 0) continue;
         if (is_json) {
-            code = classify_json_line(line, number);
+            code = classify_json_line(line, number, database);
             continue;
         }
+        rp_model_hints hints = RP_MODEL_HINTS_INIT;
         rp_classification found;
-        rp_classify_name(line, &found);
+        hints.name = line;
+        hints.database = database;
+        rp_classify(&hints, &found);
         json_t *document = answer(line, &found);
         if (!document) document = answer(NULL, &found); /* the name is not UTF-8 */
         code = print_line(document);
@@ -227,22 +231,16 @@ static int classify_lines(bool is_json) {
     return code;
 }
 
-int classify_run(const struct arguments *arguments) {
-    bool is_stream = arguments->options[STDIN] || arguments->options[JSONL];
-    if (is_stream && arguments->word_count > 0) {
-        return usage_error("classify", "names come from the command line or from --stdin");
-    }
-    if (is_stream) return classify_lines(arguments->options[JSONL] != NULL);
-    if (arguments->word_count == 0) {
-        return usage_error("classify", "'rpool classify' needs a name, a folder, or --stdin");
-    }
+static int classify_words(const struct arguments *arguments, const rp_model_database *database) {
     json_t *all = arguments->json && arguments->word_count > 1 ? json_array() : NULL;
     int code = 0;
     for (size_t i = 0; i < arguments->word_count; i++) {
         const char *name = arguments->words[i];
         rp_error err = RP_ERROR_INIT;
         rp_model_facts facts;
-        if (rp_model_facts_read(name, NULL, &facts, &err) != RP_OK) {
+        rp_model_hints hints = RP_MODEL_HINTS_INIT;
+        hints.database = database;
+        if (rp_model_facts_read(name, &hints, &facts, &err) != RP_OK) {
             int failed = report(&err);
             if (code == 0) code = failed;
         } else if (all) {
@@ -255,4 +253,22 @@ int classify_run(const struct arguments *arguments) {
     }
     int printed = all ? print_json(all) : 0;
     return code ? code : printed;
+}
+
+int classify_run(const struct arguments *arguments) {
+    bool is_stream = arguments->options[STDIN] || arguments->options[JSONL];
+    if (is_stream && arguments->word_count > 0) {
+        return usage_error("classify", "names come from the command line or from --stdin");
+    }
+    if (!is_stream && arguments->word_count == 0) {
+        return usage_error("classify", "'rpool classify' needs a name, a folder, or --stdin");
+    }
+    rp_model_database *database = NULL;
+    rp_error err = RP_ERROR_INIT;
+    const char *path = arguments->options[MODEL_DB];
+    if (path && rp_model_database_open(path, &database, &err) != RP_OK) return report(&err);
+    int code = is_stream ? classify_lines(arguments->options[JSONL] != NULL, database)
+                         : classify_words(arguments, database);
+    rp_model_database_close(database);
+    return code;
 }

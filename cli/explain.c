@@ -99,8 +99,9 @@ static void print_model(const char *name, const rp_model_facts *facts) {
     printf("%s: %s%s%s", name, rp_family_name(found->family), subfamily ? "/" : "",
            subfamily ? subfamily : "");
     if (facts->parameter_count != RP_UNKNOWN_U64) {
-        printf(", %.4g M parameters (%s)", (double)facts->parameter_count / 1e6,
-               rp_facts_method_name(facts->parameter_method));
+        double millions = (double)facts->parameter_count / 1e6;
+        printf(", %.4g %s parameters (%s)", millions < 1000 ? millions : millions / 1000,
+               millions < 1000 ? "M" : "B", rp_facts_method_name(facts->parameter_method));
     }
     putchar('\n');
 }

@@ -36,8 +36,8 @@ static const struct {
     [RP_DEVICE_OPENVINO] = {"execution units", "OpenVINO"},
     [RP_DEVICE_QUALCOMM] = {"units", "QNN"},
     [RP_DEVICE_TPU] = {"cores", "runtime"},
-    [RP_DEVICE_WEBNN] = {"units", NULL},
-    [RP_DEVICE_WEBGPU] = {"units", NULL},
+    [RP_DEVICE_WEBNN] = {"units", "browser"},
+    [RP_DEVICE_WEBGPU] = {"units", "browser"},
 };
 
 /* Of the hundred features of a processor, those that make a model faster. */

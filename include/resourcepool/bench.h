@@ -21,7 +21,13 @@ typedef struct rp_measure {
     double ratio;    /* median of the ratios, round by round                         */
 } rp_measure;
 
-enum { RP_BENCH_HIT_ROWS = 8, RP_BENCH_EVICTION_ROWS = 47, RP_BENCH_ROOM_ROWS = 9 };
+enum {
+    RP_BENCH_HIT_ROWS = 8,
+    RP_BENCH_EVICTION_ROWS = 47,
+    RP_BENCH_ROOM_ROWS = 9,
+    RP_BENCH_HARDWARE_ROWS = 3,
+    RP_BENCH_CLASSIFY_ROWS = 4,
+};
 
 RP_BEGIN_DECLS
 
@@ -62,6 +68,26 @@ RP_API RP_MUST_CHECK rp_status rp_bench_eviction(rp_measure *rows, uint64_t firs
  * Takes some ten seconds. Writes below /tmp and removes it again.
  */
 RP_API RP_MUST_CHECK rp_status rp_bench_room(rp_measure *rows, rp_error *err);
+
+/**
+ * Measure what looking at the machine costs: the fast tier of a detection; a share of the
+ * snapshot of the process; what slow runtimes said, from the cache file. Baselines are what is
+ * promised.
+ *
+ * rows    RP_BENCH_HARDWARE_ROWS of them, filled in; the caller's
+ * rounds  how often each figure is taken, 3 to 99
+ * Writes below /tmp and removes it again. Asks the drivers of this machine.
+ */
+RP_API RP_MUST_CHECK rp_status rp_bench_hardware(rp_measure *rows, size_t rounds, rp_error *err);
+
+/**
+ * Measure what it costs to tell a model's family by its name and by its class, its size by its
+ * name, and the memory that it needs. The baseline is the promise for a name: 1 us.
+ *
+ * rows    RP_BENCH_CLASSIFY_ROWS of them, filled in; the caller's
+ * rounds  how often each figure is taken, 3 to 99
+ */
+RP_API RP_MUST_CHECK rp_status rp_bench_classify(rp_measure *rows, size_t rounds, rp_error *err);
 
 /**
  * Measure a placement: a model in three precisions on a made-up machine with eight GPUs. The

@@ -66,7 +66,8 @@ typedef struct rp_classification {
     rp_family family;
     rp_subfamily subfamily; /* RP_SUBFAMILY_NONE with an unknown family                           */
     double confidence;      /* 0 to 1: of so many answers with this figure, that part is right    */
-    const char *source;     /* "files", "architecture", "model_type", "graph", "task", "name"; static */
+    const char *source;     /* "database", "files", "architecture", "model_type", "graph", "task",
+                               "name"; static                                                     */
     char evidence[RP_EVIDENCE_BYTES]; /* what spoke for it, for people; cut where it is longer */
 } rp_classification;
 
@@ -78,10 +79,11 @@ typedef struct rp_model_hints {
     const char *architecture; /* config.json's, "BertForMaskedLM" */
     const char *const *tasks; /* as hubs tag them, "fill-mask"    */
     size_t task_count;
+    const struct rp_model_database *database; /* what it says of the name wins over all the rest */
 } rp_model_hints;
 
 #define RP_MODEL_HINTS_INIT                                                                        \
-    { sizeof(rp_model_hints), NULL, NULL, NULL, NULL, 0 }
+    { sizeof(rp_model_hints), NULL, NULL, NULL, NULL, 0, NULL }
 
 RP_BEGIN_DECLS
 
@@ -114,8 +116,8 @@ RP_API const char *rp_subfamily_task(rp_subfamily subfamily);
 RP_API void rp_classify_name(const char *name, rp_classification *result);
 
 /**
- * The family of a model of which more is known: by its class, else its type, else the first task
- * that leaves no choice, else its name. Likewise.
+ * The family of a model of which more is known: by the user's database, else its class, else its
+ * type, else the first task that leaves no choice, else its name. Likewise.
  */
 RP_API void rp_classify(const rp_model_hints *hints, rp_classification *result);
 

@@ -267,12 +267,19 @@ static rp_status read_answer(const json_t *message, struct rp_browser_answer *an
     const json_t *failure = json_object_get(message, "error");
     if (json_is_object(failure)) {
         /* Between two pages there is nothing that could be asked. */
+        const char *what = json_string_value(json_object_get(failure, "message"));
         return rp_fail(err, RP_ERR_BUSY, "the page is not there: %.100s",
-                       json_string_value(json_object_get(failure, "message")));
+                       what ? what : "no reason");
     }
     const char *url = json_string_value(json_object_get(value, "url"));
     if (!url) return rp_fail(err, RP_ERR_DATA, "the browser's answer has no value");
     if (strcmp(url, "about:blank") == 0) return rp_fail(err, RP_ERR_BUSY, "the page is not loaded");
+    if (strncmp(url, "file:", 5) != 0) {
+        /* Nothing that this page says is about the hardware: it is no secure context. */
+        rp_fail(err, RP_ERR_DATA, "the browser shows '%.60s' and not the page it was given", url);
+        rp_hint(err, "a browser that is a snap cannot read /tmp: set TMPDIR to a folder in HOME");
+        return RP_ERR_DATA;
+    }
     struct rp_browser_answer told = {0};
     memcpy(told.version, answer->version, sizeof told.version);
     const json_t *adapter = json_object_get(value, "adapter");
@@ -311,7 +318,7 @@ struct session {
     int64_t deadline_ns;
     int64_t last_id;
     struct rp_text received; /* not yet read messages */
-    char folder[64];         /* the profile, and the page in it */
+    char folder[256];        /* the profile, and the page in it */
     char name[RP_BROWSER_NAME_BYTES];
 };
 
@@ -424,7 +431,7 @@ static rp_status converse(struct session *session, struct rp_browser_answer *ans
     char text[RP_BROWSER_TEXT_BYTES];
     char target[RP_BROWSER_TEXT_BYTES];
     char id[RP_BROWSER_TEXT_BYTES];
-    char url[128];
+    char url[300];
     rp_status status =
         call_for_text(session, "Browser.getVersion", json_object(), "product", text, err);
     if (status != RP_OK) return status;
@@ -462,8 +469,8 @@ static rp_status converse(struct session *session, struct rp_browser_answer *ans
 
 static rp_status make_folder(struct session *session, rp_error *err) {
     const char *parent = getenv("TMPDIR");
-    char path[128];
-    if (!parent || parent[0] != '/' || strlen(parent) > 32) parent = "/tmp";
+    char path[300];
+    if (!parent || parent[0] != '/' || strlen(parent) > 200) parent = "/tmp";
     snprintf(session->folder, sizeof session->folder, "%s/rpool-browser-XXXXXX", parent);
     if (!mkdtemp(session->folder)) {
         rp_status status = rp_fail_errno(err, "cannot make a folder in '%s'", parent);
@@ -496,7 +503,7 @@ static bool move_up(int *fd) {
 
 static rp_status spawn(struct session *session, const char *path, int commands, int answers,
                        rp_error *err) {
-    char profile[96];
+    char profile[300];
     char *arguments[OPTION_COUNT + 5];
     size_t count = 0;
     arguments[count++] = (char *)(uintptr_t)path;

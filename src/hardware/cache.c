@@ -229,7 +229,7 @@ static void check_answer(const struct rp_cache *cache, rp_device_kind kind, cons
     const char *conditions = json_string_value(json_object_get(answer, "conditions"));
     const json_t *is_failed = json_object_get(answer, "failed");
     if (!json_is_integer(asked) || json_integer_value(asked) < 0 || !conditions ||
-        !json_is_boolean(is_failed)) {
+        !json_is_boolean(is_failed) || !json_is_object(json_object_get(answer, "snapshot"))) {
         snprintf(why, WHY_BYTES, "it is damaged");
         return;
     }

@@ -180,6 +180,18 @@ static void edit(const char *after, const char *with) {
     rp_free(text);
 }
 
+/* Another name for a key, of the same length. */
+static void rename_key(const char *from, const char *to) {
+    char *text = NULL;
+    size_t length = 0;
+    assert_int_equal(rp_text_read_file(path, 8 << 20, &text, &length), 0);
+    char *at = strstr(text, from);
+    assert_true(at != NULL);
+    memcpy(at, to, strlen(to));
+    write_text(path, text, length);
+    rp_free(text);
+}
+
 static void edit_time(int64_t ago_s) {
     char number[32];
     snprintf(number, sizeof number, "%lld,", (long long)(rp_wall_ns() / 1000000000 - ago_s));
@@ -336,6 +348,8 @@ static void what_is_damaged_is_replaced(void **state) {
     edit("\"memory_bytes_total\": ", "\"much\",");
     assert_unused("devices[0].memory_bytes_total: a string, not a whole number");
     edit("\"snapshot\": ", "[], \"ignored\": {");
+    assert_unused("it is damaged");
+    rename_key("\"snapshot\":", "\"snapshop\":");
     assert_unused("it is damaged");
     edit("\"snapshot\": ", "{\"version\": 1, \"devices\": []}, \"ignored\": {");
     assert_unused("it is damaged");
@@ -502,6 +516,26 @@ static void a_file_that_is_too_large_is_not_read(void **state) {
     assert_left_alone("File too large");
 }
 
+static void an_answer_that_is_too_large_is_not_kept(void **state) {
+    (void)state;
+    enum { ABSENCES = 20, REASON_BYTES = 60000 };
+    keep(RP_DEVICE_WEBGPU, web_answer);
+    struct rp_text json = RP_TEXT_INIT;
+    rp_text_print(&json, "{\"version\":1,\"devices\":[],\"absent\":[");
+    for (int i = 0; i < ABSENCES; i++) {
+        rp_text_print(&json, "%s{\"kind\":\"cuda\",\"reason\":\"%0*d\"}", i ? "," : "",
+                      REASON_BYTES, i);
+    }
+    rp_text_print(&json, "]}");
+    assert_false(json.failed);
+    struct rp_snapshot *snapshot = keep_at(path, RP_DEVICE_CUDA, json.bytes, false);
+    assert_int_equal(rp_snapshot_note_count(snapshot), 1);
+    assert_says(rp_snapshot_note(snapshot, 0), "of 1048576 at most");
+    rp_snapshot_release(snapshot);
+    rp_text_fini(&json);
+    assert_true(is_kept(RP_DEVICE_WEBGPU));
+}
+
 static void answers_about_other_kinds_survive(void **state) {
     (void)state;
     rp_error err = RP_ERROR_INIT;
@@ -627,6 +661,7 @@ int main(void) {
         cmocka_unit_test_teardown(a_place_that_cannot_be_written_is_a_note, empty_folder),
         cmocka_unit_test_teardown(a_full_disk_leaves_the_old_file_whole, empty_folder),
         cmocka_unit_test_teardown(a_file_that_is_too_large_is_not_read, empty_folder),
+        cmocka_unit_test_teardown(an_answer_that_is_too_large_is_not_kept, empty_folder),
         cmocka_unit_test_teardown(answers_about_other_kinds_survive, empty_folder),
         cmocka_unit_test_teardown(many_processes_see_whole_files, empty_folder),
         cmocka_unit_test_teardown(every_allocation_may_fail, empty_folder),

@@ -354,9 +354,11 @@ static bool open_pipe(int ends[2]) {
     return true;
 }
 
-static int64_t limit_ms(const struct rp_device_ops *ops) {
-    if (ops->ask_ms_max > 0) return ops->ask_ms_max;
-    return ops->when == RP_ASK_SLOW ? RP_CHILD_SLOW_MS : RP_CHILD_MS;
+static int64_t limit_ms(const struct rp_question *question) {
+    const struct rp_device_ops *ops = question->ops;
+    bool is_slow = ops->when == RP_ASK_SLOW;
+    int64_t ms = ops->ask_ms_max > 0 ? ops->ask_ms_max : is_slow ? RP_CHILD_SLOW_MS : RP_CHILD_MS;
+    return question->is_patient && ms < RP_CHILD_SLOW_MS ? RP_CHILD_SLOW_MS : ms;
 }
 
 static void start(struct rp_question *question, struct child *child) {
@@ -394,7 +396,7 @@ static void start(struct rp_question *question, struct child *child) {
     child->pid = pid;
     child->answer_fd = answer_ends[0];
     child->stderr_fd = stderr_ends[0];
-    child->deadline_ns = rp_deadline_after_ms(limit_ms(question->ops));
+    child->deadline_ns = rp_deadline_after_ms(limit_ms(question));
 }
 
 /* Keep the end of what a driver prints. */
@@ -469,11 +471,14 @@ static void explain(struct child *child, bool is_late, bool is_known, int wait_s
     if (child->inbox.step[0]) snprintf(where, sizeof where, " in %s", child->inbox.step);
     quote_printed(child, said, sizeof said);
     if (is_late) {
-        int64_t ms = limit_ms(question->ops);
+        int64_t ms = limit_ms(question);
         rp_fail(&question->why, RP_ERR_TIMEOUT, "%s did not answer within %lld %s: it hangs%s%s",
                 name, (long long)(ms % 1000 == 0 ? ms / 1000 : ms), ms % 1000 == 0 ? "s" : "ms",
                 where, said);
-        rp_hint(&question->why, "the kernel's log ('dmesg') may say what its driver waits for");
+        rp_hint(&question->why,
+                question->is_patient
+                    ? "the kernel's log ('dmesg') may say what its driver waits for"
+                    : "'rpool hardware --all' waits longer, as for GPUs that must wake up first");
     } else if (child->inbox.is_damaged) {
         rp_fail(&question->why, RP_ERR_DATA, "%s answered with what is no answer%s%s", name, where,
                 said);

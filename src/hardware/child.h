@@ -19,6 +19,7 @@ struct rp_question {
      * are brought up to date by ops->refresh.
      */
     const rp_snapshot *previous;
+    bool is_patient; /* the caller asked for all there is: a driver gets RP_CHILD_SLOW_MS       */
 
     struct rp_snapshot *answer; /* out: devices, absences and notes of that kind, or NULL     */
     rp_error why;               /* out: without an answer, why there is none                  */

@@ -24,7 +24,7 @@
 
 /* Order is that of the devices in a snapshot. */
 static const struct rp_device_ops *const kinds[] = {
-    &rp_device_cpu,      &rp_device_rocm, &rp_device_mps,   &rp_device_openvino,
+    &rp_device_cpu,      &rp_device_cuda, &rp_device_rocm,  &rp_device_mps,    &rp_device_openvino,
     &rp_device_qualcomm, &rp_device_tpu,  &rp_device_webnn, &rp_device_webgpu,
 };
 
@@ -165,6 +165,13 @@ static rp_status keep(struct rp_cache *cache, const struct rp_question *question
     return status;
 }
 
+static bool has_devices(const rp_snapshot *snapshot, rp_device_kind kind) {
+    for (size_t i = 0; i < snapshot->device_count; i++) {
+        if (snapshot->devices[i]->kind == kind) return true;
+    }
+    return false;
+}
+
 /* The slow tier: the drivers of which the survey found a sign, all at once. */
 static rp_status ask_found(struct rp_snapshot *snapshot, const struct survey *survey,
                            const rp_hardware_options *options, struct rp_cache *cache,
@@ -180,7 +187,8 @@ static rp_status ask_found(struct rp_snapshot *snapshot, const struct survey *su
         if (walked.ops[i]->when == RP_ASK_SLOW && !options->all) {
             status = add_unprobed(snapshot, walked.ops[i], err);
         } else {
-            questions[count++].ops = walked.ops[i];
+            questions[count++] =
+                (struct rp_question){.ops = walked.ops[i], .is_patient = options->all};
         }
     }
     if (status == RP_OK) status = rp_questions_ask(questions, count, err);
@@ -198,9 +206,12 @@ static rp_status ask_all(struct rp_snapshot *snapshot, const struct survey *surv
     bool is_any = false;
     rp_status status = RP_OK;
     for (size_t i = 0; status == RP_OK && i < walked.count; i++) {
-        if (survey->is_to_ask[i] && is_recorded)
+        if (!survey->is_to_ask[i]) continue;
+        is_any = true;
+        /* The files of a recorded machine told about its devices: there is nobody else to ask. */
+        if (is_recorded && !has_devices(snapshot, walked.ops[i]->kind)) {
             status = add_unprobed(snapshot, walked.ops[i], err);
-        is_any = is_any || survey->is_to_ask[i];
+        }
     }
     if (status != RP_OK || is_recorded || !is_any) return status;
     struct rp_cache *cache = NULL;
@@ -311,13 +322,6 @@ static rp_status refresh_device(struct rp_snapshot *snapshot, const rp_device *p
         if (status != RP_OK) return status;
     }
     return rp_snapshot_add_device(snapshot, device, err);
-}
-
-static bool has_devices(const rp_snapshot *snapshot, rp_device_kind kind) {
-    for (size_t i = 0; i < snapshot->device_count; i++) {
-        if (snapshot->devices[i]->kind == kind) return true;
-    }
-    return false;
 }
 
 /* Whether the devices of a kind are brought up to date by a child. */

@@ -45,8 +45,8 @@ struct rp_device_ops {
     /*
      * Bring the figures that move up to date, on a copy of an earlier device that belongs to the
      * snapshot but is not added yet. Failures as with probe: the device stays as it was, and a
-     * note says so. NULL: values never change. Of a kind with `ask` it runs in the child too; there,
-     * without it, RP_ASK_DRIVER asks again, and what was slow stays as it was.
+     * note says so. NULL: values never change. Of a kind with `ask` it runs in the child too;
+     * there, without it, RP_ASK_DRIVER asks again, and what was slow stays as it was.
      */
     rp_status (*refresh)(struct rp_snapshot *snapshot, rp_device *device, rp_error *err);
 

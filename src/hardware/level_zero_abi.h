@@ -43,6 +43,7 @@ struct rp_ze_device {
 };
 
 /* ze_device_memory_properties_t */
+/* NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): the order is the vendor's */
 struct rp_ze_memory {
     uint32_t structure;
     void *next;

@@ -126,7 +126,7 @@ static const struct target *find_target(const char *name) {
     return NULL;
 }
 
-/* --- the topology -----------------------------------------------------------------------------*/
+/* --- the topology ---------------------------------------------------------------------------- */
 
 /* The value of a line of a node's properties; RP_UNKNOWN_U64 when it has none. */
 static uint64_t property(const char *text, const char *key) {
@@ -142,17 +142,20 @@ static uint64_t property(const char *text, const char *key) {
 }
 
 /* As KFD writes it: 90402 is gfx942, 90010 gfx90a: the last digit is hexadecimal. */
-static void format_target(uint64_t version, char *out, size_t out_bytes) {
-    snprintf(out, out_bytes, "gfx%llu%llu%llx", (unsigned long long)(version / 10000),
-             (unsigned long long)(version / 100 % 100), (unsigned long long)(version % 100));
+bool rp_rocm_format_target(const char *properties, char out[RP_ROCM_TARGET_BYTES]) {
+    uint64_t version = property(properties, "gfx_target_version");
+    if (version == 0 || version >= 1000000) return false;
+    snprintf(out, RP_ROCM_TARGET_BYTES, "gfx%u%u%x", (unsigned)(version / 10000),
+             (unsigned)(version / 100 % 100), (unsigned)(version % 100));
+    return true;
 }
 
-static void format_address(const char *properties, char out[16]) {
+void rp_rocm_format_address(const char *properties, char out[RP_ROCM_ADDRESS_BYTES]) {
     uint64_t domain = property(properties, "domain");
     uint64_t location = property(properties, "location_id");
     if (location == RP_UNKNOWN_U64) location = 0;
     if (domain == RP_UNKNOWN_U64) domain = 0;
-    snprintf(out, 16, "%04x:%02x:%02x.%x", (unsigned)(domain & 0xffff),
+    snprintf(out, RP_ROCM_ADDRESS_BYTES, "%04x:%02x:%02x.%x", (unsigned)(domain & 0xffff),
              (unsigned)(location >> 8 & 0xff), (unsigned)(location >> 3 & 0x1f),
              (unsigned)(location & 7));
 }
@@ -160,8 +163,8 @@ static void format_address(const char *properties, char out[16]) {
 static bool read_properties(const char *root, const char *node, char *out, size_t out_bytes) {
     /* Of a GPU that is kept from this container the file cannot be read, or holds nothing. */
     if (!rp_sysfs_text(root, out, out_bytes, TOPOLOGY "/%s/properties", node)) return false;
-    uint64_t version = property(out, "gfx_target_version");
-    return version != RP_UNKNOWN_U64 && version > 0 && version < 1000000;
+    char target[RP_ROCM_TARGET_BYTES];
+    return rp_rocm_format_target(out, target);
 }
 
 /* The number of a GPU in KFD, by its PCI address; RP_UNKNOWN_U64 when KFD has it not. */
@@ -172,7 +175,7 @@ static uint64_t find_gpu_id(const char *root, const char *address) {
         char properties[4096];
         char its[16];
         if (!read_properties(root, nodes.names[i], properties, sizeof properties)) continue;
-        format_address(properties, its);
+        rp_rocm_format_address(properties, its);
         if (strcmp(its, address) != 0) continue;
         return rp_sysfs_u64(root, TOPOLOGY "/%s/gpu_id", nodes.names[i]);
     }
@@ -207,6 +210,17 @@ static void read_errors(const char *root, const char *address, rp_accelerator *a
     accelerator->ecc_error_count = rp_proc_stat_value((struct rp_span){text, strlen(text)}, "ue:");
 }
 
+/*
+ * Whether the numbers of processes that the kernel tells are those under /proc. They are not in a
+ * container with numbers of its own, where the same number is another process.
+ */
+static bool has_the_kernel_s_numbers(const char *root) {
+    char name[32];
+    if (root[0] != '\0') return true;
+    return rp_sysfs_link_name("", name, sizeof name, "/proc/self/ns/pid") &&
+           strcmp(name, "pid:[4026531836]") == 0; /* the first namespace, in every kernel */
+}
+
 /* The processes that KFD knows, with what each holds on the GPU of that number. */
 static rp_status read_processes(struct rp_snapshot *snapshot, uint64_t gpu_id,
                                 rp_accelerator *accelerator, rp_error *err) {
@@ -220,6 +234,7 @@ static rp_status read_processes(struct rp_snapshot *snapshot, uint64_t gpu_id,
         rp_snapshot_alloc(snapshot, (pids.count + 1) * sizeof *processes);
     if (!processes) return rp_fail_no_memory(err);
     size_t count = 0;
+    bool has_names = has_the_kernel_s_numbers(root);
     for (size_t i = 0; i < pids.count; i++) {
         uint64_t pid;
         if (!rp_sysfs_parse_u64(pids.names[i], &pid) || pid >= RP_UNKNOWN_U32) continue;
@@ -230,7 +245,7 @@ static rp_status read_processes(struct rp_snapshot *snapshot, uint64_t gpu_id,
         if (!process) return rp_fail_no_memory(err);
         *process = (rp_device_process){sizeof *process, (uint32_t)pid, NULL, bytes};
         char name[64];
-        if (rp_sysfs_line(root, name, sizeof name, "/proc/%s/comm", pids.names[i])) {
+        if (has_names && rp_sysfs_line(root, name, sizeof name, "/proc/%s/comm", pids.names[i])) {
             rp_status status = rp_describe_text(snapshot, &process->name, name, err);
             if (status != RP_OK) return status;
         }
@@ -322,10 +337,10 @@ static rp_status read_versions(struct rp_snapshot *snapshot, rp_accelerator *acc
 }
 
 /* Counts, memory and what follows from the instruction set. */
-static rp_status read_properties_of(struct rp_snapshot *snapshot, const char *properties,
-                                    rp_device *device, rp_accelerator *accelerator, rp_error *err) {
-    char name[32];
-    format_target(property(properties, "gfx_target_version"), name, sizeof name);
+static rp_status describe_target(struct rp_snapshot *snapshot, const char *properties,
+                                 rp_accelerator *accelerator, rp_error *err) {
+    char name[RP_ROCM_TARGET_BYTES] = "";
+    (void)rp_rocm_format_target(properties, name); /* who is here is a GPU */
     const struct target *target = find_target(name);
     uint64_t simds = property(properties, "simd_count");
     uint64_t simds_per_unit = property(properties, "simd_per_cu");
@@ -347,12 +362,12 @@ static rp_status read_properties_of(struct rp_snapshot *snapshot, const char *pr
         status = rp_describe_precisions(snapshot, accelerator, target->precisions, err);
     }
     if (status == RP_OK && target && target->override) {
-        status = rp_snapshot_add_note(
-            snapshot, err, "%s: ROCm does not support %s%s%s", device->id, name,
-            target->override[0]
-                ? "; programs that use it nevertheless set HSA_OVERRIDE_GFX_VERSION="
-                : "",
-            target->override);
+        char address[RP_ROCM_ADDRESS_BYTES];
+        const char *set = "; programs that use it nevertheless set HSA_OVERRIDE_GFX_VERSION=";
+        rp_rocm_format_address(properties, address);
+        status =
+            rp_snapshot_add_note(snapshot, err, "rocm: the %s at %s is not supported by ROCm%s%s",
+                                 name, address, target->override[0] ? set : "", target->override);
     }
     uint64_t unique = property(properties, "unique_id");
     if (status == RP_OK && unique != RP_UNKNOWN_U64 && unique != 0) {
@@ -368,8 +383,8 @@ static rp_status read_card(struct rp_snapshot *snapshot, const char *node, const
     rp_device *device = card->device;
     rp_accelerator *accelerator = card->accelerator;
     char address[16];
-    format_address(properties, address);
-    rp_status status = read_properties_of(snapshot, properties, device, accelerator, err);
+    rp_rocm_format_address(properties, address);
+    rp_status status = describe_target(snapshot, properties, accelerator, err);
     if (status == RP_OK)
         status = rp_describe_text(snapshot, &accelerator->pci_address, address, err);
     uint64_t vendor = property(properties, "vendor_id");

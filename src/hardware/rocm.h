@@ -12,4 +12,11 @@
 bool rp_rocm_parse_name(struct rp_span line, uint64_t device, uint64_t revision,
                         struct rp_span *name);
 
+/* From a node's properties: where the GPU is on the PCI bus. */
+enum { RP_ROCM_ADDRESS_BYTES = 16, RP_ROCM_TARGET_BYTES = 16 };
+void rp_rocm_format_address(const char *properties, char out[RP_ROCM_ADDRESS_BYTES]);
+
+/* And its instruction set: 90402 is "gfx942". False for a node that is no GPU. */
+bool rp_rocm_format_target(const char *properties, char out[RP_ROCM_TARGET_BYTES]);
+
 #endif

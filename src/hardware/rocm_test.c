@@ -5,7 +5,12 @@
 #include "base/status.h"
 #include "hardware/device.h"
 
-#include "../../tests/drivers/fake.h"
+#include "../../tests/drivers/kinds.h"
+
+#ifdef HAVE_HIP_HEADER
+#define __HIP_PLATFORM_AMD__
+#include <hip/hip_runtime_api.h>
+#endif
 
 static const rp_accelerator *accelerator_of(const struct rp_snapshot *snapshot, const char *id) {
     const rp_device *device = fake_device(snapshot, id);
@@ -101,6 +106,20 @@ static void a_card_without_driver_is_an_absence_that_says_so(void **state) {
     err = (rp_error)RP_ERROR_INIT;
     assert_status(rp_device_rocm.probe(snapshot, &err), RP_ERR_ABSENT);
     assert_says(err.message, "no AMD GPU");
+    rp_snapshot_release(snapshot);
+}
+
+static void a_whole_detection_has_them_and_no_absence_of_their_kind(void **state) {
+    (void)state;
+    rp_error err = RP_ERROR_INIT;
+    const rp_snapshot *snapshot = NULL;
+    rp_hardware_options options = RP_HARDWARE_OPTIONS_INIT;
+    options.root = SOURCE_ROOT "/tests/machines/mi300x";
+    assert_ok(rp_hardware_detect(&options, &snapshot, &err));
+    assert_non_null(rp_snapshot_find_device(snapshot, "rocm:1"));
+    for (size_t i = 0; i < rp_snapshot_absent_count(snapshot); i++) {
+        assert_int_not_equal(rp_snapshot_absent(snapshot, i)->kind, RP_DEVICE_ROCM);
+    }
     rp_snapshot_release(snapshot);
 }
 
@@ -307,12 +326,35 @@ static void every_allocation_may_fail(void **state) {
     }
 }
 
+/* What rocm.c writes out for itself is what the header has. */
+static void the_interface_is_that_of_the_header(void **state) {
+    (void)state;
+#ifdef HAVE_HIP_HEADER
+#define SAME(function, ...)                                                                        \
+    _Static_assert(                                                                                \
+        __builtin_types_compatible_p(__typeof__(&function), hipError_t (*)(__VA_ARGS__)),          \
+        #function)
+    SAME(hipGetDeviceCount, int *);
+    SAME(hipDeviceGet, hipDevice_t *, int);
+    SAME(hipDeviceGetName, char *, int, hipDevice_t);
+    SAME(hipDeviceTotalMem, size_t *, hipDevice_t);
+    SAME(hipDeviceGetPCIBusId, char *, int, int);
+    SAME(hipRuntimeGetVersion, int *);
+    _Static_assert(__builtin_types_compatible_p(hipDevice_t, int), "hipDevice_t");
+    _Static_assert(sizeof(hipError_t) == sizeof(int) && hipErrorNoDevice == 100, "hipError_t");
+#else
+    print_message("skipped: hip/hip_runtime_api.h is not installed\n");
+    skip();
+#endif
+}
+
 int main(void) {
     setenv("RESOURCE_POOL_HIP", FAKE_HIP, 1);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_recorded_instinct_is_described_by_the_kernel),
         cmocka_unit_test(a_gpu_in_the_processor_is_told_apart_and_named_from_the_table),
         cmocka_unit_test(a_card_without_driver_is_an_absence_that_says_so),
+        cmocka_unit_test(a_whole_detection_has_them_and_no_absence_of_their_kind),
         cmocka_unit_test(figures_move_and_the_rest_stays),
         cmocka_unit_test(hip_says_what_programs_get_and_in_which_order),
         cmocka_unit_test(a_gpu_that_hip_hides_is_there_with_its_reason),
@@ -322,6 +364,7 @@ int main(void) {
         cmocka_unit_test(no_permission_names_the_group),
         cmocka_unit_test(names_are_read_from_their_lines),
         cmocka_unit_test(every_allocation_may_fail),
+        cmocka_unit_test(the_interface_is_that_of_the_header),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     fake_forget_answers();

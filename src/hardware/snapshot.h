@@ -45,7 +45,7 @@ struct rp_snapshot {
     size_t note_count;
     size_t note_capacity;
 
-    const struct rp_pci_device *pci_devices; /* what rp_pci_devices() read; NULL: nobody asked yet */
+    const struct rp_pci_device *pci_devices; /* rp_pci_devices() read it; NULL: not yet */
     size_t pci_count;
 };
 

@@ -33,8 +33,9 @@ bool rp_sysfs_exists(const char *root, const char *format, ...)
 bool rp_sysfs_link_name(const char *root, char *out, size_t out_bytes, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* Names in a folder that begin with a prefix, in the order of the numbers in them. */
-enum { RP_SYSFS_NAMES = 64, RP_SYSFS_NAME_BYTES = 64 };
+/* Names in a folder that begin with a prefix, in the order of the numbers in them. Eight MI300X in
+ * eight parts each, and the processors, are 66. */
+enum { RP_SYSFS_NAMES = 256, RP_SYSFS_NAME_BYTES = 64 };
 struct rp_sysfs_names {
     char names[RP_SYSFS_NAMES][RP_SYSFS_NAME_BYTES];
     size_t count; /* RP_SYSFS_NAMES at most: what is beyond is left out, as are longer names */

@@ -7,6 +7,7 @@
  * and the device files tell what there is, a library's file tells that it can be used, and memory,
  * which no file tells, comes from a table of the models: the source says so.
  */
+#include "hardware/tpu.h"
 #include "base/limits.h"
 #include "base/status.h"
 #include "hardware/describe.h"
@@ -57,7 +58,8 @@ static const struct rp_library_names edgetpu_names = {"RESOURCE_POOL_EDGETPU", e
 static const char *const visible_variables[] = {"TPU_VISIBLE_CHIPS", "TPU_VISIBLE_DEVICES"};
 
 struct chip {
-    char address[32];
+    char address[32]; /* on the PCI bus */
+    char file[48];    /* what programs open: "/dev/vfio/3", "/dev/accel0"; "" */
     const struct model *model;
 };
 struct chips {
@@ -73,52 +75,74 @@ static const struct model *find_model(uint64_t vendor, uint64_t device) {
     return NULL;
 }
 
-static void add_chip(struct chips *chips, const char *address, const struct model *model) {
-    if (!model || chips->count == CHIPS_MAX) return;
+/* The same chip may be met in several places, of which one tells its file. */
+static void add_chip(struct chips *chips, const char *address, const char *file,
+                     const struct model *model) {
+    struct chip *chip = NULL;
     for (size_t i = 0; i < chips->count; i++) {
-        if (strcmp(chips->chips[i].address, address) == 0) return;
+        if (strcmp(chips->chips[i].address, address) == 0) chip = &chips->chips[i];
     }
-    struct chip *chip = &chips->chips[chips->count++];
-    snprintf(chip->address, sizeof chip->address, "%s", address);
-    chip->model = model;
+    if (!chip && (!model || chips->count == CHIPS_MAX)) return;
+    if (!chip) {
+        chip = &chips->chips[chips->count++];
+        snprintf(chip->address, sizeof chip->address, "%s", address);
+        chip->model = model;
+    }
+    if (chip->file[0] == '\0') snprintf(chip->file, sizeof chip->file, "%s", file);
 }
 
-/* By the class of accelerators, and by the driver that hands cards to programs whole. */
-static rp_status find_chips(struct rp_snapshot *snapshot, struct chips *chips, rp_error *err) {
-    const char *root = snapshot->root;
-    const struct rp_pci_device *cards = NULL;
-    size_t count = 0;
+/* Chips that a program gets whole, by VFIO: its file has the number of the chip's IOMMU group. */
+static void find_vfio(const char *root, struct chips *chips) {
     struct rp_sysfs_names names;
-    rp_status status = rp_pci_devices(snapshot, &cards, &count, err);
-    if (status != RP_OK) return status;
-    for (size_t i = 0; i < count; i++) {
-        add_chip(chips, cards[i].address, find_model(cards[i].vendor, cards[i].device));
-    }
     rp_sysfs_list(root, "/sys/bus/pci/drivers/vfio-pci", "0", &names);
     for (size_t i = 0; i < names.count; i++) {
         const char *name = names.names[i];
+        char group[16];
+        char file[48] = "";
         uint64_t vendor = rp_sysfs_u64(root, "/sys/bus/pci/devices/%s/vendor", name);
-        if (vendor != RP_PCI_GOOGLE || strlen(name) >= sizeof chips->chips[0].address) continue;
-        add_chip(chips, name,
-                 find_model(vendor, rp_sysfs_u64(root, "/sys/bus/pci/devices/%s/device", name)));
+        uint64_t device = rp_sysfs_u64(root, "/sys/bus/pci/devices/%s/device", name);
+        if (strlen(name) >= sizeof chips->chips[0].address) continue;
+        if (rp_sysfs_link_name(root, group, sizeof group, "/sys/bus/pci/devices/%s/iommu_group",
+                               name)) {
+            snprintf(file, sizeof file, "/dev/vfio/%s", group);
+        }
+        add_chip(chips, name, file, find_model(vendor, device));
     }
+}
+
+/* Chips with a driver of their own, in the class of accelerators. */
+static void find_accel(const char *root, struct chips *chips) {
+    struct rp_sysfs_names names;
     rp_sysfs_list(root, "/sys/class/accel", "accel", &names);
     for (size_t i = 0; i < names.count; i++) {
+        const char *name = names.names[i];
         char address[32];
-        uint64_t vendor = rp_sysfs_u64(root, "/sys/class/accel/%s/device/vendor", names.names[i]);
-        if (vendor != RP_PCI_GOOGLE) continue;
-        uint64_t device = rp_sysfs_u64(root, "/sys/class/accel/%s/device/device", names.names[i]);
+        char file[48];
+        uint64_t vendor = rp_sysfs_u64(root, "/sys/class/accel/%s/device/vendor", name);
+        uint64_t device = rp_sysfs_u64(root, "/sys/class/accel/%s/device/device", name);
         if (!rp_sysfs_link_name(root, address, sizeof address, "/sys/class/accel/%s/device",
-                                names.names[i])) {
-            snprintf(address, sizeof address, "%.20s", names.names[i]);
+                                name)) {
+            snprintf(address, sizeof address, "%.20s", name);
         }
-        add_chip(chips, address, find_model(vendor, device));
+        snprintf(file, sizeof file, "/dev/%.20s", name);
+        add_chip(chips, address, file, find_model(vendor, device));
     }
+}
+
+static rp_status find_chips(struct rp_snapshot *snapshot, struct chips *chips, rp_error *err) {
+    const struct rp_pci_device *cards = NULL;
+    size_t count = 0;
+    rp_status status = rp_pci_devices(snapshot, &cards, &count, err);
+    if (status != RP_OK) return status;
+    for (size_t i = 0; i < count; i++) {
+        add_chip(chips, cards[i].address, "", find_model(cards[i].vendor, cards[i].device));
+    }
+    find_vfio(snapshot->root, chips);
+    find_accel(snapshot->root, chips);
     return RP_OK;
 }
 
-/* Whether a list of indexes ("0,2") has this one. */
-static bool lists_index(const char *list, size_t index) {
+bool rp_tpu_lists_chip(const char *list, size_t index) {
     struct rp_span rest = {list, strlen(list)};
     struct rp_span word;
     while (rp_span_next_word(&rest, ", ", &word)) {
@@ -129,24 +153,27 @@ static bool lists_index(const char *list, size_t index) {
 }
 
 /* Why a chip cannot be used by this process; false when nothing is in the way. */
-static bool is_barred(const struct rp_snapshot *snapshot, size_t index, char *reason,
+static bool is_barred(const char *root, const struct chip *chip, size_t index, char *reason,
                       size_t reason_bytes) {
-    if (snapshot->root[0] != '\0') return false;
-    for (size_t i = 0; i < sizeof visible_variables / sizeof visible_variables[0]; i++) {
+    size_t count = sizeof visible_variables / sizeof visible_variables[0];
+    for (size_t i = 0; root[0] == '\0' && i < count; i++) {
         const char *list = getenv(visible_variables[i]);
-        if (!list || lists_index(list, index)) continue;
+        if (!list || rp_tpu_lists_chip(list, index)) continue;
         snprintf(reason, reason_bytes, "hidden by %s=%.100s", visible_variables[i], list);
         return true;
     }
-    char path[64];
-    bool is_vfio = rp_sysfs_exists("", "/dev/vfio/vfio");
-    snprintf(path, sizeof path, is_vfio ? "/dev/vfio/%zu" : "/dev/accel%zu", index);
+    /* A recorded machine without /dev does not tell. */
+    bool is_told = root[0] == '\0' || rp_sysfs_exists(root, "/dev");
+    char path[RP_LIMIT_NAME_BYTES];
+    int length = snprintf(path, sizeof path, "%s%s", root, chip->file);
+    if (!is_told || chip->file[0] == '\0' || (size_t)length >= sizeof path) return false;
     if (access(path, R_OK | W_OK) == 0) return false;
     if (errno == EACCES || errno == EPERM) {
-        snprintf(reason, reason_bytes, "no permission for %s", path);
+        snprintf(reason, reason_bytes, "no permission for %s", chip->file);
     } else {
         snprintf(reason, reason_bytes,
-                 "%s is not there: a container must be given the device files of its TPUs", path);
+                 "%s is not there: a container must be given the device files of its TPUs",
+                 chip->file);
     }
     return true;
 }
@@ -202,7 +229,7 @@ static rp_status add_google(struct rp_snapshot *snapshot, const struct chip *chi
     if (status == RP_OK) status = describe_version(snapshot, accelerator, err);
     if (status == RP_OK && why_not) {
         status = rp_describe_unavailable(snapshot, device, why_not, err);
-    } else if (status == RP_OK && is_barred(snapshot, index, reason, sizeof reason)) {
+    } else if (status == RP_OK && is_barred(snapshot->root, chip, index, reason, sizeof reason)) {
         status = rp_describe_unavailable(snapshot, device, reason, err);
     }
     return status == RP_OK ? rp_snapshot_add_device(snapshot, device, err) : status;
@@ -231,7 +258,7 @@ static rp_status add_coral(struct rp_snapshot *snapshot, const char *where, cons
     return status == RP_OK ? rp_snapshot_add_device(snapshot, device, err) : status;
 }
 
-/* Why Coral's library is of no use; NULL when it is there. */
+/* Whether Coral's library is there, and in *why what is wrong when it is not. */
 static rp_status find_edgetpu(const char *root, rp_error *why, bool *is_there, rp_error *err) {
     char path[RP_LIMIT_NAME_BYTES];
     rp_status status = rp_library_find(root, &edgetpu_names, path, why);
@@ -243,12 +270,25 @@ static rp_status find_edgetpu(const char *root, rp_error *why, bool *is_there, r
     return RP_OK;
 }
 
-/* Coral's sticks on USB (before and after their firmware was loaded) and cards on PCI. */
+/* A number of a USB device, which is written without 0x; 0 when there is none. */
+static uint64_t usb_number(const char *root, const char *name, const char *file) {
+    char text[16];
+    char line[24];
+    uint64_t value;
+    if (!rp_sysfs_line(root, text, sizeof text, "/sys/bus/usb/devices/%s/%s", name, file)) return 0;
+    snprintf(line, sizeof line, "0x%s", text);
+    return rp_sysfs_parse_u64(line, &value) ? value : 0;
+}
+
+/* A stick calls itself by its chip's maker until its firmware was loaded, then by Google. */
+static bool is_coral_stick(const char *root, const char *name) {
+    uint64_t vendor = usb_number(root, name, "idVendor");
+    if (vendor == 0x1a6e) return usb_number(root, name, "idProduct") == 0x089a;
+    return vendor == 0x18d1 && usb_number(root, name, "idProduct") == 0x9302;
+}
+
+/* Coral's sticks on USB and cards on PCI. */
 static rp_status probe_coral(struct rp_snapshot *snapshot, size_t *index, rp_error *err) {
-    static const struct {
-        uint64_t vendor;
-        uint64_t product;
-    } sticks[] = {{0x1a6e, 0x089a}, {0x18d1, 0x9302}};
     const char *root = snapshot->root;
     const struct rp_pci_device *cards = NULL;
     size_t count = 0;
@@ -259,36 +299,17 @@ static rp_status probe_coral(struct rp_snapshot *snapshot, size_t *index, rp_err
     rp_status status = rp_pci_devices(snapshot, &cards, &count, err);
     rp_sysfs_list(root, "/sys/bus/usb/devices", "", &names);
     for (size_t i = 0; status == RP_OK && i < names.count + count; i++) {
-        bool is_usb = i < names.count;
-        const struct rp_pci_device *card = is_usb ? NULL : &cards[i - names.count];
-        bool is_coral = card && card->vendor == RP_PCI_CORAL && card->device == 0x089a;
-        if (is_usb) {
-            /* Written without 0x. */
-            char text[16];
-            char line[24];
-            uint64_t id[2] = {0, 0};
-            const char *const files[] = {"idVendor", "idProduct"};
-            for (size_t j = 0; j < 2; j++) {
-                if (!rp_sysfs_line(root, text, sizeof text, "/sys/bus/usb/devices/%s/%s",
-                                   names.names[i], files[j])) {
-                    break;
-                }
-                snprintf(line, sizeof line, "0x%s", text);
-                if (!rp_sysfs_parse_u64(line, &id[j])) id[j] = 0;
-                if (j == 0 && id[0] != sticks[0].vendor && id[0] != sticks[1].vendor) break;
-            }
-            for (size_t j = 0; j < 2; j++) {
-                if (id[0] == sticks[j].vendor && id[1] == sticks[j].product) is_coral = true;
-            }
-        }
+        const struct rp_pci_device *card = i < names.count ? NULL : &cards[i - names.count];
+        bool is_coral = card ? card->vendor == RP_PCI_CORAL && card->device == 0x089a
+                             : is_coral_stick(root, names.names[i]);
         if (!is_coral) continue;
         if (!is_looked_for) status = find_edgetpu(root, &why, &is_there, err);
         is_looked_for = true;
+        if (status != RP_OK) break;
         const char *why_not = is_there ? NULL : why.message;
         if (card && card->driver[0] == '\0') why_not = "the kernel has no driver for it (apex)";
-        if (status != RP_OK) break;
-        status = add_coral(snapshot, is_usb ? "usb" : "pci", card ? card->address : NULL,
-                           (*index)++, why_not, err);
+        status = add_coral(snapshot, card ? "pci" : "usb", card ? card->address : NULL, (*index)++,
+                           why_not, err);
     }
     return status;
 }

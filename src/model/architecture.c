@@ -9,6 +9,7 @@
 
 #include <ctype.h>
 #include <resourcepool/classify.h>
+#include <resourcepool/model_database.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -244,6 +245,8 @@ static bool classify_task(const char *task, rp_classification *result) {
 }
 
 void rp_classify(const rp_model_hints *hints, rp_classification *result) {
+    bool has_database = hints->size >= sizeof *hints && hints->database && hints->name;
+    if (has_database && rp_model_database_find(hints->database, hints->name, result)) return;
     if ((hints->architecture || hints->model_type) &&
         classify_class(hints->architecture, hints->model_type, result)) {
         return;

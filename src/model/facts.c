@@ -330,6 +330,17 @@ static void refine(const struct rp_config *config, rp_model_facts *facts) {
         rp_facts_set_text(facts->task, sizeof facts->task, task, strlen(task));
 }
 
+/* What the user's database says of the model wins over all. */
+static void take_recorded(const rp_model_hints *hints, const char *name, rp_classification *found) {
+    if (!hints || !hints->database) return;
+    rp_model_hints named = RP_MODEL_HINTS_INIT;
+    rp_classification recorded;
+    named.name = hints->name ? hints->name : name;
+    named.database = hints->database;
+    rp_classify(&named, &recorded);
+    if (strcmp(recorded.source, "database") == 0) *found = recorded;
+}
+
 /* What no file tells, the name may: "7b", "-int4". */
 static void add_from_name(const char *name, rp_model_facts *facts) {
     rp_model_facts by_name;
@@ -396,6 +407,7 @@ rp_status rp_model_facts_read(const char *model, const rp_model_hints *hints, rp
     name_of_path(model, is_folder, name, sizeof name);
     classify(&config, hints, name, &read);
     refine(&config, &read);
+    take_recorded(hints, name, &read.classification);
     add_from_name(hints && hints->name ? hints->name : name, &read);
     *facts = read;
     return RP_OK;

@@ -133,7 +133,7 @@ static bool is_beginning(const struct plain *text, size_t at) {
 static const struct rp_family_node *child_of(const struct rp_family_node *node, char character) {
     const struct rp_family_node *child = &rp_family_nodes[node->first_child];
     for (uint32_t i = 0; i < node->child_count; i++) {
-        if (child[i].character == character) return &child[i];
+        if (child[i].first == character) return &child[i];
     }
     return NULL;
 }
@@ -143,15 +143,22 @@ static bool find_part(const struct plain *text, size_t begin, struct part *part)
     const struct rp_family_node *node = &rp_family_nodes[0];
     uint32_t hash = hash_begin(K_PART);
     size_t length = 0;
+    size_t to_come = 0; /* letters of the node that were not met yet */
     part->node = NULL;
     for (size_t at = begin; at < text->length; at++) {
         char c = text->bytes[at];
         if (!is_alnum(c)) continue;
-        node = child_of(node, c);
-        if (!node) break;
+        if (to_come > 0) {
+            if (rp_family_letters[node->rest + node->rest_length - to_come] != c) break;
+            to_come--;
+        } else {
+            node = child_of(node, c);
+            if (!node) break;
+            to_come = node->rest_length;
+        }
         hash = hash_more(hash, (unsigned char)c);
         length++;
-        if (node->family == RP_NO_PART) continue;
+        if (to_come > 0 || node->family == RP_NO_PART) continue;
         char next = text->bytes[at + 1];
         if (is_letter(next) && !node->is_open && !text->is_capital[at + 1]) continue;
         if (is_digit(next) && is_digit(c)) continue;

@@ -7,21 +7,27 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { RP_NO_PART = UINT8_MAX };
+enum { RP_NO_PART = 7 };
 enum { RP_FAMILY_BUCKETS = 8192, RP_FAMILY_CLASSES = 5 };
 
-/* A node of the trie of parts of names; the first is the root. Children stand side by side. */
+/*
+ * A node of the tree of parts of names: the letters on the way to it, and what ends there. The
+ * first is the root. Children stand side by side; no two of them begin with the same letter.
+ */
 struct rp_family_node {
-    char character;
-    uint8_t child_count;
-    uint8_t family; /* rp_family, or one more: vision or multimodal; RP_NO_PART: none ends here */
-    uint8_t subfamily; /* rp_subfamily; 0: the family's first     */
-    uint8_t strength;
-    uint8_t is_open; /* letters may follow                     */
     uint16_t first_child;
+    uint16_t rest; /* its letters after the first, in rp_family_letters */
+    uint8_t rest_length;
+    char first;
+    uint8_t child_count;
+    uint8_t subfamily; /* rp_subfamily; 0: the family's first */
+    uint8_t family : 3; /* rp_family, or one more: vision or multimodal; RP_NO_PART: none ends */
+    uint8_t strength : 4;
+    uint8_t is_open : 1; /* letters may follow */
 };
 
 extern const struct rp_family_node rp_family_nodes[];
+extern const char rp_family_letters[];
 
 /* A type of models, without separators: sorted by name. */
 struct rp_model_type {

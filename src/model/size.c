@@ -191,15 +191,31 @@ static size_t count_words(const char *words) {
     return count;
 }
 
+/* The first row that is not before that word. */
+static size_t first_row(const char *word, size_t length) {
+    size_t low = 0;
+    size_t high = rp_known_size_count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (strncmp(rp_known_sizes[middle].words, word, length) < 0) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
 /* The row whose words stand in the name, the one with the most of them. */
 static const struct rp_known_size *find_line(const struct pieces *pieces) {
     const struct rp_known_size *best = NULL;
     size_t best_count = 0;
     for (size_t i = 0; i < pieces->count; i++) {
         const char *at = pieces->words + pieces->starts[i];
-        for (size_t j = 0; j < rp_known_size_count; j++) {
+        size_t word = pieces->list[i].length;
+        for (size_t j = first_row(at, word); j < rp_known_size_count; j++) {
             const char *words = rp_known_sizes[j].words;
-            if (words[0] != at[0]) continue;
+            if (strncmp(words, at, word) != 0) break;
             size_t length = strlen(words);
             if (strncmp(words, at, length) != 0 || at[length] != ' ') continue;
             size_t count = count_words(words);

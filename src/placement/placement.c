@@ -366,6 +366,21 @@ static struct need need_of(const struct pair *pair) {
     return need;
 }
 
+/* Who holds the most of a device's memory, where its driver told. */
+static void tell_holder(const struct pair *pair) {
+    const rp_accelerator *told = pair->device->accelerator;
+    const rp_device_process *most = NULL;
+    for (size_t i = 0; told && i < told->process_count; i++) {
+        const rp_device_process *each = told->processes[i];
+        if (each->memory_bytes == RP_UNKNOWN_U64) continue;
+        if (!most || each->memory_bytes > most->memory_bytes) most = each;
+    }
+    if (!most) return;
+    char text[RP_BYTES_TEXT_BYTES];
+    say(pair->row, "'%s' (pid %u) holds %s", most->name ? most->name : "a process", most->pid,
+        rp_text_bytes(most->memory_bytes, text, sizeof text));
+}
+
 /* Whether there is room, and what part of it would be left; false after a reason. */
 static bool find_room(const struct pair *pair, const struct need *need, double *left) {
     rp_candidate *candidate = &pair->row->candidate;
@@ -392,6 +407,7 @@ static bool find_room(const struct pair *pair, const struct need *need, double *
     bool is_sliced = pair->device->accelerator && pair->device->accelerator->slice_count > 0;
     if (candidate->is_later) {
         say(pair->row, "needs %s (%s), %s usable now", need->text, need->method, spot->usable_text);
+        tell_holder(pair);
     } else {
         say(pair->row, "needs %s (%s), %s has %s", need->text, need->method,
             is_sliced ? "its largest slice" : "the whole device", spot->limit_text);
@@ -807,6 +823,10 @@ static void tell_reason(rp_plan *plan) {
              plan->description[0] ? ": " : "",
              plan->wanted[0] && plan->policy == RP_POLICY_REQUIRE ? "asked for; " : "",
              plan->order[0]->reason, plan->order[0]->simulated ? " (simulated)" : "");
+    /* What it would take to have it in the precision that it did not fit in. */
+    size_t length = strlen(plan->reason);
+    if (!plan->advice[0]) return;
+    snprintf(plan->reason + length, sizeof plan->reason - length, "; %s", plan->advice);
 }
 
 rp_status rp_place_by_rules(const struct rp_rules *rules, const rp_place_request *request,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* For tests of kinds of device: a snapshot to add to, and scripts for the fake drivers. */
-#ifndef RP_TESTS_DRIVERS_FAKE_H
-#define RP_TESTS_DRIVERS_FAKE_H
+#ifndef RP_TESTS_DRIVERS_KINDS_H
+#define RP_TESTS_DRIVERS_KINDS_H
 
 #include "hardware/device.h"
 

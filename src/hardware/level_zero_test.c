@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "hardware/level_zero.h"
+
+#include "base/status.h"
+#include "hardware/level_zero_abi.h"
+
+#include "../../tests/drivers/kinds.h"
+
+#ifdef HAVE_LEVEL_ZERO_HEADER
+#include <level_zero/ze_api.h>
+#include <level_zero/zes_api.h>
+#endif
+
+static void devices_are_read_with_all_they_tell(void **state) {
+    (void)state;
+    rp_error err = RP_ERROR_INIT;
+    static struct rp_level_zero_devices devices;
+    fake_answers("ze.count 2\nze.1.type 5\nze.1.name Intel(R) AI Boost\nze.1.uuid 0\n"
+                 "ze.1.pci 0x58\nze.1.device 0x7d1d\nze.1.total 0\nze.1.flags 1\n");
+    assert_ok(rp_level_zero_list(&devices, &err));
+    assert_int_equal(devices.count, 2);
+    assert_true(devices.devices[0].is_gpu);
+    assert_false(devices.devices[0].is_npu);
+    assert_text(devices.devices[0].uuid, "86000000000000000000000000000000");
+    assert_text(devices.devices[0].pci_address, "0000:03:00.0");
+    assert_int_equal(devices.devices[0].unit_count, 512);
+    assert_int_equal(devices.devices[0].memory_bytes_total, 16225243136);
+    assert_int_equal(devices.devices[0].memory_bytes_free, 12884901888);
+    assert_true(devices.devices[1].is_npu);
+    assert_true(devices.devices[1].is_integrated);
+    assert_text(devices.devices[1].uuid, "");
+    assert_text(devices.devices[1].pci_address, "0000:00:0b.0");
+    assert_int_equal(devices.devices[1].unit_count, RP_UNKNOWN_U32);
+    assert_int_equal(devices.devices[1].memory_bytes_total, RP_UNKNOWN_U64);
+}
+
+static void what_cannot_be_is_unknown(void **state) {
+    (void)state;
+    rp_error err = RP_ERROR_INIT;
+    static struct rp_level_zero_devices devices;
+    fake_answers("ze.0.free 99999999999\nze.0.pci 0x1234ffff\nze.0.units 4000000000\n");
+    assert_ok(rp_level_zero_list(&devices, &err));
+    assert_int_equal(devices.devices[0].memory_bytes_free, RP_UNKNOWN_U64);
+    assert_int_equal(devices.devices[0].unit_count, RP_UNKNOWN_U32);
+    assert_text(devices.devices[0].pci_address, "1234:ff:1f.7");
+    fake_answers("zeDevicePciGetPropertiesExt 1\nzesMemoryGetState 1\n"
+                 "zeDeviceGetMemoryProperties 1\n");
+    assert_ok(rp_level_zero_list(&devices, &err));
+    assert_int_equal(devices.devices[0].memory_bytes_total, RP_UNKNOWN_U64);
+    assert_int_equal(devices.devices[0].memory_bytes_free, RP_UNKNOWN_U64);
+    assert_text(devices.devices[0].pci_address, "");
+}
+
+static void that_it_does_not_start_has_its_number(void **state) {
+    (void)state;
+    rp_error err = RP_ERROR_INIT;
+    static struct rp_level_zero_devices devices;
+    fake_answers("zeInit 0x78000001\n");
+    assert_status(rp_level_zero_list(&devices, &err), RP_ERR_ABSENT);
+    assert_says(err.message, "0x78000001, no driver is installed");
+    fake_answers("zeDriverGet 5\n");
+    assert_status(rp_level_zero_list(&devices, &err), RP_ERR_ABSENT);
+    fake_answers("zeDeviceGetProperties 5\n");
+    assert_status(rp_level_zero_list(&devices, &err), RP_ERR_ABSENT);
+    assert_says(err.message, "lists no device");
+    fake_answers("ze.count 40\n");
+    assert_ok(rp_level_zero_list(&devices, &err));
+    assert_int_equal(devices.count, RP_LEVEL_ZERO_DEVICES_MAX);
+}
+
+static void the_structs_are_those_of_the_header(void **state) {
+    (void)state;
+#ifdef HAVE_LEVEL_ZERO_HEADER
+#define SAME_SIZE(ours, theirs) _Static_assert(sizeof(struct ours) == sizeof(theirs), #theirs)
+#define SAME(ours, field, theirs, its)                                                             \
+    _Static_assert(offsetof(struct ours, field) == offsetof(theirs, its), #its)
+    SAME_SIZE(rp_ze_device, ze_device_properties_t);
+    SAME(rp_ze_device, type, ze_device_properties_t, type);
+    SAME(rp_ze_device, vendor, ze_device_properties_t, vendorId);
+    SAME(rp_ze_device, flags, ze_device_properties_t, flags);
+    SAME(rp_ze_device, units_per_subslice, ze_device_properties_t, numEUsPerSubslice);
+    SAME(rp_ze_device, slice_count, ze_device_properties_t, numSlices);
+    SAME(rp_ze_device, uuid, ze_device_properties_t, uuid);
+    SAME(rp_ze_device, name, ze_device_properties_t, name);
+    SAME_SIZE(rp_ze_memory, ze_device_memory_properties_t);
+    SAME(rp_ze_memory, bytes, ze_device_memory_properties_t, totalSize);
+    SAME_SIZE(rp_ze_pci, ze_pci_ext_properties_t);
+    SAME(rp_ze_pci, domain, ze_pci_ext_properties_t, address.domain);
+    SAME(rp_ze_pci, function, ze_pci_ext_properties_t, address.function);
+    SAME_SIZE(rp_zes_memory_state, zes_mem_state_t);
+    SAME(rp_zes_memory_state, bytes_free, zes_mem_state_t, free);
+    _Static_assert((int)RP_ZE_DEVICE_PROPERTIES == (int)ZE_STRUCTURE_TYPE_DEVICE_PROPERTIES, "");
+    _Static_assert(
+        (int)RP_ZE_DEVICE_MEMORY_PROPERTIES == (int)ZE_STRUCTURE_TYPE_DEVICE_MEMORY_PROPERTIES, "");
+    _Static_assert((int)RP_ZE_PCI_PROPERTIES == (int)ZE_STRUCTURE_TYPE_PCI_EXT_PROPERTIES, "");
+    _Static_assert((int)RP_ZES_MEM_STATE == (int)ZES_STRUCTURE_TYPE_MEM_STATE, "");
+    _Static_assert((int)RP_ZE_TYPE_GPU == (int)ZE_DEVICE_TYPE_GPU, "");
+    _Static_assert((int)RP_ZE_TYPE_VPU == (int)ZE_DEVICE_TYPE_VPU, "");
+    _Static_assert((int)RP_ZE_INTEGRATED == (int)ZE_DEVICE_PROPERTY_FLAG_INTEGRATED, "");
+#define CALLABLE(function, ...)                                                                    \
+    _Static_assert(                                                                                \
+        __builtin_types_compatible_p(__typeof__(&function), ze_result_t (*)(__VA_ARGS__)),         \
+        #function)
+    CALLABLE(zeInit, ze_init_flags_t);
+    CALLABLE(zeDriverGet, uint32_t *, ze_driver_handle_t *);
+    CALLABLE(zeDeviceGet, ze_driver_handle_t, uint32_t *, ze_device_handle_t *);
+    CALLABLE(zeDeviceGetProperties, ze_device_handle_t, ze_device_properties_t *);
+    CALLABLE(zeDeviceGetMemoryProperties, ze_device_handle_t, uint32_t *,
+             ze_device_memory_properties_t *);
+    CALLABLE(zeDevicePciGetPropertiesExt, ze_device_handle_t, ze_pci_ext_properties_t *);
+    CALLABLE(zesDeviceEnumMemoryModules, zes_device_handle_t, uint32_t *, zes_mem_handle_t *);
+    CALLABLE(zesMemoryGetState, zes_mem_handle_t, zes_mem_state_t *);
+#else
+    print_message("skipped: level_zero/zes_api.h is not installed\n");
+    skip();
+#endif
+}
+
+int main(void) {
+    setenv("RESOURCE_POOL_LEVEL_ZERO", FAKE_LEVEL_ZERO, 1);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(devices_are_read_with_all_they_tell),
+        cmocka_unit_test(what_cannot_be_is_unknown),
+        cmocka_unit_test(that_it_does_not_start_has_its_number),
+        cmocka_unit_test(the_structs_are_those_of_the_header),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    fake_forget_answers();
+    return failed;
+}

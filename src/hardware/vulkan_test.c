@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "hardware/vulkan.h"
+
+#include "base/status.h"
+#include "hardware/vulkan_abi.h"
+
+#include "../../tests/drivers/kinds.h"
+
+#ifdef HAVE_VULKAN_HEADER
+#include <vulkan/vulkan_core.h>
+#endif
+
+static struct rp_vulkan_devices devices;
+
+static void devices_are_read_and_found_by_their_maker(void **state) {
+    (void)state;
+    rp_error err = RP_ERROR_INIT;
+    char text[256];
+    fake_answers("vk.count 3\nvk.1.name llvmpipe (LLVM 15)\nvk.1.vendor 0x10005\nvk.1.type 4\n"
+                 "vk.2.name Intel(R) UHD\nvk.2.vendor 0x8086\nvk.2.type 1\n");
+    assert_ok(rp_vulkan_list(&devices, &err));
+    assert_int_equal(devices.count, 3);
+    assert_text(devices.devices[0].name, "NVIDIA Graphics");
+    /* The largest of its own, not the larger one of the host. */
+    assert_int_equal(devices.devices[0].memory_bytes, 25757220864);
+    assert_ptr_equal(rp_vulkan_find_vendor(&devices, "nvidia"), &devices.devices[0]);
+    assert_ptr_equal(rp_vulkan_find_vendor(&devices, "intel"), &devices.devices[2]);
+    assert_null(rp_vulkan_find_vendor(&devices, "amd"));
+    assert_null(rp_vulkan_find_vendor(&devices, "google"));
+    assert_null(rp_vulkan_find_vendor(&devices, ""));
+    assert_text(rp_vulkan_describe(&devices, text, sizeof text),
+                "'NVIDIA Graphics' (GPU), 'llvmpipe (LLVM 15)' (software), 'Intel(R) UHD' (GPU)");
+    /* Two of one maker: which of them it is cannot be told. */
+    fake_answers("vk.count 2\n");
+    assert_ok(rp_vulkan_list(&devices, &err));
+    assert_null(rp_vulkan_find_vendor(&devices, "nvidia"));
+}
+
+static void lies_and_failures_are_survived(void **state) {
+    (void)state;
+    rp_error err = RP_ERROR_INIT;
+    char text[16];
+    fake_answers("vkCreateInstance -9\n");
+    assert_status(rp_vulkan_list(&devices, &err), RP_ERR_ABSENT);
+    assert_says(err.message, "no driver is installed");
+    fake_answers("vk.count 0\n");
+    assert_status(rp_vulkan_list(&devices, &err), RP_ERR_ABSENT);
+    assert_says(err.message, "lists no device");
+    fake_answers("vkEnumeratePhysicalDevices -3\n");
+    assert_status(rp_vulkan_list(&devices, &err), RP_ERR_ABSENT);
+    fake_answers("vk.count 40\n");
+    assert_ok(rp_vulkan_list(&devices, &err));
+    assert_int_equal(devices.count, RP_VULKAN_DEVICES_MAX);
+    assert_int_equal(strlen(rp_vulkan_describe(&devices, text, sizeof text)), sizeof text - 1);
+    fake_answers("vk.claims 4000000000\nvk.0.heaps 4000000000\nvk.0.type 77\nvk.0.bytes -1\n");
+    assert_ok(rp_vulkan_list(&devices, &err));
+    assert_int_equal(devices.count, 1);
+    assert_int_equal(devices.devices[0].type, RP_VULKAN_OTHER);
+    assert_int_equal(devices.devices[0].memory_bytes, RP_UNKNOWN_U64);
+    setenv("RESOURCE_POOL_VULKAN", "off", 1);
+    assert_status(rp_vulkan_list(&devices, &err), RP_ERR_ABSENT);
+    setenv("RESOURCE_POOL_VULKAN", FAKE_VULKAN, 1);
+}
+
+static void the_structs_are_those_of_the_header(void **state) {
+    (void)state;
+#ifdef HAVE_VULKAN_HEADER
+#define SAME_SIZE(ours, theirs) _Static_assert(sizeof(struct ours) == sizeof(theirs), #theirs)
+#define SAME(ours, field, theirs, its)                                                             \
+    _Static_assert(offsetof(struct ours, field) == offsetof(theirs, its), #its)
+    SAME_SIZE(rp_vk_instance_info, VkInstanceCreateInfo);
+    SAME(rp_vk_instance_info, application, VkInstanceCreateInfo, pApplicationInfo);
+    SAME(rp_vk_instance_info, extension_count, VkInstanceCreateInfo, enabledExtensionCount);
+    SAME_SIZE(rp_vk_properties, VkPhysicalDeviceProperties);
+    SAME(rp_vk_properties, vendor_id, VkPhysicalDeviceProperties, vendorID);
+    SAME(rp_vk_properties, type, VkPhysicalDeviceProperties, deviceType);
+    SAME(rp_vk_properties, name, VkPhysicalDeviceProperties, deviceName);
+    SAME_SIZE(rp_vk_memory, VkPhysicalDeviceMemoryProperties);
+    SAME(rp_vk_memory, heap_count, VkPhysicalDeviceMemoryProperties, memoryHeapCount);
+    SAME(rp_vk_memory, heaps, VkPhysicalDeviceMemoryProperties, memoryHeaps);
+    _Static_assert((int)RP_VK_TYPE_INSTANCE_INFO == (int)VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
+                   "");
+    _Static_assert((int)RP_VK_INCOMPLETE == (int)VK_INCOMPLETE, "");
+    _Static_assert((int)RP_VK_INCOMPATIBLE_DRIVER == (int)VK_ERROR_INCOMPATIBLE_DRIVER, "");
+    _Static_assert((int)RP_VK_HEAP_DEVICE_LOCAL == (int)VK_MEMORY_HEAP_DEVICE_LOCAL_BIT, "");
+    _Static_assert((int)RP_VULKAN_CPU == (int)VK_PHYSICAL_DEVICE_TYPE_CPU, "");
+    _Static_assert((int)RP_VULKAN_DISCRETE_GPU == (int)VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU, "");
+#else
+    print_message("skipped: vulkan/vulkan_core.h is not installed\n");
+    skip();
+#endif
+}
+
+int main(void) {
+    setenv("RESOURCE_POOL_VULKAN", FAKE_VULKAN, 1);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(devices_are_read_and_found_by_their_maker),
+        cmocka_unit_test(lies_and_failures_are_survived),
+        cmocka_unit_test(the_structs_are_those_of_the_header),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    fake_forget_answers();
+    return failed;
+}
