@@ -17,6 +17,9 @@ enum field { MACHINE, MODEL, WISHES, ANSWER, WHY };
 /* Cut a line at each '|' and take the blanks off both ends; false when there are not five parts. */
 static bool cut(char *line, char *fields[FIELD_COUNT]) {
     size_t count = 0;
+    for (size_t i = 0; i < FIELD_COUNT; i++) {
+        fields[i] = line + strlen(line);
+    }
     for (char *at = line; at && count < FIELD_COUNT; count++) {
         char *bar = count + 1 < FIELD_COUNT ? strchr(at, '|') : NULL;
         if (bar) *bar = '\0';

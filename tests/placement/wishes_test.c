@@ -70,9 +70,9 @@ static const struct {
     {"subfamily", "container-2gib", CLIP, "{}", "error: capacity",
         "{'subfamily':'vision_language'}", "cpu/int8"},
     {"subfamily", "browser-only", BERT, "{}", "cpu/fp32",
-        "{'subfamily':'web_deployment'}", "webgpu:0/fp32"},
+        "{'subfamily':'web_deployment'}", "webgpu:chromium/fp32"},
     {"browser_optimized", "browser-only", VIT, "{}", "cpu/fp32",
-        "{'browser_optimized':true}", "webgpu:0/fp32"},
+        "{'browser_optimized':true}", "webgpu:chromium/fp32"},
     {"engine", "1xh100", BERT, "{}", "cuda:0/fp32",
         "{'engine':'onnxruntime'}", "cpu/fp32"},
     {"batch_size", "v100", LLAMA, "{}", "cuda:0/fp16",
@@ -87,7 +87,8 @@ static const char *quoted(const char *text, char *out, size_t out_bytes) {
     size_t length = strlen(text);
     assert_true(length < out_bytes);
     for (size_t i = 0; i <= length; i++) {
-        out[i] = text[i] == '\'' ? '"' : text[i];
+        out[i] = text[i];
+        if (out[i] == '\'') out[i] = '"';
     }
     return out;
 }
