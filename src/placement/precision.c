@@ -55,8 +55,9 @@ static bool has_feature(const rp_cpu *cpu, const char *const *wanted) {
 /* Processors compute in fp32; narrower ones pay where they have instructions for them. */
 static enum rp_precision_fit processor_fit(const rp_cpu *cpu, const char *precision) {
     static const char *const with_bf16[] = {"avx512_bf16", "amx_bf16", "bf16", NULL};
-    static const char *const with_fp16[] = {"avx512_fp16", "amx_fp16", "asimdhp", NULL};
-    static const char *const with_int8[] = {"avx2", "avx_vnni", "avx512_vnni", "asimddp", NULL};
+    static const char *const with_fp16[] = {"avx512_fp16", "amx_fp16", "asimdhp", "fp16", NULL};
+    static const char *const with_int8[] = {"avx2",    "avx_vnni", "avx512_vnni", "asimddp",
+                                            "dotprod", "i8mm",     NULL};
     if (strcmp(precision, "fp32") == 0 || strcmp(precision, "fp64") == 0) return RP_PRECISION_WELL;
     if (strcmp(precision, "fp8") == 0 || strcmp(precision, "fp4") == 0) return RP_PRECISION_LACKS;
     const char *const *wanted = strcmp(precision, "bf16") == 0   ? with_bf16
