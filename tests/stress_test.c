@@ -5,8 +5,8 @@
  * object was destroyed exactly once, none while it was leased, and all counts fit. A failure prints
  * its seed; run with that number to see the same choices again.
  */
-#include "placement/rules.h"
 #include "base/memory.h"
+#include "placement/rules.h"
 
 #include "test.h"
 

@@ -130,8 +130,8 @@ RP_API const rp_entry_info *rp_statistics_find(const rp_statistics *statistics, 
 RP_API const rp_snapshot *rp_statistics_hardware(const rp_statistics *statistics);
 
 /**
- * The snapshot as JSON: totals, pressure, devices, entries, leases, hardware. Unknown is null, times
- * are ISO 8601.
+ * The snapshot as JSON: totals, pressure, devices, entries, leases, hardware. Unknown is null,
+ * times are ISO 8601.
  *
  * json  on RP_OK a text of the caller's: rp_string_free().
  */

@@ -17,11 +17,11 @@
 #include "base/text.h"
 #include "engine/onnxruntime_library.h"
 
-#include <resourcepool/hardware.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <resourcepool/hardware.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
