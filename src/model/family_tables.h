@@ -20,7 +20,7 @@ struct rp_family_node {
     uint8_t rest_length;
     char first;
     uint8_t child_count;
-    uint8_t subfamily; /* rp_subfamily; 0: the family's first */
+    uint8_t subfamily;  /* rp_subfamily; 0: the family's first */
     uint8_t family : 3; /* rp_family, or one more: vision or multimodal; RP_NO_PART: none ends */
     uint8_t strength : 4;
     uint8_t is_open : 1; /* letters may follow */
