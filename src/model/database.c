@@ -61,9 +61,9 @@ static rp_status read_entry(const char *source, const char *name, const json_t *
     const char *sub = json_string_value(subfamily);
     if (!json_is_object(entry) || !family || !has_family(family)) {
         return rp_fail(err, RP_ERR_DATA,
-                       "'%s': '%.64s' has no family of ours: embedding, ..."
-                       " (%.64s)",
-                       source, name, family ? family : "none");
+                       "'%.120s': the family of '%.64s' is %.32s, not embedding, text_generation, "
+                       "vision, audio, multimodal or unknown",
+                       source, name, family ? family : "missing");
     }
     if (has_subfamily && (!sub || rp_subfamily_of_name(sub) == RP_SUBFAMILY_NONE)) {
         return rp_fail(err, RP_ERR_DATA, "'%s': '%.64s' has a strange subfamily (%.64s)", source,

@@ -129,7 +129,7 @@ static void a_damaged_file_is_an_error_and_stays(void **state) {
         {"{\"a\": {\"family\": \"audio\"}", "line 1"},
         {"[1]", "no object"},
         {"{\n\"a\": {\"family\": \"audio\"},\n\"a\": {\"family\": \"audio\"}}", "line 3"},
-        {"{\"a\": 1}", "'a' has no family"},
+        {"{\"a\": 1}", "family of 'a' is missing"},
         {"{\"a\": {\"family\": \"text\"}}", "text"},
         {"{\"a\": {\"family\": \"audio\", \"subfamily\": \"nonesuch\"}}", "nonesuch"},
         {"{\"a\": {\"family\": \"audio\", \"confidence\": 1.5}}", "'a'"},

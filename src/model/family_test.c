@@ -49,7 +49,12 @@ static void known_parts_decide(void **state) {
 
 static void words_begin_at_capitals(void **state) {
     (void)state;
-    assert_int_equal(family_of("tiny-random-DetrForObjectDetection"), RP_FAMILY_VISION);
+    rp_classification found;
+    rp_classify_name("tiny-random-XDetrForObjectDetection", &found);
+    assert_int_equal(found.family, RP_FAMILY_VISION);
+    assert_says(found.evidence, "'detr' (vision)");
+    rp_classify_name("tiny-random-Xdetr", &found);
+    assert_null(strstr(found.evidence, "detr"));
     assert_int_equal(family_of("someone/tiny-random-BertModel"), RP_FAMILY_EMBEDDING);
     assert_int_equal(family_of("HUBERT"), RP_FAMILY_AUDIO);
 }

@@ -94,12 +94,27 @@ static bool is_weight(const rp_stored *stored) {
     return true;
 }
 
+/* Elements of the tables of the vocabulary, at the entrance and at the exit. */
+static double vocabulary_elements(const rp_model_facts *facts) {
+    if (!is_known(facts->vocabulary_size) || !is_known(facts->hidden_size)) return 0;
+    return 2.0 * facts->vocabulary_size * facts->hidden_size;
+}
+
+/* These schemes quantise the blocks and leave the tables of the vocabulary at 16 bits. */
+static bool keeps_vocabulary(const rp_model_facts *facts) {
+    static const char *const names[] = {"gptq", "awq", "bitsandbytes", "autoround", "hqq"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (strcmp(names[i], facts->quantization) == 0) return true;
+    }
+    return false;
+}
+
 /* What quantising leaves at 16 bits in some engines: the tables of the vocabulary, a third of what
  * there is where they are not known. */
 static double unquantised(const rp_model_facts *facts, double weights, double bits) {
     if (bits >= 16) return 0;
-    if (!is_known(facts->vocabulary_size) || !is_known(facts->hidden_size)) return weights / 3;
-    return 2.0 * facts->vocabulary_size * facts->hidden_size * (16 - bits) / 8;
+    double elements = vocabulary_elements(facts);
+    return elements > 0 ? elements * (16 - bits) / 8 : weights / 3;
 }
 
 /* False when nothing tells how much there is. */
@@ -131,6 +146,12 @@ static bool weigh(const rp_model_facts *facts, const char *precision, struct ran
                                    (double)facts->parameter_count_max};
         *weights = scale(parameters, bits / 8);
         *method = facts->parameter_method;
+        double elements = fmin(vocabulary_elements(facts), parameters.least);
+        if (bits < 16 && is_stored && keeps_vocabulary(facts) && elements > 0) {
+            double more = elements * (16 - bits) / 8;
+            *weights = add(*weights, (struct range){more, more, more});
+            return true;
+        }
     } else {
         return false;
     }
@@ -182,6 +203,11 @@ static struct shape shape_of(const rp_model_facts *facts) {
     return shape;
 }
 
+/* A line that data/model_sizes.txt has without layers, such as one that paints by diffusion. */
+static bool is_known_unlayered(const rp_model_facts *facts) {
+    return is_known(facts->vocabulary_size) && !is_known(facts->layer_count);
+}
+
 static bool keeps_state(const rp_model_facts *facts) {
     enum { VOCABULARY_LEAST = 1000 }; /* below are letters, of models that hear without attention */
     const rp_classification *found = &facts->classification;
@@ -189,8 +215,7 @@ static bool keeps_state(const rp_model_facts *facts) {
     case RP_FAMILY_TEXT_GENERATION:
         return true;
     case RP_FAMILY_MULTIMODAL:
-        return found->subfamily == RP_SUBFAMILY_VISION_LANGUAGE &&
-               (is_known(facts->layer_count) || facts->parameter_count == RP_UNKNOWN_U64);
+        return found->subfamily == RP_SUBFAMILY_VISION_LANGUAGE && !is_known_unlayered(facts);
     case RP_FAMILY_AUDIO:
         return is_known(facts->vocabulary_size) && facts->vocabulary_size >= VOCABULARY_LEAST &&
                is_known(facts->layer_count);
@@ -252,7 +277,7 @@ void rp_model_memory_need(const rp_model_facts *facts, const char *precision,
         state = scale(shape.kept, shape.layers * context * batch * element_bytes);
         if (shape.is_estimated) method = RP_FACTS_NAME;
     }
-    bool is_shaped = is_text || is_known(facts->hidden_size) ||
+    bool is_shaped = keeps_state(facts) || is_known(facts->hidden_size) ||
                      facts->classification.family == RP_FAMILY_EMBEDDING;
     double bits = bits_of(precision) > 0 ? bits_of(precision) : 16;
     struct range results =

@@ -100,12 +100,12 @@ static void quantised_weights_agree_with_public_figures(void **state) {
         {"llama-2-7b.Q8_0.gguf", 7.16},    {"llama-2-7b.Q4_0.gguf", 3.83},
         {"llama-2-7b.Q6_K.gguf", 5.53},    {"llama-2-13b.Q4_K_M.gguf", 7.87},
         {"llama-2-70b.Q4_K_M.gguf", 41.4}, {"Meta-Llama-3-8B.Q4_K_M.gguf", 4.92},
-        {"Llama-2-7B-AWQ", 3.89},
+        {"Llama-2-7B-AWQ", 3.89},          {"Qwen2.5-7B-Instruct-GPTQ-Int4", 5.58},
+        {"Llama-2-13B-GPTQ", 7.26},
     };
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
         rp_memory_need need = need_of(files[i].name, NULL, 1, 0);
-        double tolerance = strstr(files[i].name, "AWQ") ? 0.1 : 0.04;
-        assert_near((double)need.weights_bytes / 1e9, files[i].gigabytes, tolerance, files[i].name);
+        assert_near((double)need.weights_bytes / 1e9, files[i].gigabytes, 0.04, files[i].name);
     }
 }
 

@@ -64,7 +64,8 @@ static void cut_name(struct pieces *pieces, const char *name) {
     size_t length = 0;
     for (; base[length] && length + 1 < sizeof pieces->text; length++) {
         char c = base[length];
-        pieces->text[length] = c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+        if (c >= 'A' && c <= 'Z') c = (char)(c - 'A' + 'a');
+        pieces->text[length] = c;
     }
     pieces->text[length] = '\0';
     size_t used = 0;

@@ -661,7 +661,7 @@ static void add_absence(const struct placing *placing, const rp_absence *absence
     row->candidate.kind = absence->kind;
     row->is_absent = true;
     say(row, "%s: %s", absence->unprobed ? "unprobed" : "absent", absence->reason);
-    if (absence->hint) say(row, "%s", absence->hint);
+    if (absence->hint) say(row, "to have it: %s", absence->hint);
 }
 
 /* --- what would fit, where nothing does --------------------------------------------------------

@@ -15,6 +15,7 @@ rpool classify "$folder" 2>&1; echo "exit $?"
 rm -r "$folder"
 rpool classify ./no-such-folder 2>&1; echo "exit $?"
 rpool classify gpt2 no/such.safetensors 2>&1; echo "exit $?"
-printf '{"gpt2": {"family": "audio", "subfamily": "text_to_speech", "confidence": 0.9}}' > "$TMPDB"; printf 'gpt2\n' | rpool classify --stdin --model-db "$TMPDB"; rm -f "$TMPDB" "$TMPDB".lock
-printf '{"gpt2": {"family": "sound"}}' > "$TMPDB"; rpool classify gpt2 --model-db "$TMPDB"; echo "exit $?"; rm -f "$TMPDB" "$TMPDB".lock
+db=$(mktemp)
+printf '{"gpt2": {"family": "audio", "subfamily": "text_to_speech", "confidence": 0.9}}' > "$db"; printf 'gpt2\n' | rpool classify --stdin --model-db "$db"
+printf '{"gpt2": {"family": "sound"}}' > "$db"; rpool classify gpt2 --model-db "$db"; echo "exit $?"; rm -f "$db" "$db".lock
 rpool classify gpt2 --model-db nonesuch.json; echo "exit $?"
