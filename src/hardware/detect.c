@@ -145,8 +145,7 @@ static rp_status ask_all(struct rp_snapshot *snapshot, const struct survey *surv
         if (is_recorded || (kinds[i]->when == RP_ASK_SLOW && !options->all)) {
             status = add_unprobed(snapshot, kinds[i], err);
         } else {
-            questions[count++] =
-                (struct rp_question){.ops = kinds[i], .is_patient = options->all};
+            questions[count++] = (struct rp_question){.ops = kinds[i], .is_patient = options->all};
         }
     }
     if (status == RP_OK) status = rp_questions_ask(questions, count, err);
