@@ -46,6 +46,8 @@ enum {
     STDERR_BYTES = 512,
     /* How long a killed child may take to be gone before it is left to a later call. */
     REAP_MS = 50,
+    /* How long one whose pipe has ended may take to end itself. */
+    END_MS = 200,
     /* Children that the kernel did not let die. */
     STRAYS_MAX = 32,
     /* Where the child's pipe stands in it. */
@@ -529,7 +531,7 @@ static rp_status finish(struct child *child, bool is_late, rp_error *err) {
     bool is_answered = child->inbox.is_complete;
     if (!is_answered && !is_late && !child->inbox.is_damaged) {
         /* It ends by itself now: its own status is the reason, so it is not killed at once. */
-        int64_t deadline_ns = rp_deadline_after_ms(REAP_MS * 4);
+        int64_t deadline_ns = rp_deadline_after_ms(END_MS);
         pid_t got;
         do {
             got = waitpid(child->pid, &wait_status, WNOHANG);

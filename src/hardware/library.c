@@ -22,30 +22,27 @@
 
 #if defined(__x86_64__)
 enum { OWN_MACHINE = EM_X86_64 };
-#define TRIPLET "x86_64-linux-gnu"
 #elif defined(__aarch64__)
 enum { OWN_MACHINE = EM_AARCH64 };
-#define TRIPLET "aarch64-linux-gnu"
 #else
 enum { OWN_MACHINE = EM_NONE }; /* not compared */
-#define TRIPLET "linux-gnu"
 #endif
 
 /* Files that include files that include ...: the system's own have two levels. */
 enum { INCLUDE_DEPTH = 4, PATH_BYTES = 2 * RP_LIMIT_NAME_BYTES };
 
-/* The multiarch folders of both, as a recorded machine may be of the other processor. */
+/* For either processor, as a recorded machine may be of the other one. */
 static const char *const system_folders[] = {
-    "/lib/" TRIPLET,
-    "/usr/lib/" TRIPLET,
+    "/lib/x86_64-linux-gnu",
+    "/usr/lib/x86_64-linux-gnu",
+    "/lib/aarch64-linux-gnu",
+    "/usr/lib/aarch64-linux-gnu",
     "/lib64",
     "/usr/lib64",
     "/lib",
     "/usr/lib",
     "/usr/local/lib",
     "/usr/local/lib64",
-    "/usr/lib/x86_64-linux-gnu",
-    "/usr/lib/aarch64-linux-gnu",
     "/run/opengl-driver/lib",
     NULL,
 };
