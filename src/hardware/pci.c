@@ -111,10 +111,10 @@ bool rp_pci_parse_address(const char *text, char out[16]) {
     struct rp_span parts[4];
     uint32_t numbers[4];
     static const size_t digits_max[4] = {8, 2, 2, 1};
+    static const char ends[4] = {':', ':', '.', '\0'};
     for (size_t i = 0; i < 4; i++) {
         size_t length = 0;
-        char end = i < 2 ? ':' : i == 2 ? '.' : '\0';
-        while (length < rest.length && rest.at[length] != end) {
+        while (length < rest.length && rest.at[length] != ends[i]) {
             length++;
         }
         if (i < 3 && length == rest.length) return false;
