@@ -26,6 +26,7 @@
 #include "hardware/proc.h"
 #include "hardware/snapshot_json.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -38,6 +39,8 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -191,8 +194,8 @@ void rp_child_step(const char *what) {
                length < RP_CHILD_STEP_BYTES ? length : RP_CHILD_STEP_BYTES - 1);
 }
 
-/* Everything above the pipe. Old kernels have no close_range(); nor do some sandboxes. */
-static void close_rest(void) {
+/* Without a list of what is open. Old kernels have no close_range(); nor do some sandboxes. */
+static void close_all(void) {
     if (close_range(ANSWER_FD + 1, UINT_MAX, 0) == 0) return;
     struct rlimit limit;
     rlim_t end = getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : 1024;
@@ -200,6 +203,33 @@ static void close_rest(void) {
     for (int fd = ANSWER_FD + 1; fd < (int)end; fd++) {
         close(fd);
     }
+}
+
+/*
+ * A vendor's library that the parent uses already is the same one in the child, and believes that
+ * its devices are open. From 195 on stand NVIDIA's, DRM's and those that are numbered as they come.
+ */
+static bool is_gpu(int fd) {
+    struct stat info;
+    return fstat(fd, &info) == 0 && S_ISCHR(info.st_mode) && major(info.st_rdev) >= 195;
+}
+
+/* Everything above the pipe but GPUs: files, sockets and locks of the parent are not ours to hold.
+ */
+static void close_rest(void) {
+    DIR *stream = opendir("/proc/self/fd");
+    if (!stream) {
+        close_all();
+        return;
+    }
+    struct dirent *entry;
+    while ((entry = readdir(stream))) { /* NOLINT(concurrency-mt-unsafe): one thread is left */
+        uint64_t number;
+        if (!rp_text_parse_u64(entry->d_name, &number) || number > INT_MAX) continue;
+        int fd = (int)number;
+        if (fd > ANSWER_FD && fd != dirfd(stream) && !is_gpu(fd)) close(fd);
+    }
+    closedir(stream);
 }
 
 /* The pipes come from the parent and stand above ANSWER_FD. False: this child is of no use. */
