@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What cards and their environment are called: an uevent file, an address, CUDA_VISIBLE_DEVICES.
+ * What cards, their environment and the folders of their libraries are called: an uevent file, an
+ * address, CUDA_VISIBLE_DEVICES, /etc/ld.so.conf.
  * The first byte chooses.
  */
 #include "hardware/cuda_visible.h"
+#include "hardware/library.h"
 #include "hardware/pci.h"
 #include "target.h"
 
@@ -49,6 +51,19 @@ static void try_visible(const char *text) {
     }
 }
 
+static void try_folders(const char *bytes, size_t size) {
+    struct rp_span text = {bytes, size};
+    struct rp_span words = {NULL, 0};
+    struct rp_span folder;
+    bool is_pattern;
+    for (size_t i = 0; rp_library_next_folder(&text, &words, &folder, &is_pattern); i++) {
+        FUZZ_ASSERT(i < size);
+        FUZZ_ASSERT(folder.length > 0);
+        FUZZ_ASSERT(folder.at >= bytes && folder.at + folder.length <= bytes + size);
+        FUZZ_ASSERT(is_pattern || folder.at[0] == '/');
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size == 0) return 0;
     char *text = malloc(size);
@@ -58,6 +73,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (data[0] == 'u') try_uevent((const char *)data + 1, size - 1);
     if (data[0] == 'a') try_address(text);
     if (data[0] == 'v') try_visible(text);
+    if (data[0] == 'l') try_folders((const char *)data + 1, size - 1);
     free(text);
     return 0;
 }

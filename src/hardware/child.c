@@ -26,6 +26,7 @@
 #include "hardware/proc.h"
 #include "hardware/snapshot_json.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -38,6 +39,8 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -46,6 +49,8 @@ enum {
     STDERR_BYTES = 512,
     /* How long a killed child may take to be gone before it is left to a later call. */
     REAP_MS = 50,
+    /* How long one whose pipe has ended may take to end itself. */
+    END_MS = 200,
     /* Children that the kernel did not let die. */
     STRAYS_MAX = 32,
     /* Where the child's pipe stands in it. */
@@ -189,8 +194,8 @@ void rp_child_step(const char *what) {
                length < RP_CHILD_STEP_BYTES ? length : RP_CHILD_STEP_BYTES - 1);
 }
 
-/* Everything above the pipe. Old kernels have no close_range(); nor do some sandboxes. */
-static void close_rest(void) {
+/* Without a list of what is open. Old kernels have no close_range(); nor do some sandboxes. */
+static void close_all(void) {
     if (close_range(ANSWER_FD + 1, UINT_MAX, 0) == 0) return;
     struct rlimit limit;
     rlim_t end = getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : 1024;
@@ -198,6 +203,33 @@ static void close_rest(void) {
     for (int fd = ANSWER_FD + 1; fd < (int)end; fd++) {
         close(fd);
     }
+}
+
+/*
+ * A vendor's library that the parent uses already is the same one in the child, and believes that
+ * its devices are open. From 195 on stand NVIDIA's, DRM's and those that are numbered as they come.
+ */
+static bool is_gpu(int fd) {
+    struct stat info;
+    return fstat(fd, &info) == 0 && S_ISCHR(info.st_mode) && major(info.st_rdev) >= 195;
+}
+
+/* Everything above the pipe but GPUs: files, sockets and locks of the parent are not ours to hold.
+ */
+static void close_rest(void) {
+    DIR *stream = opendir("/proc/self/fd");
+    if (!stream) {
+        close_all();
+        return;
+    }
+    struct dirent *entry;
+    while ((entry = readdir(stream))) { /* NOLINT(concurrency-mt-unsafe): one thread is left */
+        uint64_t number;
+        if (!rp_text_parse_u64(entry->d_name, &number) || number > INT_MAX) continue;
+        int fd = (int)number;
+        if (fd > ANSWER_FD && fd != dirfd(stream) && !is_gpu(fd)) close(fd);
+    }
+    closedir(stream);
 }
 
 /* The pipes come from the parent and stand above ANSWER_FD. False: this child is of no use. */
@@ -529,7 +561,7 @@ static rp_status finish(struct child *child, bool is_late, rp_error *err) {
     bool is_answered = child->inbox.is_complete;
     if (!is_answered && !is_late && !child->inbox.is_damaged) {
         /* It ends by itself now: its own status is the reason, so it is not killed at once. */
-        int64_t deadline_ns = rp_deadline_after_ms(REAP_MS * 4);
+        int64_t deadline_ns = rp_deadline_after_ms(END_MS);
         pid_t got;
         do {
             got = waitpid(child->pid, &wait_status, WNOHANG);

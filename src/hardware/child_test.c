@@ -106,8 +106,10 @@ static rp_status spin_and_print(struct rp_snapshot *snapshot, rp_error *err) {
 
 /* Leaves processes behind that hold the pipe: one in its group, which would run for ever. */
 static rp_status leave_a_process(struct rp_snapshot *snapshot, rp_error *err) {
-    if (fork() == 0) wait_for_ever();
-    return tell(snapshot, err);
+    pid_t pid = fork();
+    if (pid == 0) wait_for_ever();
+    rp_status status = rp_snapshot_add_note(snapshot, err, "%d", (int)pid);
+    return status == RP_OK ? tell(snapshot, err) : status;
 }
 
 static rp_status leave_a_process_and_crash(struct rp_snapshot *snapshot, rp_error *err) {
@@ -290,6 +292,16 @@ static void what_a_driver_left_running_is_ended(void **state) {
     struct rp_question question = ask(leave_a_process, 8000);
     assert_non_null(question.answer);
     assert_true(rp_elapsed_ms(start_ns, rp_clock_ns()) < 6000);
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%s/cmdline", question.answer->notes[0]);
+    for (int i = 0;; i++) { /* gone, or a zombie that nobody took: its command line is empty */
+        FILE *file = fopen(path, "re");
+        int byte = file ? fgetc(file) : EOF;
+        if (file) fclose(file);
+        if (byte == EOF) break;
+        assert_true(i < 500);
+        usleep(10000);
+    }
     rp_questions_fini(&question, 1);
 }
 
@@ -310,7 +322,7 @@ static void the_child_has_nothing_of_its_parent(void **state) {
     sigaddset(&some, SIGUSR1);
     pthread_sigmask(SIG_BLOCK, &some, &before);
     for (size_t i = 0; i < 8; i++) {
-        extra[i] = open("/dev/null", O_RDONLY); /* not closed by exec, either */
+        extra[i] = open(i % 2 ? "/proc/self/stat" : "/dev/null", O_RDONLY);
     }
     struct rp_question question = ask(look_around, 0);
     assert_non_null(question.answer);

@@ -185,20 +185,24 @@ static void the_order_is_that_of_cuda(void **state) {
 
 static void lies_are_not_passed_on(void **state) {
     (void)state;
+    /* Found by its address, the only thing that is true of it. */
     const rp_snapshot *snapshot =
         detect("gpus = 1\ndriver = lies\ncuda = -3\ngpu0.name = ENDLESS\ngpu0.uuid = GPU-zzzz\n"
-               "gpu0.pci = elsewhere\ngpu0.memory_total = 1000\ngpu0.memory_free = 2000\n"
+               "gpu0.pci = 00000000:65:00.0\ngpu0.memory_total = 1000\ngpu0.memory_free = 2000\n"
                "gpu0.utilization = 101\ngpu0.temperature = 500\ngpu0.ecc = 7\n"
                "gpu0.ecc_errors = 0xffffffffffffffff\ngpu0.capability = 0\ngpu0.mig = 9\n"
                "gpu0.compute = 4294967295:1\n",
                "shown = 1\ncuda = 99999999\ngpu0.memory_total = 0xffffffffffffffff\n"
-               "gpu0.units = 0xffffffff\ngpu0.integrated = 5\ngpu0.major = 1000\n");
+               "gpu0.pci = 0000:65:00.0\n"
+               "gpu0.units = 0xffffffff\ngpu0.integrated = 5\ngpu0.ecc = 9\ngpu0.major = 1000\n");
     const rp_device *device = device_of(snapshot, "cuda:0");
     const rp_accelerator *gpu = device->accelerator;
-    assert_true(!device->name || strlen(device->name) <= 96);
+    assert_string_equal(gpu->source, "nvml, cuda");
+    assert_int_equal(strlen(device->name), 96);
+    assert_int_equal(device->memory_bytes_total, 1000);
     assert_true(device->memory_bytes_free == RP_UNKNOWN_U64);
     assert_null(gpu->uuid);
-    assert_null(gpu->pci_address);
+    assert_null(gpu->pci_id);
     assert_null(gpu->driver_version);
     assert_null(gpu->runtime_version);
     assert_null(gpu->compute_capability);
@@ -212,6 +216,11 @@ static void lies_are_not_passed_on(void **state) {
     assert_int_equal(gpu->is_integrated, RP_ANSWER_UNKNOWN);
     assert_int_equal(gpu->is_mig_enabled, RP_ANSWER_UNKNOWN);
     assert_null(gpu->processes);
+    rp_snapshot_release(snapshot);
+    snapshot = detect("gpus = 1\ngpu0.pci = elsewhere\ngpu0.memory_total = 0\n",
+                      "shown = 1\ngpu0.pci = nowhere\ngpu0.memory_total = 0\n");
+    assert_null(device_of(snapshot, "cuda:0")->accelerator->pci_address);
+    assert_true(device_of(snapshot, "cuda:0")->memory_bytes_total == RP_UNKNOWN_U64);
     rp_snapshot_release(snapshot);
     expect_absence("gpus = 10000\n", NULL, "NVML counts 10000 GPUs, which no machine has");
     expect_absence(NULL, NULL, "no NVIDIA GPU is on the PCI bus");

@@ -22,30 +22,27 @@
 
 #if defined(__x86_64__)
 enum { OWN_MACHINE = EM_X86_64 };
-#define TRIPLET "x86_64-linux-gnu"
 #elif defined(__aarch64__)
 enum { OWN_MACHINE = EM_AARCH64 };
-#define TRIPLET "aarch64-linux-gnu"
 #else
 enum { OWN_MACHINE = EM_NONE }; /* not compared */
-#define TRIPLET "linux-gnu"
 #endif
 
 /* Files that include files that include ...: the system's own have two levels. */
 enum { INCLUDE_DEPTH = 4, PATH_BYTES = 2 * RP_LIMIT_NAME_BYTES };
 
-/* The multiarch folders of both, as a recorded machine may be of the other processor. */
+/* For either processor, as a recorded machine may be of the other one. */
 static const char *const system_folders[] = {
-    "/lib/" TRIPLET,
-    "/usr/lib/" TRIPLET,
+    "/lib/x86_64-linux-gnu",
+    "/usr/lib/x86_64-linux-gnu",
+    "/lib/aarch64-linux-gnu",
+    "/usr/lib/aarch64-linux-gnu",
     "/lib64",
     "/usr/lib64",
     "/lib",
     "/usr/lib",
     "/usr/local/lib",
     "/usr/local/lib64",
-    "/usr/lib/x86_64-linux-gnu",
-    "/usr/lib/aarch64-linux-gnu",
     "/run/opengl-driver/lib",
     NULL,
 };
@@ -167,25 +164,44 @@ static rp_status include(struct search *search, struct rp_span pattern, int dept
     return status;
 }
 
+bool rp_library_next_folder(struct rp_span *text, struct rp_span *words, struct rp_span *folder,
+                            bool *is_pattern) {
+    for (;;) {
+        /* The rest of a line "include A B": one pattern after the other. */
+        if (rp_span_next_word(words, " \t", folder)) {
+            *is_pattern = true;
+            return true;
+        }
+        struct rp_span line;
+        if (!rp_span_next_line(text, &line)) return false;
+        const char *comment = line.length > 0 ? memchr(line.at, '#', line.length) : NULL;
+        if (comment) line.length = (size_t)(comment - line.at);
+        struct rp_span rest = rp_span_trim(line);
+        struct rp_span word;
+        *folder = rest;
+        if (!rp_span_next_word(&rest, " \t", &word)) continue;
+        if (rp_span_is(word, "include")) {
+            *words = rest;
+        } else if (folder->at[0] == '/') {
+            *is_pattern = false;
+            return true;
+        }
+    }
+}
+
 static rp_status read_conf(struct search *search, const char *path, int depth, rp_error *err) {
     if (depth > INCLUDE_DEPTH) return RP_OK;
     struct rp_proc_file file;
     rp_status status = rp_proc_file_read(&file, search->root, path, err);
-    struct rp_span rest = {file.bytes, file.length};
-    struct rp_span line;
-    while (status == RP_OK && rp_span_next_line(&rest, &line)) {
-        const char *comment = line.length > 0 ? memchr(line.at, '#', line.length) : NULL;
-        if (comment) line.length = (size_t)(comment - line.at);
-        line = rp_span_trim(line);
-        struct rp_span after = line;
-        struct rp_span word;
-        if (!rp_span_next_word(&after, " \t", &word)) continue;
-        if (rp_span_is(word, "include")) {
-            while (status == RP_OK && rp_span_next_word(&after, " \t", &word)) {
-                status = include(search, word, depth, err);
-            }
-        } else if (word.at[0] == '/') {
-            try_folder(search, word.at, word.length);
+    struct rp_span text = {file.bytes, file.length};
+    struct rp_span words = {NULL, 0};
+    struct rp_span folder;
+    bool is_pattern;
+    while (status == RP_OK && rp_library_next_folder(&text, &words, &folder, &is_pattern)) {
+        if (is_pattern) {
+            status = include(search, folder, depth, err);
+        } else {
+            try_folder(search, folder.at, folder.length);
         }
     }
     rp_proc_file_fini(&file);

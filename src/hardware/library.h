@@ -7,6 +7,7 @@
 #define RP_HARDWARE_LIBRARY_H
 
 #include "base/limits.h"
+#include "hardware/proc.h"
 
 #include <resourcepool/status.h>
 #include <stdbool.h>
@@ -37,6 +38,13 @@ rp_status rp_library_find(const char *root, const struct rp_library_names *names
 
 /* Whether the variable of a library leads to a file of the caller's choice: a wish to ask it. */
 bool rp_library_is_chosen(const char *root, const struct rp_library_names *names);
+
+/*
+ * The next folder of a text such as /etc/ld.so.conf, or the next pattern of further files that it
+ * includes. `words` is the reader's place in a line, empty at first. False at the end.
+ */
+bool rp_library_next_folder(struct rp_span *text, struct rp_span *words, struct rp_span *folder,
+                            bool *is_pattern);
 
 /* A function of a library, and where its address goes: the offset in a struct of pointers. */
 struct rp_library_symbol {

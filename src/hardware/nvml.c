@@ -403,7 +403,7 @@ static rp_status read_pci(struct rp_snapshot *snapshot, const struct nvml *nvml,
         .vendor = pci.pci_device_id & 0xffff,
         .device = pci.pci_device_id >> 16,
     };
-    if (status == RP_OK && card.vendor == RP_PCI_NVIDIA) {
+    if (status == RP_OK && card.vendor == RP_PCI_NVIDIA && card.device != 0) {
         char id[RP_PCI_ID_BYTES];
         status =
             keep_text(snapshot, rp_pci_format_id(&card, id), sizeof id, &accelerator->pci_id, err);

@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "base/status.h"
 
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -94,15 +95,12 @@ const char *rp_pci_describe(const struct rp_pci_device *device, char out[RP_PCI_
 /* At most `digits_max` hexadecimal digits, and nothing else. */
 static bool parse_hex(struct rp_span span, size_t digits_max, uint32_t *value) {
     if (span.length == 0 || span.length > digits_max) return false;
+    static const char digits[] = "0123456789abcdef";
     uint32_t number = 0;
     for (size_t i = 0; i < span.length; i++) {
-        char byte = span.at[i];
-        uint32_t digit = byte >= '0' && byte <= '9'   ? (uint32_t)(byte - '0')
-                         : byte >= 'a' && byte <= 'f' ? (uint32_t)(byte - 'a' + 10)
-                         : byte >= 'A' && byte <= 'F' ? (uint32_t)(byte - 'A' + 10)
-                                                      : 16;
-        if (digit == 16) return false;
-        number = number * 16 + digit;
+        const char *digit = memchr(digits, tolower((unsigned char)span.at[i]), 16);
+        if (!digit) return false;
+        number = number * 16 + (uint32_t)(digit - digits);
     }
     *value = number;
     return true;
@@ -113,10 +111,10 @@ bool rp_pci_parse_address(const char *text, char out[16]) {
     struct rp_span parts[4];
     uint32_t numbers[4];
     static const size_t digits_max[4] = {8, 2, 2, 1};
+    static const char ends[4] = {':', ':', '.', '\0'};
     for (size_t i = 0; i < 4; i++) {
         size_t length = 0;
-        char end = i < 2 ? ':' : i == 2 ? '.' : '\0';
-        while (length < rest.length && rest.at[length] != end) {
+        while (length < rest.length && rest.at[length] != ends[i]) {
             length++;
         }
         if (i < 3 && length == rest.length) return false;
