@@ -502,6 +502,7 @@ static void explain(struct child *child, bool is_late, bool is_known, int wait_s
     char signal_name[32];
     if (child->inbox.step[0]) snprintf(where, sizeof where, " in %s", child->inbox.step);
     quote_printed(child, said, sizeof said);
+    question->is_harmful = true;
     if (is_late) {
         int64_t ms = limit_ms(question);
         rp_fail(&question->why, RP_ERR_TIMEOUT, "%s did not answer within %lld %s: it hangs%s%s",
@@ -519,6 +520,7 @@ static void explain(struct child *child, bool is_late, bool is_known, int wait_s
         rp_fail(&question->why, RP_ERR_IO, "%s crashed (%s)%s%s", name, signal_name, where, said);
         rp_hint(&question->why, "reinstall its driver, or look into the kernel's log ('dmesg')");
     } else if (is_known && WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == EXIT_NO_MEMORY) {
+        question->is_harmful = false;
         rp_fail(&question->why, RP_ERR_IO, "%s could not be asked: no memory in its child process",
                 name);
     } else if (is_known && WIFEXITED(wait_status)) {

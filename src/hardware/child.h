@@ -23,7 +23,8 @@ struct rp_question {
 
     struct rp_snapshot *answer; /* out: devices, absences and notes of that kind, or NULL     */
     rp_error why;               /* out: without an answer, why there is none                  */
-    double ms;                  /* out: from the start of its child to the end of the answer  */
+    bool is_harmful; /* out: it hung, crashed or babbled: whoever asks next suffers the same */
+    double ms;       /* out: from the start of its child to the end of the answer  */
 };
 
 /*

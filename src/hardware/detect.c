@@ -157,6 +157,7 @@ static rp_status keep(struct rp_cache *cache, const struct rp_question *question
         if (question->ops->when == RP_ASK_DRIVER) return rp_cache_drop(cache, kind, err);
         return rp_cache_keep(cache, kind, question->answer, false, err);
     }
+    if (!question->is_harmful) return RP_OK; /* want of memory or of a process passes */
     struct rp_snapshot *failure = rp_snapshot_create();
     if (!failure) return rp_fail_no_memory(err);
     rp_status status = add_absence(failure, kind, &question->why, err);
@@ -292,6 +293,7 @@ static rp_status detect(const rp_hardware_options *options, struct rp_snapshot *
         from_file ? rp_simulated_open(simulate, &snapshot, err) : look(options, &snapshot, err);
     if (status != RP_OK) return status;
     snapshot->generation = 1;
+    snapshot->taken_ns = rp_clock_ns();
     if (from_file) {
         snapshot->detect_ms = rp_snapshot_round_ms(rp_elapsed_ms(start_ns, rp_clock_ns()));
     }
@@ -395,6 +397,7 @@ static rp_status look_again(const rp_snapshot *previous, struct rp_snapshot **ou
         return status;
     }
     sort_by_kind(snapshot);
+    snapshot->taken_ns = rp_clock_ns();
     *out = snapshot;
     return RP_OK;
 }
@@ -502,6 +505,25 @@ rp_status rp_hardware_refresh(const rp_hardware_options *options, const rp_snaps
     } else {
         rp_snapshot_release(next);
     }
+    return RP_OK;
+}
+
+rp_status rp_hardware_recent(double age_ms_max, const rp_snapshot **snapshot, rp_error *err) {
+    const rp_snapshot *found = NULL;
+    rp_status status = rp_hardware_snapshot(&found, err);
+    if (status != RP_OK) return status;
+    bool is_moving = false;
+    for (size_t i = 0; i < walked.count; i++) {
+        is_moving = is_moving || is_asked_again(found, walked.ops[i]);
+    }
+    bool is_old = rp_elapsed_ms(found->taken_ns, rp_clock_ns()) > age_ms_max;
+    const rp_snapshot *fresh = NULL;
+    /* A driver that does not answer now leaves a note, and the figures as they were. */
+    if (is_moving && is_old && rp_hardware_refresh(NULL, &fresh, NULL) == RP_OK) {
+        rp_snapshot_release(found);
+        found = fresh;
+    }
+    *snapshot = found;
     return RP_OK;
 }
 

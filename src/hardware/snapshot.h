@@ -32,6 +32,7 @@ struct rp_snapshot {
     bool simulated;
     bool from_file;   /* read from JSON: there is nothing to look at again                    */
     const char *root; /* what stood for "/": "" on this machine, never with a '/' at its end  */
+    int64_t taken_ns; /* when it was, on the monotonic clock */
     double detect_ms; /* negative: not known                                                  */
     double probe_ms[RP_DEVICE_KIND_COUNT];
 

@@ -22,6 +22,7 @@
 #include "base/status.h"
 #include "base/text.h"
 #include "engine/engine.h"
+#include "hardware/detect.h"
 #include "placement/placement.h"
 #include "pool/admission.h"
 #include "pool/build.h"
@@ -37,6 +38,9 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+/* Loads on accelerators take seconds: figures of half a second ago are of now. */
+enum { FIGURES_AGE_MS_MAX = 500 };
 
 /* One request on its slow way. Lives on the caller's stack. */
 struct ask {
@@ -325,7 +329,11 @@ static rp_status resolve_model(struct ask *ask, rp_error *err) {
 static rp_status resolve(struct ask *ask, rp_error *err) {
     unresolve(ask);
     ask->instance = ask->asked;
-    rp_status status = rp_hardware_snapshot(&ask->snapshot, err);
+    /* Free memory of accelerators moves with other programs: it is looked at before each load. */
+    bool may_move = ask->asked.kind == RP_KIND_MODEL &&
+                    (!ask->asked.device || strcmp(ask->asked.device, "cpu") != 0);
+    rp_status status = may_move ? rp_hardware_recent(FIGURES_AGE_MS_MAX, &ask->snapshot, err)
+                                : rp_hardware_snapshot(&ask->snapshot, err);
     if (status != RP_OK) return status;
     if (ask->asked.kind == RP_KIND_MODEL) {
         status = resolve_model(ask, err);

@@ -108,6 +108,10 @@ void rp_relief_read_meter(void *user, const char *device, struct rp_meter_readin
     } else if (strcmp(device, "cpu") == 0 && read_pressure(pool, &now)) {
         reading->own_bytes = now.process_bytes_anonymous;
         reading->usable_bytes = now.bytes_usable;
+    } else if (strcmp(device, "cpu") != 0) {
+        /* As its driver said when the load was placed, a moment ago. */
+        const rp_device *found = rp_snapshot_find_device(snapshot, device);
+        if (found) reading->usable_bytes = found->memory_bytes_free;
     }
     rp_snapshot_release(snapshot);
 }
