@@ -188,8 +188,12 @@ static uint64_t file_bytes(const char *path, uint64_t *revision) {
  */
 static void estimate_from_facts(struct ask *ask) {
     rp_model_facts named;
-    const rp_model_facts *facts = ask->choice ? &ask->choice->facts : &named;
-    if (!ask->choice) rp_choice_facts(ask->request, &named);
+    const rp_model_facts *facts = &named;
+    if (ask->choice) {
+        facts = &ask->choice->facts;
+    } else {
+        rp_choice_facts(ask->request, &named);
+    }
     rp_memory_need need = {.size = sizeof need};
     rp_model_memory_need(facts, ask->instance.precision, NULL, &need);
     if (need.total_bytes == RP_UNKNOWN_U64) return;
