@@ -450,19 +450,27 @@ static void every_allocation_may_fail(void **state) {
     assert_true(has_child_failed);
 }
 
+/*
+ * The thread sanitizer does not follow a fork of several threads, and the heap of the address
+ * sanitizer, unlike that of glibc, is not locked over it: a child may find it locked for ever.
+ */
+#if !defined(RP_THREAD_SANITIZER) && !defined(__SANITIZE_ADDRESS__)
+#define CAN_FORK_THREADS
+#endif
+
+#ifdef CAN_FORK_THREADS
 static void *ask_in_a_thread(void *user) {
     struct rp_device_ops ops = ops_of(tell);
     int *good = user;
-    for (int i = 0; i < 10; i++) {
+    for (int i = 0; i < 25; i++) {
         struct rp_question question = {.ops = &ops};
         if (rp_questions_ask(&question, 1, NULL) == RP_OK && question.answer) ++*good;
+        if (!question.answer) print_message("%s\n", question.why.message);
         rp_questions_fini(&question, 1);
     }
     return NULL;
 }
 
-/* The thread sanitizer does not follow a fork of several threads. */
-#ifndef RP_THREAD_SANITIZER
 static void threads_ask_at_once(void **state) {
     (void)state;
     pthread_t threads[4];
@@ -472,7 +480,7 @@ static void threads_ask_at_once(void **state) {
     }
     for (size_t i = 0; i < 4; i++) {
         pthread_join(threads[i], NULL);
-        assert_int_equal(good[i], 10);
+        assert_int_equal(good[i], 25);
     }
     no_child_is_left();
 }
@@ -526,11 +534,10 @@ int main(void) {
         cmocka_unit_test(without_descriptors_the_reason_says_so),
         cmocka_unit_test(closed_standard_descriptors_are_no_trouble),
         cmocka_unit_test(every_allocation_may_fail),
-#ifndef RP_THREAD_SANITIZER
+#ifdef CAN_FORK_THREADS
         cmocka_unit_test(threads_ask_at_once),
 #endif
         cmocka_unit_test(frames_may_come_in_any_pieces),
     };
-    (void)ask_in_a_thread;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
