@@ -136,6 +136,23 @@ bool rp_engine_ports_set(struct rp_engine_ports *ports, size_t index, const char
 
 /* ---- models ---- */
 
+rp_status rp_model_make(const struct rp_engine_ops *ops, const struct rp_engine_request *request,
+                        rp_model **model, rp_error *err) {
+    rp_model *made = rp_alloc(sizeof *made);
+    if (!made) return rp_fail(err, RP_ERR_MEMORY, "no memory for the model '%s'", request->path);
+    made->ops = ops;
+    made->threads = request->threads;
+    made->path = rp_strdup(request->path);
+    made->device = rp_strdup(request->device);
+    if (request->precision) made->precision = rp_strdup(request->precision);
+    if (!made->path || !made->device || (request->precision && !made->precision)) {
+        rp_model_close(made);
+        return rp_fail(err, RP_ERR_MEMORY, "no memory for the model '%s'", request->path);
+    }
+    *model = made;
+    return RP_OK;
+}
+
 rp_status rp_model_open_until(const char *path, const rp_model_options *options,
                               const _Atomic int *cancelled, int64_t deadline_ns, rp_model **model,
                               rp_error *err) {
@@ -157,18 +174,10 @@ rp_status rp_model_open_until(const char *path, const rp_model_options *options,
         return rp_fail(err, RP_ERR_LIMIT, "%u threads are more than the limit of %d",
                        request.threads, RP_LIMIT_THREADS);
     }
-    rp_model *made = rp_alloc(sizeof *made);
-    if (!made) return rp_fail(err, RP_ERR_MEMORY, "no memory for the model '%s'", path);
-    made->ops = ops;
-    made->threads = request.threads;
-    made->path = rp_strdup(path);
-    made->device = rp_strdup(request.device);
-    if (request.precision) made->precision = rp_strdup(request.precision);
-    if (!made->path || !made->device || (request.precision && !made->precision)) {
-        status = rp_fail(err, RP_ERR_MEMORY, "no memory for the model '%s'", path);
-    } else {
-        status = ops->open(&request, made, err);
-    }
+    rp_model *made = NULL;
+    status = rp_model_make(ops, &request, &made, err);
+    if (status != RP_OK) return status;
+    status = ops->open(&request, made, err);
     if (status != RP_OK) {
         rp_model_close(made);
         return status;

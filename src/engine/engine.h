@@ -114,6 +114,13 @@ rp_status rp_model_open_until(const char *path, const rp_model_options *options,
                               const _Atomic int *cancelled, int64_t deadline_ns, rp_model **model,
                               rp_error *err);
 
+/*
+ * A model of an engine that is not in the table, such as one in another process, not opened yet:
+ * `state` and ports are the caller's to fill in. rp_model_close() calls ops->close().
+ */
+rp_status rp_model_make(const struct rp_engine_ops *ops, const struct rp_engine_request *request,
+                        rp_model **model, rp_error *err);
+
 /* Memory that an engine keeps for the next run of this model goes back now. Any thread. */
 void rp_model_trim(rp_model *model);
 

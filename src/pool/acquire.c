@@ -211,6 +211,8 @@ static void estimate(struct ask *ask) {
     ask->estimate = (struct rp_estimate){RP_UNKNOWN_U64, NULL};
     ask->revision = 0;
     if (ask->file) in_file = file_bytes(ask->file, &ask->revision);
+    /* What is kept elsewhere is in somebody else's ledger and history. */
+    if (ask->pool->hooks.goes_with_last_lease && !ask->request->construct) return;
     if (ask->request->memory_bytes > 0) {
         ask->estimate = (struct rp_estimate){ask->request->memory_bytes, "request"};
         return;
@@ -571,7 +573,8 @@ static void tell_load(struct rp_entry *entry, rp_status status, const rp_error *
     rp_pool *pool = entry->pool;
     const rp_build *build = entry->build;
     struct rp_key_parts parts = rp_key_parts_of(entry->instance);
-    char *key = rp_key_history_text(&parts);
+    bool is_kept_elsewhere = !build->construct && pool->hooks.goes_with_last_lease;
+    char *key = is_kept_elsewhere ? NULL : rp_key_history_text(&parts);
     if (status == RP_OK) {
         uint64_t known = build->remembered_method ? entry->memory_bytes : RP_UNKNOWN_U64;
         if (key) {

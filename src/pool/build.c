@@ -101,8 +101,12 @@ static rp_status run_engine(rp_build *build, rp_error *err) {
     options.device = parts.device;
     options.precision = parts.precision;
     options.threads = parts.threads;
-    rp_status status = rp_model_open_until(build->path, &options, &build->is_abandoned, RP_NEVER_NS,
-                                           &entry->model, err);
+    const struct rp_pool_hooks *hooks = &entry->pool->hooks;
+    rp_status status = hooks->open_model
+                           ? hooks->open_model(hooks->user, build->path, &options,
+                                               &build->is_abandoned, &entry->model, err)
+                           : rp_model_open_until(build->path, &options, &build->is_abandoned,
+                                                 RP_NEVER_NS, &entry->model, err);
     if (status != RP_OK) return status; /* its message names the file */
     entry->object = entry->model;
     entry->memory_bytes = rp_model_bytes(entry->model);

@@ -34,9 +34,10 @@ rp_status rp_pool_check_process(const rp_pool *pool, rp_error *err) {
 
 bool rp_pool_settle_idle(struct rp_entry *entry) {
     assert(rp_lock_is_held(&entry->pool->lock));
-    if (entry->pool->relief.low_memory == 0 || entry->needed_by || !rp_entry_seems_idle(entry)) {
-        return false;
-    }
+    const rp_pool *pool = entry->pool;
+    bool is_kept_elsewhere = entry->model && pool->hooks.goes_with_last_lease;
+    if (pool->relief.low_memory == 0 && !is_kept_elsewhere) return false;
+    if (entry->needed_by || !rp_entry_seems_idle(entry)) return false;
     rp_entry_detach(entry); /* its holders are closed already: the pool is watched */
     return rp_entry_settle(entry);
 }
@@ -501,6 +502,11 @@ static void free_pool(rp_pool *pool) {
 }
 
 rp_status rp_pool_open(const rp_pool_options *options, rp_pool **pool, rp_error *err) {
+    return rp_pool_open_hooked(options, NULL, pool, err);
+}
+
+rp_status rp_pool_open_hooked(const rp_pool_options *options, const struct rp_pool_hooks *hooks,
+                              rp_pool **pool, rp_error *err) {
     rp_pool_options own = RP_POOL_OPTIONS_INIT;
     if (!pool) return rp_fail(err, RP_ERR_ARGUMENT, "no place for the pool that is to be opened");
     if (options) memcpy(&own, options, options->size < sizeof own ? options->size : sizeof own);
@@ -509,6 +515,7 @@ rp_status rp_pool_open(const rp_pool_options *options, rp_pool **pool, rp_error 
     made->logger = rp_logger_make(own.log_level, own.log_sink, own.log_user);
     made->fork_count = rp_seat_fork_count();
     made->pid = getpid();
+    if (hooks) made->hooks = *hooks;
     made->meter = (struct rp_meter){rp_relief_read_meter, made};
     rp_fence_prepare();
     rp_lock_init(&made->lock);
@@ -528,6 +535,11 @@ rp_status rp_pool_open(const rp_pool_options *options, rp_pool **pool, rp_error 
         rp_relief_end(made);
         free_pool(made);
         return status;
+    }
+    if (made->hooks.goes_with_last_lease) {
+        rp_lock_acquire(&made->lock);
+        rp_pool_watch(made); /* so that each release is seen */
+        rp_lock_release(&made->lock);
     }
     *pool = made;
     return RP_OK;

@@ -9,6 +9,7 @@
 #include "pool/doomed.h"
 #include "pool/entry.h"
 #include "pool/event.h"
+#include "pool/hooks.h"
 #include "pool/meter.h"
 #include "pool/relief.h"
 #include "pool/seat.h"
@@ -36,6 +37,7 @@ struct rp_pool {
     /* Set by rp_pool_open(), constant afterwards: read without a lock. */
     struct rp_logger logger;
     struct rp_meter meter;
+    struct rp_pool_hooks hooks;
     struct rp_history *history;
     uint64_t fork_count; /* rp_seat_fork_count() at the time: another number means a child */
     pid_t pid;
