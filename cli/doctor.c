@@ -99,6 +99,41 @@ static enum outcome check_simulated(char *detail, rp_error *err) {
     return status == RP_OK ? WORKS : FAILS;
 }
 
+/* A name of which everybody knows the answer. */
+static enum outcome check_classify(char *detail, rp_error *err) {
+    rp_model_facts facts;
+    rp_model_facts_of_name("bert-base-uncased", NULL, &facts);
+    snprintf(detail, DETAIL_BYTES, "bert-base-uncased: %s, %.1f M parameters",
+             rp_family_name(facts.classification.family), (double)facts.parameter_count / 1e6);
+    bool is_right = facts.classification.family == RP_FAMILY_EMBEDDING &&
+                    facts.parameter_count > 100000000 && facts.parameter_count < 120000000;
+    if (!is_right) rp_fail(err, RP_ERR_STATE, "wrong: %s", detail);
+    return is_right ? WORKS : FAILS;
+}
+
+/* On this machine, as it is: a model of 500 MiB goes somewhere, or it is said why not. */
+static enum outcome check_placement(char *detail, rp_error *err) {
+    const rp_snapshot *snapshot = NULL;
+    rp_model_facts facts;
+    rp_plan *plan = NULL;
+    rp_placement placement;
+    rp_model_facts_of_name("bert-base-uncased", NULL, &facts);
+    rp_status status = rp_hardware_snapshot(&snapshot, err);
+    rp_place_request request = RP_PLACE_REQUEST_INIT;
+    request.snapshot = snapshot;
+    request.facts = &facts;
+    request.name = "bert-base-uncased";
+    if (status == RP_OK) status = rp_place(&request, &plan, err);
+    if (status == RP_OK) status = rp_plan_placement(plan, &placement, err);
+    if (status == RP_OK) {
+        snprintf(detail, DETAIL_BYTES, "bert-base-uncased goes to %s in %s, of %zu candidates",
+                 placement.device, placement.precision, rp_plan_candidate_count(plan));
+    }
+    rp_plan_destroy(plan);
+    rp_snapshot_release(snapshot);
+    return status == RP_OK ? WORKS : FAILS;
+}
+
 static rp_status run_doubling(const char *path, char *detail, rp_error *err) {
     rp_model *model = NULL;
     rp_result *result = NULL;
@@ -155,10 +190,9 @@ static enum outcome check_onnxruntime(char *detail, rp_error *err) {
 }
 
 static const struct check checks[] = {
-    {"hardware", check_hardware},
-    {"pool", check_pool},
-    {"simulated", check_simulated},
-    {"onnxruntime", check_onnxruntime},
+    {"hardware", check_hardware},   {"pool", check_pool},
+    {"classify", check_classify},   {"placement", check_placement},
+    {"simulated", check_simulated}, {"onnxruntime", check_onnxruntime},
 };
 enum { CHECK_COUNT = sizeof checks / sizeof checks[0] };
 
