@@ -134,24 +134,46 @@ static void print_absent(const rp_plan *plan) {
     if (!is_first) printf(" ('--all' tells why)\n");
 }
 
+/* Whether a line is for the same kind and precision: the next of its devices. */
+static bool is_next(const rp_candidate *left, const rp_candidate *right) {
+    return left->precision && right->precision && strcmp(left->precision, right->precision) == 0 &&
+           left->kind == right->kind;
+}
+
+/*
+ * The devices after `first` of which the same is to be said: their lines are marked as told.
+ * Refused ones stand between those of other precisions; the order of accepted ones means something.
+ */
+static void tell_alike(const rp_plan *plan, size_t first, bool *told) {
+    const rp_candidate *like = rp_plan_candidate(plan, first);
+    const char *from = NULL;
+    const char *to = NULL;
+    for (size_t i = first + 1; i < rp_plan_candidate_count(plan); i++) {
+        const rp_candidate *each = rp_plan_candidate(plan, i);
+        if (!told[i] && are_alike(like, each)) {
+            told[i] = true;
+            if (!from) from = each->device;
+            to = each->device;
+        } else if (like->accepted || is_next(like, each)) {
+            break;
+        }
+    }
+    if (from) printf("   %s%s%s alike\n", from, from != to ? " to " : "", from != to ? to : "");
+}
+
 /* A line a candidate; devices of which the same is to be said share one. */
 static void print_table(const rp_plan *plan, bool is_whole) {
     size_t count = rp_plan_candidate_count(plan);
+    bool *told = calloc(count + 1, sizeof *told);
+    if (!told) return;
     printf("\n   %-14s %-9s %10s %10s  %s\n", "device", "precision", "needs", "usable", "why");
-    for (size_t i = 0; i < count;) {
-        const rp_candidate *first = rp_plan_candidate(plan, i);
-        size_t end = i + 1;
-        while (end < count && are_alike(first, rp_plan_candidate(plan, end))) {
-            end++;
-        }
-        if (first->precision || is_whole) print_candidate(first);
-        if (end - i > 1) {
-            printf("   %s%s%s alike\n", rp_plan_candidate(plan, i + 1)->device,
-                   end - i > 2 ? " to " : "",
-                   end - i > 2 ? rp_plan_candidate(plan, end - 1)->device : "");
-        }
-        i = end;
+    for (size_t i = 0; i < count; i++) {
+        const rp_candidate *each = rp_plan_candidate(plan, i);
+        if (told[i] || (!each->precision && !is_whole)) continue;
+        print_candidate(each);
+        if (each->precision) tell_alike(plan, i, told);
     }
+    free(told);
     if (!is_whole) print_absent(plan);
 }
 
