@@ -11,17 +11,37 @@ enum { DEVICE, POLICY, PRECISION, PREFERENCES, BATCH, CONTEXT, ENGINE, SIMULATE,
 enum { WARNING_BYTES = 512, PREFERENCES_BYTES_MAX = 64 << 10 };
 
 /* The text of --preferences: itself where it begins with '{', else the file of that name. */
-static char *read_preferences(const char *given) {
-    if (given[strspn(given, " \n\t")] == '{') return strdup(given);
+static int read_preferences(const char *given, char **text) {
+    char first = given[strspn(given, " \n\t")];
+    if (first == '\0' || first == '[' || first == '"') {
+        return usage_error("explain",
+                           "'--preferences %.40s': a dictionary, or a file that holds one", given);
+    }
+    if (first == '{') {
+        *text = strdup(given);
+        return *text ? 0 : 1;
+    }
     FILE *file = strcmp(given, "-") == 0 ? stdin : fopen(given, "re");
     if (!file) {
-        fprintf(stderr, "rpool: cannot read the preferences in '%s': %s\n", given, strerror(errno));
-        return NULL;
+        int number = errno;
+        fprintf(stderr, "rpool: cannot read the preferences in '%s': %s\n", given,
+                strerror(number));
+        return rp_status_exit_code(number == ENOENT ? RP_ERR_NOT_FOUND : RP_ERR_IO);
     }
-    char *text = calloc(1, PREFERENCES_BYTES_MAX + 2);
-    if (text) text[fread(text, 1, PREFERENCES_BYTES_MAX + 1, file)] = '\0';
+    char *bytes = calloc(1, PREFERENCES_BYTES_MAX + 2);
+    size_t length = bytes ? fread(bytes, 1, PREFERENCES_BYTES_MAX + 1, file) : 0;
+    bool is_read = bytes && !ferror(file) && length <= PREFERENCES_BYTES_MAX;
+    if (!is_read) {
+        fprintf(stderr, "rpool: cannot read the preferences in '%s': %s\n", given,
+                length > PREFERENCES_BYTES_MAX ? "more than 64 KiB" : strerror(errno));
+    }
     if (file != stdin) fclose(file);
-    return text;
+    if (!is_read) {
+        free(bytes);
+        return 1;
+    }
+    *text = bytes;
+    return 0;
 }
 
 /* What was asked for, from --preferences and then from the other options. */
@@ -36,8 +56,9 @@ static int take_preferences(const struct arguments *arguments, rp_preferences **
         return EXIT_USAGE;
     }
     if (arguments->options[PREFERENCES]) {
-        char *json = read_preferences(arguments->options[PREFERENCES]);
-        if (!json) return 1;
+        char *json = NULL;
+        int code = read_preferences(arguments->options[PREFERENCES], &json);
+        if (code != 0) return code;
         rp_status status =
             rp_preferences_parse(json, strlen(json), owned, warning, sizeof warning, &err);
         free(json);
@@ -53,6 +74,11 @@ static int take_preferences(const struct arguments *arguments, rp_preferences **
     if (arguments->options[POLICY] &&
         rp_policy_parse(arguments->options[POLICY], &wishes->policy, &err) != RP_OK) {
         return usage_error("explain", "%s: %s", err.message, err.hint);
+    }
+    bool is_auto = !wishes->device || strcmp(wishes->device, "auto") == 0;
+    if (is_auto && (wishes->policy == RP_POLICY_REQUIRE || wishes->policy == RP_POLICY_PREFER)) {
+        fprintf(stderr, "rpool: the policy '%s' is for a device that is named, and none is\n",
+                rp_policy_name(wishes->policy));
     }
     return 0;
 }
@@ -70,7 +96,7 @@ static json_t *json_candidate(const rp_candidate *each) {
 
 static json_t *json_model(const char *name, const rp_model_facts *facts) {
     const rp_classification *found = &facts->classification;
-    return json_pack("{s:s, s:s, s:o, s:f, s:s, s:o, s:s}", "name", name, "family",
+    return json_pack("{s:o, s:s, s:o, s:f, s:s, s:o, s:s}", "name", json_text(name), "family",
                      rp_family_name(found->family), "subfamily",
                      json_text(rp_subfamily_name(found->subfamily)), "confidence",
                      found->confidence, "source", found->source, "parameters",

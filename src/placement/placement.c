@@ -1025,6 +1025,15 @@ static bool is_absence_of(const struct row *row, const char *named) {
     return row->is_absent && strlen(kind) == length && memcmp(kind, named, length) == 0;
 }
 
+static bool is_of_a_kind(const char *named) {
+    size_t length = strcspn(named, ":");
+    for (int kind = 0; kind < KIND_COUNT; kind++) {
+        const char *name = rp_device_kind_name((rp_device_kind)kind);
+        if (strlen(name) == length && memcmp(name, named, length) == 0) return true;
+    }
+    return false;
+}
+
 static rp_status tell_absent(const rp_plan *plan, rp_error *err) {
     char present[160] = "";
     size_t length = 0;
@@ -1039,7 +1048,13 @@ static rp_status tell_absent(const rp_plan *plan, rp_error *err) {
     }
     rp_fail(err, RP_ERR_ABSENT, "this machine has no device '%s': it has %s%s%s", plan->wanted,
             present, why ? "; " : "", why ? why : "");
-    rp_hint(err, "'rpool hardware' shows what is here and what is absent, with the reason");
+    if (is_of_a_kind(plan->wanted)) {
+        rp_hint(err, "'rpool hardware' shows what is here and what is absent, with the reason");
+    } else {
+#define RP_DEVICE_KIND_ONE(constant, number, name) " " name
+        rp_hint(err, "the kinds are%s", RP_DEVICE_KIND_MAP(RP_DEVICE_KIND_ONE));
+#undef RP_DEVICE_KIND_ONE
+    }
     return RP_ERR_ABSENT;
 }
 

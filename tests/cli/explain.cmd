@@ -7,3 +7,8 @@ rpool explain gpt2 --policy perhaps; echo "exit $?"
 rpool explain gpt2 --precision fp17 --simulate "$ROOT/tests/machines/laptop.json"; echo "exit $?"
 rpool explain gpt2 --preferences '{"device": 7}'; echo "exit $?"
 rpool explain ./no-such-model; echo "exit $?"
+rpool explain gpt2 --device potato --simulate "$ROOT/tests/machines/laptop.json" > /dev/null; echo "exit $?"
+rpool explain gpt2 --policy require --simulate "$ROOT/tests/machines/laptop.json" > /dev/null; echo "exit $?"
+for wishes in /nowhere.json / /dev/zero '[]' ''; do rpool explain gpt2 --preferences "$wishes"; echo "exit $?"; done
+echo '{"device": "cuda:3"}' | rpool explain gpt2 --preferences - --simulate "$ROOT/tests/machines/a100-t4.json" | head -2
+rpool explain "$(printf '\377')" --simulate "$ROOT/tests/machines/laptop.json" --json | head -3
