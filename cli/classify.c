@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "command.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { STDIN, JSONL, MODEL_DB, TASKS_MAX = 16 };
+enum { STDIN, JSONL, MODEL_DB, TASKS_MAX = 16, LINE_BYTES_MAX = 1 << 20 };
 
 static json_t *answer(const char *name, const rp_classification *found) {
     return json_pack("{s:o, s:s, s:o, s:o, s:f, s:s, s:s}", "name", json_text(name), "family",
@@ -13,22 +14,6 @@ static json_t *answer(const char *name, const rp_classification *found) {
                      json_text(rp_subfamily_name(found->subfamily)), "task",
                      json_text(rp_subfamily_task(found->subfamily)), "confidence",
                      found->confidence, "source", found->source, "evidence", found->evidence);
-}
-
-static int print_line(json_t *document) {
-    if (!document || json_dumpf(document, stdout, JSON_COMPACT | JSON_REAL_PRECISION(4)) != 0) {
-        fprintf(stderr, "rpool: cannot make a line of JSON: out of memory\n");
-        json_decref(document);
-        return 1;
-    }
-    putchar('\n');
-    json_decref(document);
-    return 0;
-}
-
-/* A text in an object, borrowed; NULL when it is not there or no text. */
-static const char *text_in(const json_t *object, const char *key) {
-    return json_string_value(json_object_get(object, key));
 }
 
 static json_t *json_count(uint32_t count) {
@@ -99,7 +84,6 @@ static json_t *json_facts(const rp_model_facts *facts) {
 /* The answer of a name, a file or a folder: the family, and all else that is known. */
 static json_t *whole_answer(const char *name, const rp_model_facts *facts) {
     json_t *document = answer(name, &facts->classification);
-    if (!document) document = answer(NULL, &facts->classification); /* the name is not UTF-8 */
     json_object_set_new(document, "facts", json_facts(facts));
     return document;
 }
@@ -158,9 +142,10 @@ static void tell_weights(const rp_model_facts *facts) {
 static void tell(const char *name, const rp_model_facts *facts) {
     const rp_classification *found = &facts->classification;
     const char *subfamily = rp_subfamily_name(found->subfamily);
-    printf("%s: %s%s%s, %.0f %% sure\n  by %s: %s\n", name, rp_family_name(found->family),
-           subfamily ? "/" : "", subfamily ? subfamily : "", found->confidence * 100, found->source,
-           found->evidence);
+    printf("%s: %s%s%s", name, rp_family_name(found->family), subfamily ? "/" : "",
+           subfamily ? subfamily : "");
+    if (found->family != RP_FAMILY_UNKNOWN) printf(", %.0f %% sure", found->confidence * 100);
+    printf("\n  by %s: %s\n", found->source, found->evidence);
     tell_parameters(facts);
     tell_weights(facts);
     const char *comma = "  shape: ";
@@ -173,7 +158,32 @@ static void tell(const char *name, const rp_model_facts *facts) {
     if (comma != before) putchar('\n');
 }
 
-/* A line of JSON with hints, as DESCRIBED in --help; returns an exit code. */
+/* --- lines of stdin ------------------------------------------------------------------------- */
+
+/* The text of a key; NULL where there is none. False after a message: it is something else. */
+static bool take_text(const json_t *object, const char *key, size_t number, const char **text) {
+    const json_t *value = json_object_get(object, key);
+    *text = json_string_value(value);
+    if (!value || *text || json_is_null(value)) return true;
+    fprintf(stderr, "rpool: line %zu: '%s': a text is needed\n", number, key);
+    return false;
+}
+
+/* The same for an array of texts. */
+static bool take_texts(const json_t *object, const char *key, size_t number, const char **texts,
+                       size_t *count) {
+    const json_t *listed = json_object_get(object, key);
+    bool is_good = !listed || json_is_null(listed) || json_is_array(listed);
+    for (size_t i = 0; i < json_array_size(listed) && is_good && *count < TASKS_MAX; i++) {
+        texts[*count] = json_string_value(json_array_get(listed, i));
+        is_good = texts[(*count)++] != NULL;
+    }
+    if (is_good) return true;
+    fprintf(stderr, "rpool: line %zu: '%s': an array of texts is needed\n", number, key);
+    return false;
+}
+
+/* A line of JSON with hints, as described in --help; returns an exit code. */
 static int classify_json_line(const char *line, size_t number, const rp_model_database *database) {
     json_error_t problem;
     json_t *object = json_loads(line, JSON_REJECT_DUPLICATES, &problem);
@@ -184,48 +194,74 @@ static int classify_json_line(const char *line, size_t number, const rp_model_da
         return 1;
     }
     const char *tasks[TASKS_MAX];
-    const json_t *listed = json_object_get(object, "tasks");
     rp_model_hints hints = RP_MODEL_HINTS_INIT;
     hints.database = database;
-    hints.name = text_in(object, "name");
-    hints.model_type = text_in(object, "model_type");
-    hints.architecture = text_in(object, "architecture");
     hints.tasks = tasks;
-    for (size_t i = 0; i < json_array_size(listed) && hints.task_count < TASKS_MAX; i++) {
-        const char *task = json_string_value(json_array_get(listed, i));
-        if (task) tasks[hints.task_count++] = task;
+    int code = 1;
+    if (take_text(object, "name", number, &hints.name) &&
+        take_text(object, "model_type", number, &hints.model_type) &&
+        take_text(object, "architecture", number, &hints.architecture) &&
+        take_texts(object, "tasks", number, tasks, &hints.task_count)) {
+        rp_classification found;
+        rp_classify(&hints, &found);
+        if (!hints.name && !hints.model_type && !hints.architecture && hints.task_count == 0) {
+            fprintf(stderr, "rpool: line %zu has no name, model_type, architecture or tasks\n",
+                    number);
+        }
+        code = print_json_line(answer(hints.name, &found));
     }
-    rp_classification found;
-    rp_classify(&hints, &found);
-    int code = print_line(answer(hints.name, &found));
     json_decref(object);
     return code;
 }
 
-/* A name or an object a line; an answer a line. */
+static int classify_name_line(const char *line, const rp_model_database *database) {
+    rp_model_hints hints = RP_MODEL_HINTS_INIT;
+    rp_classification found;
+    hints.name = line;
+    hints.database = database;
+    rp_classify(&hints, &found);
+    return print_json_line(answer(line, &found));
+}
+
+/* The next line of stdin without its end; false: there is none, or none that is text (*code). */
+static bool read_line(char *line, size_t number, int *code) {
+    size_t length = 0;
+    int c;
+    while ((c = getc(stdin)) != EOF && c != '\n') {
+        if (c == '\0' || length == LINE_BYTES_MAX) {
+            fprintf(stderr, "rpool: line %zu of stdin %s\nhint: give a name a line, as text\n",
+                    number, c ? "is longer than 1 MiB" : "has a zero byte: that is no text");
+            *code = 1;
+            return false;
+        }
+        line[length++] = (char)c;
+    }
+    if (c == EOF && ferror(stdin)) {
+        fprintf(stderr, "rpool: cannot read stdin: %s\n", strerror(errno));
+        *code = 1;
+        return false;
+    }
+    while (length > 0 && line[length - 1] == '\r') {
+        length--;
+    }
+    line[length] = '\0';
+    return c != EOF || length > 0;
+}
+
+/* A name or an object a line; an answer a line. A line that cannot be read costs the others
+ * nothing. */
 static int classify_lines(bool is_json, const rp_model_database *database) {
-    char *line = NULL;
-    size_t size = 0;
-    size_t number = 0;
     int code = 0;
-    for (ssize_t length; code == 0 && (length = getline(&line, &size, stdin)) >= 0;) {
-        number++;
-        while (length > 0 && (line[length - 1] == '\n' || line[length - 1] == '\r')) {
-            line[--length] = '\0';
-        }
-        if (length == 0) continue;
-        if (is_json) {
-            code = classify_json_line(line, number, database);
-            continue;
-        }
-        rp_model_hints hints = RP_MODEL_HINTS_INIT;
-        rp_classification found;
-        hints.name = line;
-        hints.database = database;
-        rp_classify(&hints, &found);
-        json_t *document = answer(line, &found);
-        if (!document) document = answer(NULL, &found); /* the name is not UTF-8 */
-        code = print_line(document);
+    char *line = malloc(LINE_BYTES_MAX + 1);
+    if (!line) {
+        fprintf(stderr, "rpool: no memory to read stdin\n");
+        return 1;
+    }
+    for (size_t number = 1; !ferror(stdout) && read_line(line, number, &code); number++) {
+        if (!line[0]) continue;
+        int failed = is_json ? classify_json_line(line, number, database)
+                             : classify_name_line(line, database);
+        if (failed) code = failed;
     }
     free(line);
     return code;

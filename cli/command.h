@@ -57,10 +57,11 @@ int usage_error(const char *command, const char *format, ...) __attribute__((for
 bool parse_number(const char *command, const char *option, const char *text, long min, long max,
                   long *value);
 
-/* Print a document and free it; returns 0, or 1 when it could not be made or written. */
+/* Print a document, or one of a line, and free it; 0, or 1 when it could not be made or written. */
 int print_json(json_t *document);
+int print_json_line(json_t *document);
 
-/* JSON null for what is not known. */
+/* JSON null for what is not known. A text need not be UTF-8: names come from anywhere. */
 json_t *json_text(const char *text);
 json_t *json_bytes(uint64_t bytes);
 json_t *json_placement(const rp_placement *placement);

@@ -11,17 +11,37 @@ enum { DEVICE, POLICY, PRECISION, PREFERENCES, BATCH, CONTEXT, ENGINE, SIMULATE,
 enum { WARNING_BYTES = 512, PREFERENCES_BYTES_MAX = 64 << 10 };
 
 /* The text of --preferences: itself where it begins with '{', else the file of that name. */
-static char *read_preferences(const char *given) {
-    if (given[strspn(given, " \n\t")] == '{') return strdup(given);
+static int read_preferences(const char *given, char **text) {
+    char first = given[strspn(given, " \n\t")];
+    if (first == '\0' || first == '[' || first == '"') {
+        return usage_error("explain",
+                           "'--preferences %.40s': a dictionary, or a file that holds one", given);
+    }
+    if (first == '{') {
+        *text = strdup(given);
+        return *text ? 0 : 1;
+    }
     FILE *file = strcmp(given, "-") == 0 ? stdin : fopen(given, "re");
     if (!file) {
-        fprintf(stderr, "rpool: cannot read the preferences in '%s': %s\n", given, strerror(errno));
-        return NULL;
+        int number = errno;
+        fprintf(stderr, "rpool: cannot read the preferences in '%s': %s\n", given,
+                strerror(number));
+        return rp_status_exit_code(number == ENOENT ? RP_ERR_NOT_FOUND : RP_ERR_IO);
     }
-    char *text = calloc(1, PREFERENCES_BYTES_MAX + 2);
-    if (text) text[fread(text, 1, PREFERENCES_BYTES_MAX + 1, file)] = '\0';
+    char *bytes = calloc(1, PREFERENCES_BYTES_MAX + 2);
+    size_t length = bytes ? fread(bytes, 1, PREFERENCES_BYTES_MAX + 1, file) : 0;
+    bool is_read = bytes && !ferror(file) && length <= PREFERENCES_BYTES_MAX;
+    if (!is_read) {
+        fprintf(stderr, "rpool: cannot read the preferences in '%s': %s\n", given,
+                length > PREFERENCES_BYTES_MAX ? "more than 64 KiB" : strerror(errno));
+    }
     if (file != stdin) fclose(file);
-    return text;
+    if (!is_read) {
+        free(bytes);
+        return 1;
+    }
+    *text = bytes;
+    return 0;
 }
 
 /* What was asked for, from --preferences and then from the other options. */
@@ -36,8 +56,9 @@ static int take_preferences(const struct arguments *arguments, rp_preferences **
         return EXIT_USAGE;
     }
     if (arguments->options[PREFERENCES]) {
-        char *json = read_preferences(arguments->options[PREFERENCES]);
-        if (!json) return 1;
+        char *json = NULL;
+        int code = read_preferences(arguments->options[PREFERENCES], &json);
+        if (code != 0) return code;
         rp_status status =
             rp_preferences_parse(json, strlen(json), owned, warning, sizeof warning, &err);
         free(json);
@@ -53,6 +74,11 @@ static int take_preferences(const struct arguments *arguments, rp_preferences **
     if (arguments->options[POLICY] &&
         rp_policy_parse(arguments->options[POLICY], &wishes->policy, &err) != RP_OK) {
         return usage_error("explain", "%s: %s", err.message, err.hint);
+    }
+    bool is_auto = !wishes->device || strcmp(wishes->device, "auto") == 0;
+    if (is_auto && (wishes->policy == RP_POLICY_REQUIRE || wishes->policy == RP_POLICY_PREFER)) {
+        fprintf(stderr, "rpool: the policy '%s' is for a device that is named, and none is\n",
+                rp_policy_name(wishes->policy));
     }
     return 0;
 }
@@ -70,7 +96,7 @@ static json_t *json_candidate(const rp_candidate *each) {
 
 static json_t *json_model(const char *name, const rp_model_facts *facts) {
     const rp_classification *found = &facts->classification;
-    return json_pack("{s:s, s:s, s:o, s:f, s:s, s:o, s:s}", "name", name, "family",
+    return json_pack("{s:o, s:s, s:o, s:f, s:s, s:o, s:s}", "name", json_text(name), "family",
                      rp_family_name(found->family), "subfamily",
                      json_text(rp_subfamily_name(found->subfamily)), "confidence",
                      found->confidence, "source", found->source, "parameters",
@@ -134,24 +160,46 @@ static void print_absent(const rp_plan *plan) {
     if (!is_first) printf(" ('--all' tells why)\n");
 }
 
+/* Whether a line is for the same kind and precision: the next of its devices. */
+static bool is_next(const rp_candidate *left, const rp_candidate *right) {
+    return left->precision && right->precision && strcmp(left->precision, right->precision) == 0 &&
+           left->kind == right->kind;
+}
+
+/*
+ * The devices after `first` of which the same is to be said: their lines are marked as told.
+ * Refused ones stand between those of other precisions; the order of accepted ones means something.
+ */
+static void tell_alike(const rp_plan *plan, size_t first, bool *told) {
+    const rp_candidate *like = rp_plan_candidate(plan, first);
+    const char *from = NULL;
+    const char *to = NULL;
+    for (size_t i = first + 1; i < rp_plan_candidate_count(plan); i++) {
+        const rp_candidate *each = rp_plan_candidate(plan, i);
+        if (!told[i] && are_alike(like, each)) {
+            told[i] = true;
+            if (!from) from = each->device;
+            to = each->device;
+        } else if (like->accepted || is_next(like, each)) {
+            break;
+        }
+    }
+    if (from) printf("   %s%s%s alike\n", from, from != to ? " to " : "", from != to ? to : "");
+}
+
 /* A line a candidate; devices of which the same is to be said share one. */
 static void print_table(const rp_plan *plan, bool is_whole) {
     size_t count = rp_plan_candidate_count(plan);
+    bool *told = calloc(count + 1, sizeof *told);
+    if (!told) return;
     printf("\n   %-14s %-9s %10s %10s  %s\n", "device", "precision", "needs", "usable", "why");
-    for (size_t i = 0; i < count;) {
-        const rp_candidate *first = rp_plan_candidate(plan, i);
-        size_t end = i + 1;
-        while (end < count && are_alike(first, rp_plan_candidate(plan, end))) {
-            end++;
-        }
-        if (first->precision || is_whole) print_candidate(first);
-        if (end - i > 1) {
-            printf("   %s%s%s alike\n", rp_plan_candidate(plan, i + 1)->device,
-                   end - i > 2 ? " to " : "",
-                   end - i > 2 ? rp_plan_candidate(plan, end - 1)->device : "");
-        }
-        i = end;
+    for (size_t i = 0; i < count; i++) {
+        const rp_candidate *each = rp_plan_candidate(plan, i);
+        if (told[i] || (!each->precision && !is_whole)) continue;
+        print_candidate(each);
+        if (each->precision) tell_alike(plan, i, told);
     }
+    free(told);
     if (!is_whole) print_absent(plan);
 }
 

@@ -150,18 +150,11 @@ static int run_command(const struct command *command, char **at) {
     if (arguments.word_count < command->words_min) {
         return usage_error(command->name, "'rpool %s' needs %s", command->name, command->words);
     }
-    int code = command->run(&arguments);
-    if (fflush(stdout) != 0 || ferror(stdout)) {
-        fprintf(stderr, "rpool: cannot write the result to stdout\n");
-        return code ? code : 1;
-    }
-    return code;
+    return command->run(&arguments);
 }
 
-int main(int argc, char **argv) {
-    if (argc < 2) {
-        return usage_error(NULL, "which command?");
-    }
+static int run(int argc, char **argv) {
+    if (argc < 2) return usage_error(NULL, "which command?");
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
         strcmp(argv[1], "help") == 0) {
         print_help();
@@ -171,4 +164,13 @@ int main(int argc, char **argv) {
     const struct command *command = find_command(name);
     if (!command) return usage_error(NULL, "there is no command '%s'", argv[1]);
     return run_command(command, argv + 2);
+}
+
+int main(int argc, char **argv) {
+    int code = run(argc, argv);
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        fprintf(stderr, "rpool: cannot write the result to stdout\n");
+        return code ? code : 1;
+    }
+    return code;
 }

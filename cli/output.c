@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 int report(const rp_error *err) {
     fprintf(stderr, "rpool: %s\n", err->message);
@@ -27,19 +28,53 @@ bool parse_number(const char *command, const char *option, const char *text, lon
     return true;
 }
 
-int print_json(json_t *document) {
-    if (!document || json_dumpf(document, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6)) != 0) {
+static int print_as(json_t *document, size_t flags) {
+    if (!document) {
         fprintf(stderr, "rpool: cannot make the JSON document: out of memory\n");
-        json_decref(document);
         return 1;
     }
-    putchar('\n');
+    int failed = json_dumpf(document, stdout, flags);
     json_decref(document);
+    if (failed || putchar('\n') == EOF) return 1; /* main() says that stdout cannot be written */
     return 0;
 }
 
+int print_json(json_t *document) {
+    return print_as(document, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+}
+
+int print_json_line(json_t *document) {
+    return print_as(document, JSON_COMPACT | JSON_REAL_PRECISION(4));
+}
+
+/* A text that is not all UTF-8: U+FFFD stands for each byte that is none. Jansson knows which. */
+static json_t *json_mended(const char *text) {
+    static const char stranger[] = "\xEF\xBF\xBD";
+    size_t length = strlen(text);
+    char *mended = malloc(3 * length + 1);
+    size_t used = 0;
+    for (size_t i = 0; mended && i < length;) {
+        size_t bytes = 1;
+        json_t *one = NULL;
+        for (; bytes <= 4 && bytes <= length - i && !one; bytes++) {
+            one = json_stringn(text + i, bytes);
+        }
+        const char *from = one ? text + i : stranger;
+        size_t taken = one ? bytes - 1 : 3;
+        memcpy(mended + used, from, taken);
+        used += taken;
+        i += one ? taken : 1;
+        json_decref(one);
+    }
+    json_t *whole = mended ? json_stringn(mended, used) : NULL;
+    free(mended);
+    return whole;
+}
+
 json_t *json_text(const char *text) {
-    return text ? json_string(text) : json_null();
+    if (!text) return json_null();
+    json_t *whole = json_string(text);
+    return whole ? whole : json_mended(text);
 }
 
 json_t *json_bytes(uint64_t bytes) {

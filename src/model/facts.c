@@ -330,6 +330,14 @@ static void refine(const struct rp_config *config, rp_model_facts *facts) {
         rp_facts_set_text(facts->task, sizeof facts->task, task, strlen(task));
 }
 
+/* A folder without weights of which only the name says something: that must not look like more. */
+static void tell_bare(rp_classification *found) {
+    size_t used = strlen(found->evidence);
+    if (strcmp(found->source, "name") != 0) return;
+    snprintf(found->evidence + used, sizeof found->evidence - used,
+             "; the folder has no files of a model");
+}
+
 /* What the user's database says of the model wins over all. */
 static void take_recorded(const rp_model_hints *hints, const char *name, rp_classification *found) {
     if (!hints || !hints->database) return;
@@ -381,8 +389,13 @@ static rp_status read_path(const char *path, bool is_folder, rp_model_facts *fac
 
 rp_status rp_model_facts_read(const char *model, const rp_model_hints *hints, rp_model_facts *facts,
                               rp_error *err) {
-    if (!model || !model[0] || !facts) {
+    if (!model || !facts) {
         return rp_fail(err, RP_ERR_ARGUMENT, "a model and a place for its facts are needed");
+    }
+    if (!model[0]) {
+        rp_fail(err, RP_ERR_ARGUMENT, "the name of the model is empty");
+        rp_hint(err, "give a name such as 'org/model', a folder or a file");
+        return RP_ERR_ARGUMENT;
     }
     struct stat file;
     if (stat(model, &file) != 0) {
@@ -407,6 +420,7 @@ rp_status rp_model_facts_read(const char *model, const rp_model_hints *hints, rp
     name_of_path(model, is_folder, name, sizeof name);
     classify(&config, hints, name, &read);
     refine(&config, &read);
+    if (is_folder && !read.format) tell_bare(&read.classification);
     take_recorded(hints, name, &read.classification);
     add_from_name(hints && hints->name ? hints->name : name, &read);
     *facts = read;

@@ -534,6 +534,28 @@ static void every_allocation_may_fail(void **state) {
     }
 }
 
+/* What only the name of a folder tells must not look as if its files did. */
+static void a_folder_without_a_model_says_so(void **state) {
+    (void)state;
+    rp_error err = RP_ERROR_INIT;
+    rp_model_facts facts;
+    make_folder("gpt2");
+    assert_ok(rp_model_facts_read(in("gpt2"), NULL, &facts, &err));
+    assert_int_equal(facts.classification.family, RP_FAMILY_TEXT_GENERATION);
+    assert_says(facts.classification.evidence, "the folder has no files of a model");
+    write_text("gpt2/config.json", "{'architectures': ['BertForMaskedLM']}");
+    assert_ok(rp_model_facts_read(in("gpt2"), NULL, &facts, &err));
+    assert_null(strstr(facts.classification.evidence, "no files"));
+}
+
+static void an_empty_name_is_refused(void **state) {
+    (void)state;
+    rp_error err = RP_ERROR_INIT;
+    rp_model_facts facts;
+    assert_status(rp_model_facts_read("", NULL, &facts, &err), RP_ERR_ARGUMENT);
+    assert_says(err.message, "the name of the model is empty");
+}
+
 static void methods_have_names(void **state) {
     (void)state;
     assert_string_equal(rp_facts_method_name(RP_FACTS_UNKNOWN), "unknown");
@@ -547,6 +569,8 @@ int main(void) {
 #define IN_FOLDER(test) cmocka_unit_test_setup(test, new_folder)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(methods_have_names),
+        cmocka_unit_test(an_empty_name_is_refused),
+        IN_FOLDER(a_folder_without_a_model_says_so),
         cmocka_unit_test(a_name_is_classified_as_one),
         cmocka_unit_test(what_looks_like_a_path_must_be_there),
         IN_FOLDER(what_is_no_model_file_is_refused),

@@ -33,7 +33,10 @@ enum {
 
 struct row {
     rp_candidate candidate;
+    const rp_device *device; /* of the snapshot; NULL: absent, or several together */
+    uint64_t context_bytes;  /* of its need, what the first model brings along */
     char reason[REASON_BYTES];
+    bool is_member; /* of the group that is being made */
     bool is_absent; /* a kind that is not in the snapshot */
     bool is_other;  /* another device was required */
 };
@@ -561,6 +564,7 @@ static void judge(struct pair *pair) {
     candidate->memory_bytes_needed = need.bytes;
     candidate->memory_method = need.method;
     candidate->memory_bytes_usable = pair->spot->space.usable;
+    pair->row->context_bytes = need.context;
     if (!is_wanted(pair) || !find_engine(pair) || !is_allowed(pair) ||
         !find_problem(pair, &score) || !fits_precision(pair) || !find_room(pair, &need, &left)) {
         return;
@@ -585,6 +589,14 @@ static struct row *add_row(rp_plan *plan) {
         .memory_bytes_usable = RP_UNKNOWN_U64,
     };
     return row;
+}
+
+static void start_row(struct row *row, const rp_device *device, const char *precision) {
+    row->device = device;
+    row->candidate.device = device->id;
+    row->candidate.kind = device->kind;
+    row->candidate.simulated = device->simulated;
+    row->candidate.precision = precision;
 }
 
 static bool is_among(const char *const *list, size_t count, const char *precision) {
@@ -624,18 +636,28 @@ static struct spot look_at(const struct placing *placing, const rp_device *devic
     return spot;
 }
 
+/* Why a device is tried in another precision than the one that was asked for or is stored. */
+static void tell_precision(const struct pair *pair, const char *first, bool was_short) {
+    bool has_wish = pair->placing->preferences.precision != NULL;
+    if (pair->step > 0 && was_short) {
+        say(pair->row, "%s, because %s has no room there", pair->precision, first);
+    } else if (pair->step > 0 && has_wish &&
+               rp_precision_fit(pair->device, first) != RP_PRECISION_WELL) {
+        say(pair->row, "%s where %s would be slow", pair->precision, first);
+    }
+}
+
 static void add_device(struct placing *placing, const rp_device *device) {
     const struct spot spot = look_at(placing, device);
     const char *list[PRECISIONS_MAX];
     const char *stored = NULL;
     size_t count = list_precisions(placing, device, list, &stored);
     bool has_wish = placing->preferences.precision != NULL;
+    const struct row *first = NULL;
     for (size_t i = 0; i < count; i++) {
         struct row *row = add_row(placing->plan);
-        row->candidate.device = device->id;
-        row->candidate.kind = device->kind;
-        row->candidate.simulated = device->simulated;
-        row->candidate.precision = list[i];
+        if (!first) first = row;
+        start_row(row, device, list[i]);
         row->candidate.is_stored = strcmp(list[i], stored) == 0;
         struct pair pair = {
             .placing = placing,
@@ -645,7 +667,7 @@ static void add_device(struct placing *placing, const rp_device *device) {
             .step = (uint32_t)i,
             .row = row,
         };
-        if (has_wish && i > 0) say(row, "%s where %s would be slow", list[i], list[0]);
+        tell_precision(&pair, list[0], first->candidate.is_short);
         if (!has_wish && i == 0 && !row->candidate.is_stored) {
             say(row, "%s, because %s is slow there", list[i], stored);
         }
@@ -667,64 +689,170 @@ static void add_absence(const struct placing *placing, const rp_absence *absence
 /* --- what would fit, where nothing does --------------------------------------------------------
  */
 
-/* The narrowest that is needed for some device to hold it: "int8 would fit on cuda:0". */
-static void advise_precision(struct placing *placing) {
-    static const char *const narrower[] = {"fp16", "int8", "int4"};
-    rp_plan *plan = placing->plan;
-    for (size_t n = 0; n < sizeof narrower / sizeof narrower[0]; n++) {
-        uint64_t need = need_in(placing, narrower[n])->bytes;
-        for (size_t i = 0; i < plan->count && need != RP_UNKNOWN_U64; i++) {
-            const struct row *row = &plan->rows[i];
-            uint64_t usable = row->candidate.memory_bytes_usable;
-            if (!row->candidate.is_short || usable == RP_UNKNOWN_U64 || need > usable) continue;
-            if (!rp_precision_is_lower(narrower[n], row->candidate.precision)) continue;
-            char text[RP_BYTES_TEXT_BYTES];
-            snprintf(plan->advice, sizeof plan->advice, "in %s it would fit on %s (%s)",
-                     narrower[n], row->candidate.device, rp_text_bytes(need, text, sizeof text));
-            return;
-        }
-    }
+/* What a device that has no room would be worth in a narrower precision; 0 when it is refused. */
+static double try_precision(struct placing *placing, const rp_device *device, const char *precision,
+                            uint64_t *bytes) {
+    const struct spot spot = look_at(placing, device);
+    struct row row = {.reason = ""};
+    start_row(&row, device, precision);
+    struct pair pair = {.placing = placing,
+                        .spot = &spot,
+                        .device = device,
+                        .precision = precision,
+                        .step = 1,
+                        .row = &row};
+    judge(&pair);
+    *bytes = row.candidate.memory_bytes_needed;
+    return row.candidate.accepted && *bytes != RP_UNKNOWN_U64 ? row.candidate.score : 0;
 }
 
 /*
- * Several devices of a kind would hold together what none holds alone: a row that says so. It is
- * never accepted: only a constructor that splits the model can make it true.
+ * The widest in which a device that has no room would take it: "in int8 it would fit on cuda:0".
+ * Of interest where nothing else does, or where only the processor does.
  */
-static void add_group(const struct placing *placing, rp_device_kind kind) {
+static void advise_precision(struct placing *placing) {
+    static const char *const narrower[] = {"fp16", "int8", "int4"};
     rp_plan *plan = placing->plan;
-    size_t count = plan->count;
-    const struct row *first = NULL;
-    uint64_t sum = 0;
-    size_t members = 0;
-    char *ids = plan->groups[kind];
-    for (size_t i = 0; i < count; i++) {
-        const struct row *row = &plan->rows[i];
+    bool is_placed = false;
+    for (size_t i = 0; i < plan->count; i++) {
+        const rp_candidate *each = &plan->rows[i].candidate;
+        if (each->accepted && each->kind != RP_DEVICE_CPU) return;
+        is_placed |= each->accepted;
+    }
+    for (size_t n = 0; n < sizeof narrower / sizeof narrower[0]; n++) {
+        const rp_device *best = NULL;
+        double best_score = 0;
+        uint64_t best_bytes = 0;
+        for (size_t i = 0; i < plan->count; i++) {
+            const struct row *row = &plan->rows[i];
+            bool is_one = row->candidate.is_short && row->device &&
+                          rp_precision_is_lower(narrower[n], row->candidate.precision);
+            if (!is_one || (is_placed && row->candidate.kind == RP_DEVICE_CPU)) continue;
+            uint64_t bytes = 0;
+            double score = try_precision(placing, row->device, narrower[n], &bytes);
+            if (score <= best_score) continue;
+            best = row->device;
+            best_score = score;
+            best_bytes = bytes;
+        }
+        if (!best) continue;
+        char text[RP_BYTES_TEXT_BYTES];
+        snprintf(plan->advice, sizeof plan->advice, "in %s it would fit on %s (%s)", narrower[n],
+                 best->id, rp_text_bytes(best_bytes, text, sizeof text));
+        return;
+    }
+}
+
+static uint32_t node_of(const struct row *row) {
+    const rp_accelerator *told = row->device ? row->device->accelerator : NULL;
+    return told ? told->numa_node : RP_UNKNOWN_U32;
+}
+
+/* What a part of a split model may take of a device. */
+static uint64_t room_for_a_part(const struct row *row) {
+    return minus(row->candidate.memory_bytes_usable, row->context_bytes);
+}
+
+/*
+ * The next device of a group: the emptiest, but one on the NUMA node of the first that is nearly as
+ * empty goes before it. NULL: there is none left.
+ */
+static struct row *next_member(rp_plan *plan, const struct row *like, const struct row *first) {
+    struct row *emptiest = NULL;
+    struct row *near = NULL;
+    for (size_t i = 0; i < plan->count; i++) {
+        struct row *row = &plan->rows[i];
         const rp_candidate *each = &row->candidate;
-        if (each->kind != kind || row->is_absent) continue;
-        if (each->accepted && !rp_precision_is_lower(each->precision, "fp16")) return;
-        if (!each->is_short || each->memory_bytes_usable == RP_UNKNOWN_U64) continue;
-        if (first && strcmp(each->precision, first->candidate.precision) != 0) continue;
-        if (first && sum >= first->candidate.memory_bytes_needed) break;
-        if (!first) first = row;
-        size_t length = strlen(ids);
-        snprintf(ids + length, DEVICE_TEXT_BYTES - length, "%s%s", members ? "+" : "",
-                 each->device);
-        sum += each->memory_bytes_usable;
+        bool is_one = each->kind == like->candidate.kind && each->is_short && !row->is_member &&
+                      each->memory_bytes_usable != RP_UNKNOWN_U64 &&
+                      strcmp(each->precision, like->candidate.precision) == 0;
+        if (!is_one) continue;
+        uint64_t room = room_for_a_part(row);
+        bool is_near = first && node_of(first) != RP_UNKNOWN_U32 && node_of(row) == node_of(first);
+        if (!emptiest || room > room_for_a_part(emptiest)) emptiest = row;
+        if (is_near && (!near || room > room_for_a_part(near))) near = row;
+    }
+    if (!near) return emptiest;
+    uint64_t most_room = room_for_a_part(emptiest);
+    return room_for_a_part(near) >= most_room - most_room / 8 ? near : emptiest;
+}
+
+/* "cuda:0+cuda:1": the members, in the order of the snapshot; false when there is no place. */
+static bool write_members(const rp_plan *plan, char *ids) {
+    size_t length = 0;
+    for (size_t i = 0; i < plan->count; i++) {
+        if (!plan->rows[i].is_member) continue;
+        int wrote = snprintf(ids + length, DEVICE_TEXT_BYTES - length, "%s%s", length ? "+" : "",
+                             plan->rows[i].candidate.device);
+        length += (size_t)wrote;
+        if (length >= DEVICE_TEXT_BYTES) return false;
+    }
+    return true;
+}
+
+/* A row for the devices like that one which together would hold it; false when they do not. */
+static bool add_group_like(rp_plan *plan, const struct row *like) {
+    uint64_t whole = like->candidate.memory_bytes_needed - like->context_bytes;
+    uint64_t rooms = 0;
+    uint64_t usable = 0;
+    uint64_t contexts = 0;
+    size_t members = 0;
+    const struct row *first = NULL;
+    char *ids = plan->groups[like->candidate.kind];
+    for (size_t i = 0; i < plan->count; i++) {
+        plan->rows[i].is_member = false;
+    }
+    while (rooms < whole) {
+        struct row *next = next_member(plan, like, first);
+        if (!next) return false;
+        if (!first) first = next;
+        next->is_member = true;
+        rooms = plus(rooms, room_for_a_part(next));
+        usable = plus(usable, next->candidate.memory_bytes_usable);
+        contexts += next->context_bytes;
         members++;
     }
-    if (!first || members < 2 || sum < first->candidate.memory_bytes_needed) return;
+    if (!write_members(plan, ids)) return false;
     struct row *row = add_row(plan);
     row->candidate.device = ids;
-    row->candidate.kind = kind;
-    row->candidate.simulated = first->candidate.simulated;
-    row->candidate.precision = first->candidate.precision;
-    row->candidate.memory_bytes_needed = first->candidate.memory_bytes_needed;
-    row->candidate.memory_bytes_usable = sum;
-    row->candidate.memory_method = first->candidate.memory_method;
-    row->is_other = first->is_other;
+    row->candidate.kind = like->candidate.kind;
+    row->candidate.simulated = like->candidate.simulated;
+    row->candidate.precision = like->candidate.precision;
+    row->candidate.memory_bytes_needed = plus(whole, contexts);
+    row->candidate.memory_bytes_usable = usable;
+    row->candidate.memory_method = like->candidate.memory_method;
+    row->is_other = like->is_other;
     say(row, "these %zu together would hold it, if your constructor splits it over them", members);
     snprintf(plan->advice, sizeof plan->advice, "%s together would hold it in %s, if split", ids,
-             first->candidate.precision);
+             like->candidate.precision);
+    return true;
+}
+
+/*
+ * Several devices of a kind would hold together what none holds alone: a row that says so, in the
+ * widest precision that is neither too wide for all of them nor held by one. It is never accepted:
+ * only a constructor that splits the model can make it true.
+ */
+static void add_group(rp_plan *plan, rp_device_kind kind) {
+    const char *seen[PRECISIONS_MAX];
+    size_t seen_count = 0;
+    size_t count = plan->count;
+    for (size_t i = 0; i < count; i++) {
+        const struct row *row = &plan->rows[i];
+        const char *precision = row->candidate.precision;
+        if (row->candidate.kind != kind || !row->device) continue;
+        if (is_among(seen, seen_count, precision)) continue;
+        seen[seen_count++] = precision;
+        const struct row *like = NULL;
+        for (size_t j = i; j < count; j++) {
+            const rp_candidate *each = &plan->rows[j].candidate;
+            bool is_one = plan->rows[j].device && each->kind == kind &&
+                          strcmp(each->precision, precision) == 0;
+            if (is_one && each->accepted) return;
+            if (is_one && each->is_short && !like) like = &plan->rows[j];
+        }
+        if (like && add_group_like(plan, like)) return;
+    }
 }
 
 /* --- the plan ------------------------------------------------------------------------------- */
@@ -862,7 +990,7 @@ rp_status rp_place_by_rules(const struct rp_rules *rules, const rp_place_request
         add_device(&placing, rp_snapshot_device(request->snapshot, i));
     }
     for (int kind = RP_DEVICE_CUDA; kind <= RP_DEVICE_WEBGPU; kind++) {
-        add_group(&placing, (rp_device_kind)kind);
+        add_group(placing.plan, (rp_device_kind)kind);
     }
     if (!placing.plan->advice[0]) advise_precision(&placing);
     for (size_t i = 0; i < rp_snapshot_absent_count(request->snapshot); i++) {
@@ -897,6 +1025,15 @@ static bool is_absence_of(const struct row *row, const char *named) {
     return row->is_absent && strlen(kind) == length && memcmp(kind, named, length) == 0;
 }
 
+static bool is_of_a_kind(const char *named) {
+    size_t length = strcspn(named, ":");
+    for (int kind = 0; kind < KIND_COUNT; kind++) {
+        const char *name = rp_device_kind_name((rp_device_kind)kind);
+        if (strlen(name) == length && memcmp(name, named, length) == 0) return true;
+    }
+    return false;
+}
+
 static rp_status tell_absent(const rp_plan *plan, rp_error *err) {
     char present[160] = "";
     size_t length = 0;
@@ -911,8 +1048,26 @@ static rp_status tell_absent(const rp_plan *plan, rp_error *err) {
     }
     rp_fail(err, RP_ERR_ABSENT, "this machine has no device '%s': it has %s%s%s", plan->wanted,
             present, why ? "; " : "", why ? why : "");
-    rp_hint(err, "'rpool hardware' shows what is here and what is absent, with the reason");
+    if (is_of_a_kind(plan->wanted)) {
+        rp_hint(err, "'rpool hardware' shows what is here and what is absent, with the reason");
+    } else {
+#define RP_DEVICE_KIND_ONE(constant, number, name) " " name
+        rp_hint(err, "the kinds are%s", RP_DEVICE_KIND_MAP(RP_DEVICE_KIND_ONE));
+#undef RP_DEVICE_KIND_ONE
+    }
     return RP_ERR_ABSENT;
+}
+
+/*
+ * Of two refusals, the one that a person wants to read: want of room before other reasons, then
+ * where waiting helps, then where the least is wanting.
+ */
+static bool says_more(const rp_candidate *candidate, const rp_candidate *than) {
+    if (candidate->is_short != than->is_short) return candidate->is_short;
+    if (!candidate->is_short) return false;
+    if (candidate->is_later != than->is_later) return candidate->is_later;
+    return candidate->memory_bytes_needed - candidate->memory_bytes_usable <
+           than->memory_bytes_needed - than->memory_bytes_usable;
 }
 
 rp_status rp_plan_placement(const rp_plan *plan, rp_placement *placement, rp_error *err) {
@@ -930,18 +1085,14 @@ rp_status rp_plan_placement(const rp_plan *plan, rp_placement *placement, rp_err
         };
         return RP_OK;
     }
-    const struct row *told = NULL; /* the refusal that says most: want of room before others */
-    bool is_short = false;
+    const struct row *told = NULL;
     for (size_t i = 0; i < plan->count; i++) {
         const struct row *row = row_of(plan->order[i]);
         bool is_one = !row->is_absent && !row->is_other;
-        bool lacks_room = row->candidate.is_short;
-        if (!is_one || (told && (is_short || !lacks_room))) continue;
-        told = row;
-        is_short = lacks_room;
+        if (is_one && (!told || says_more(&row->candidate, &told->candidate))) told = row;
     }
     if (!told) return tell_absent(plan, err);
-    if (!is_short) {
+    if (!told->candidate.is_short) {
         return rp_fail(err, RP_ERR_UNSUPPORTED, "'%s' cannot be placed: %s: %s", plan->name,
                        told->candidate.device, told->reason);
     }
@@ -949,8 +1100,10 @@ rp_status rp_plan_placement(const rp_plan *plan, rp_placement *placement, rp_err
             told->candidate.device, told->reason);
     if (plan->advice[0]) {
         rp_hint(err, "%s", plan->advice);
-    } else {
+    } else if (told->candidate.is_later) {
         rp_hint(err, "free memory there, or take a smaller model");
+    } else {
+        rp_hint(err, "take a smaller model, or a device with more memory");
     }
     return RP_ERR_CAPACITY;
 }

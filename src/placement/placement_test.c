@@ -8,16 +8,17 @@
 #include <stdio.h>
 
 #define GIB ((uint64_t)1 << 30)
-#define CARD(index, free_gib)                                                                      \
+#define CARD(index, free_bytes, node)                                                              \
     ",{\"id\":\"cuda:" #index "\",\"kind\":\"cuda\",\"available\":true,"                           \
-    "\"memory_bytes_total\":10737418240,\"memory_bytes_free\":" free_gib ","                       \
-    "\"accelerator\":{\"precisions\":[\"fp32\",\"fp16\",\"int8\"]}}"
+    "\"memory_bytes_total\":10737418240,\"memory_bytes_free\":" #free_bytes ","                    \
+    "\"accelerator\":{\"precisions\":[\"fp32\",\"fp16\",\"int8\"],\"numa_node\":" #node "}}"
+/* A processor of 4 GiB, and cards of 10. */
+#define MACHINE(cards)                                                                             \
+    "{\"version\":1,\"devices\":[{\"id\":\"cpu\",\"kind\":\"cpu\",\"available\":true,"             \
+    "\"memory_bytes_total\":4294967296,\"memory_bytes_free\":4294967296}" cards                    \
+    "],\"absent\":[{\"kind\":\"rocm\",\"reason\":\"no card of AMD's\"}]}"
 
-static const char machine[] =
-    "{\"version\":1,\"devices\":[{\"id\":\"cpu\",\"kind\":\"cpu\",\"available\":true,"
-    "\"memory_bytes_total\":4294967296,\"memory_bytes_free\":4294967296}" CARD(0, "10737418240")
-        CARD(1,
-             "10737418240") "],\"absent\":[{\"kind\":\"rocm\",\"reason\":\"no card of AMD's\"}]}";
+static const char machine[] = MACHINE(CARD(0, 10737418240, 0) CARD(1, 10737418240, 0));
 
 struct asking {
     const rp_snapshot *snapshot;
@@ -30,10 +31,10 @@ struct asking {
 };
 
 /* Ready to ask: a model that takes `bytes`, with whatever a constructor likes. */
-static void start(struct asking *asking, uint64_t bytes) {
+static void start_on(struct asking *asking, const char *json, uint64_t bytes) {
     rp_error err = RP_ERROR_INIT;
     *asking = (struct asking){.wishes = RP_PREFERENCES_INIT, .request = RP_PLACE_REQUEST_INIT};
-    assert_ok(rp_snapshot_from_json(machine, sizeof machine - 1, NULL, &asking->snapshot, &err));
+    assert_ok(rp_snapshot_from_json(json, strlen(json), NULL, &asking->snapshot, &err));
     rp_model_facts_of_name("bert-base-uncased", NULL, &asking->facts);
     asking->request.snapshot = asking->snapshot;
     asking->request.facts = &asking->facts;
@@ -42,6 +43,19 @@ static void start(struct asking *asking, uint64_t bytes) {
     asking->request.has_constructor = true;
     asking->request.memory_bytes = bytes;
     asking->request.memory_method = "measured";
+}
+
+static void start(struct asking *asking, uint64_t bytes) {
+    start_on(asking, machine, bytes);
+}
+
+/* The same for a model of 13 B parameters by name: 27 GiB in fp16, 14.6 in int8. */
+static void start_large(struct asking *asking, const char *json) {
+    start_on(asking, json, RP_UNKNOWN_U64);
+    rp_model_facts_of_name("meta-llama/Llama-2-13b-hf", NULL, &asking->facts);
+    asking->request.name = "meta-llama/Llama-2-13b-hf";
+    asking->request.memory_method = NULL;
+    asking->wishes.precisions = "int8";
 }
 
 static rp_status place(struct asking *asking) {
@@ -57,13 +71,20 @@ static void finish(struct asking *asking) {
     rp_snapshot_release(asking->snapshot);
 }
 
-static const rp_candidate *candidate(const struct asking *asking, const char *device) {
+/* The best candidate of a device, in that precision unless it is NULL. */
+static const rp_candidate *candidate_in(const struct asking *asking, const char *device,
+                                        const char *precision) {
     for (size_t i = 0; i < rp_plan_candidate_count(asking->plan); i++) {
         const rp_candidate *each = rp_plan_candidate(asking->plan, i);
-        if (strcmp(each->device, device) == 0) return each;
+        bool is_one = !precision || (each->precision && strcmp(each->precision, precision) == 0);
+        if (is_one && strcmp(each->device, device) == 0) return each;
     }
     fail_msg("there is no candidate '%s'", device);
     return NULL;
+}
+
+static const rp_candidate *candidate(const struct asking *asking, const char *device) {
+    return candidate_in(asking, device, NULL);
 }
 
 static void policies_have_names(void **state) {
@@ -167,6 +188,117 @@ static void what_fits_no_device_says_what_would(void **state) {
     finish(&asking);
 }
 
+static void devices_together_may_hold_it_in_a_narrower_precision(void **state) {
+    (void)state;
+    struct asking asking;
+    start_large(&asking, machine);
+    assert_int_equal(place(&asking), RP_ERR_CAPACITY);
+    assert_string_equal(asking.err.hint, "cuda:0+cuda:1 together would hold it in int8, if split");
+    const rp_candidate *both = candidate(&asking, "cuda:0+cuda:1");
+    assert_string_equal(both->precision, "int8");
+    /* A context on each of them. */
+    uint64_t alone = candidate_in(&asking, "cuda:0", "int8")->memory_bytes_needed;
+    assert_int_equal(both->memory_bytes_needed, alone + (UINT64_C(400) << 20));
+    assert_int_equal(both->memory_bytes_usable, 20 * GIB);
+    finish(&asking);
+}
+
+static void the_emptiest_come_together(void **state) {
+    (void)state;
+    static const char uneven[] = MACHINE(CARD(0, 2147483648, 0) CARD(1, 10737418240, 0)
+                                             CARD(2, 10200547328, 1) CARD(3, 9663676416, 0));
+    struct asking asking;
+    start_on(&asking, uneven, 15 * GIB);
+    assert_int_equal(place(&asking), RP_ERR_CAPACITY);
+    /* Half a GiB more on another NUMA node is worth less than a short way. */
+    assert_string_equal(asking.err.hint, "cuda:1+cuda:3 together would hold it in fp32, if split");
+    finish(&asking);
+    static const char far[] = MACHINE(CARD(0, 2147483648, 0) CARD(1, 10737418240, 0)
+                                          CARD(2, 10200547328, 1) CARD(3, 6442450944, 0));
+    start_on(&asking, far, 15 * GIB);
+    assert_int_equal(place(&asking), RP_ERR_CAPACITY);
+    assert_string_equal(asking.err.hint, "cuda:1+cuda:2 together would hold it in fp32, if split");
+    finish(&asking);
+}
+
+/* Of all that is wanting: where the least is. */
+static void a_refusal_tells_of_the_nearest_miss(void **state) {
+    (void)state;
+    static const char one_card[] = MACHINE(CARD(0, 10737418240, 0));
+    struct asking asking;
+    start_large(&asking, one_card);
+    assert_int_equal(place(&asking), RP_ERR_CAPACITY);
+    assert_says(asking.err.message, "cuda:0: int8, because fp16 has no room there; needs 14.");
+    assert_says(asking.err.hint, "in int4 it would fit on cuda:0 (");
+    finish(&asking);
+    start_on(&asking, one_card, 15 * GIB);
+    asking.facts.parameter_count = RP_UNKNOWN_U64;
+    assert_int_equal(place(&asking), RP_ERR_CAPACITY);
+    assert_says(asking.err.hint, "a device with more memory");
+    finish(&asking);
+    static const char full_card[] = MACHINE(CARD(0, 1073741824, 0));
+    start_on(&asking, full_card, 9 * GIB);
+    asking.facts.parameter_count = RP_UNKNOWN_U64;
+    assert_int_equal(place(&asking), RP_ERR_CAPACITY);
+    assert_says(asking.err.message, "cuda:0: needs 9.0 GiB (measured), 1.0 GiB usable now");
+    assert_says(asking.err.hint, "free memory there");
+    finish(&asking);
+}
+
+/* A way out is told of what would do better, and only if that device would take it. */
+static void advice_is_for_what_would_do_better(void **state) {
+    (void)state;
+    static const char crowded[] = MACHINE(CARD(0, 1073741824, 0));
+    struct asking asking;
+    start_on(&asking, crowded, 2 * GIB);
+    assert_int_equal(place(&asking), RP_OK);
+    assert_string_equal(asking.placement.device, "cpu");
+    assert_says(asking.placement.reason, "; in fp16 it would fit on cuda:0 (6");
+    finish(&asking);
+    /* The other card has it as it is: nothing is to be told. */
+    static const char one_free[] = MACHINE(CARD(0, 1073741824, 0) CARD(1, 10737418240, 0));
+    start_on(&asking, one_free, 2 * GIB);
+    assert_int_equal(place(&asking), RP_OK);
+    assert_string_equal(asking.placement.device, "cuda:1");
+    assert_null(strstr(asking.placement.reason, "would"));
+    finish(&asking);
+    struct rp_rules *rules = rp_rules_create();
+    static const char text[] = "problem cuda precision=fp16 refuse \"it is broken\"\n"
+                               "problem cuda precision=int8 refuse \"it is broken\"\n"
+                               "problem cuda precision=int4 refuse \"it is broken\"\n";
+    assert_non_null(rules);
+    assert_int_equal(rp_rules_add(rules, text, sizeof text - 1, "test", NULL), RP_OK);
+    start_on(&asking, crowded, 2 * GIB);
+    assert_int_equal(rp_place_by_rules(rules, &asking.request, &asking.plan, &asking.err), RP_OK);
+    assert_int_equal(rp_plan_placement(asking.plan, &asking.placement, &asking.err), RP_OK);
+    assert_null(strstr(asking.placement.reason, "would"));
+    finish(&asking);
+    rp_rules_destroy(rules);
+}
+
+static void a_narrower_precision_says_why(void **state) {
+    (void)state;
+    static const char one_card[] = MACHINE(CARD(0, 10737418240, 0));
+    struct asking asking;
+    start_large(&asking, one_card);
+    asking.wishes.precisions = "int4";
+    asking.wishes.precision = "fp16";
+    assert_int_equal(place(&asking), RP_OK);
+    assert_string_equal(asking.placement.precision, "int4");
+    assert_says(asking.placement.reason, "int4, because fp16 has no room there; needs ");
+    finish(&asking);
+    /* What is allowed beside one that fits is no consequence of anything. */
+    start_on(&asking, one_card, GIB);
+    asking.wishes.precision = "fp16";
+    asking.wishes.precisions = "int8";
+    assert_int_equal(place(&asking), RP_OK);
+    for (size_t i = 0; i < rp_plan_candidate_count(asking.plan); i++) {
+        const rp_candidate *each = rp_plan_candidate(asking.plan, i);
+        if (each->kind == RP_DEVICE_CUDA) assert_null(strstr(each->reason, "fp16"));
+    }
+    finish(&asking);
+}
+
 static void rules_of_the_callers_count(void **state) {
     (void)state;
     static const char text[] = "problem cuda refuse \"it is broken\" \"mend it\"\n";
@@ -226,6 +358,11 @@ int main(void) {
         cmocka_unit_test(a_need_that_is_known_counts),
         cmocka_unit_test(what_a_pool_holds_is_in_the_way),
         cmocka_unit_test(what_fits_no_device_says_what_would),
+        cmocka_unit_test(devices_together_may_hold_it_in_a_narrower_precision),
+        cmocka_unit_test(the_emptiest_come_together),
+        cmocka_unit_test(a_refusal_tells_of_the_nearest_miss),
+        cmocka_unit_test(advice_is_for_what_would_do_better),
+        cmocka_unit_test(a_narrower_precision_says_why),
         cmocka_unit_test(rules_of_the_callers_count),
         cmocka_unit_test(the_plan_outlives_what_it_was_made_of),
         cmocka_unit_test(want_of_memory_is_told),

@@ -19,3 +19,14 @@ db=$(mktemp)
 printf '{"gpt2": {"family": "audio", "subfamily": "text_to_speech", "confidence": 0.9}}' > "$db"; printf 'gpt2\n' | rpool classify --stdin --model-db "$db"
 printf '{"gpt2": {"family": "sound"}}' > "$db"; rpool classify gpt2 --model-db "$db"; echo "exit $?"; rm -f "$db" "$db".lock
 rpool classify gpt2 --model-db nonesuch.json; echo "exit $?"
+# Names that are no UTF-8 are answered, with U+FFFD; what is no text at all ends it, and a bad line costs the others nothing.
+printf '\377-bert \303\251\ngpt2' | rpool classify --stdin
+printf 'gpt2\na\0b\n' | rpool classify --stdin; echo "exit $?"
+rpool classify --stdin < /; echo "exit $?"
+rpool classify --stdin <&-; echo "exit $?"
+head -c 2000000 /dev/zero | tr '\0' a | rpool classify --stdin; echo "exit $?"
+printf '{"name": 3}\nbert\n{"tasks": "fill-mask"}\n{"nam": "bert"}\n{"name": "gpt2", "tasks": null}\n' | rpool classify --jsonl 2>&1; echo "exit $?"
+rpool classify --json "$(printf '\377')" | head -2
+yes gpt2 | head -100000 | rpool classify --stdin > /dev/full; echo "exit $?"
+folder=$(mktemp -d); mkdir "$folder/gpt2"; rpool classify "$folder/gpt2" | tail -n +2; rm -r "$folder"
+rpool classify xyzzy

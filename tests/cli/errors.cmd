@@ -19,3 +19,6 @@ t load 'x?fail=memory&memory_bytes=2GiB' --engine simulated
 t load 'x?speed=9' --engine simulated
 t bench frob
 t doctor --test frob
+t explain ''
+rpool --help > /dev/full; echo "exit $?"
+rpool load --help > /dev/full; echo "exit $?"
