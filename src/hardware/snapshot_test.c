@@ -131,8 +131,9 @@ static void every_row_of_an_accelerator_is_copied_and_none_known_at_first(void *
     assert_ok(rp_snapshot_add_device(other, device, &err));
     char *json = NULL;
     assert_ok(rp_snapshot_to_json(snapshot, 0, &json, &err));
-    const char *from = strstr(json, "{\"type\":\"gpu\"");
-    char *object = rp_memdup(from, (size_t)(strstr(from, "}}]") - from));
+    char *from = strstr(json, "{\"type\":\"gpu\"");
+    *strstr(from, "}}]") = '\0';
+    char *object = rp_strdup(from);
     rp_string_free(json);
     rp_snapshot_release(snapshot); /* the copy must not lean on it */
     assert_ok(rp_snapshot_to_json(other, 0, &json, &err));

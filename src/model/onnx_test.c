@@ -701,9 +701,10 @@ static void each_file_counts_once(void **state) {
     unlink(path_of("m.onnx"));
 }
 
+/* Of this thread's work: what else the machine does is no part of it. */
 static double seconds(void) {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
