@@ -663,6 +663,10 @@ static void a_smaller_budget_takes_effect_at_once(void **state) {
     assert_status(rp_pool_set_budget(pool, "cuda:9", GIB, &err), RP_ERR_ABSENT);
     rp_pool_options options = RP_POOL_OPTIONS_INIT;
     rp_pool *none = NULL;
+    options.budget =
+        "cpuu=1GiB"; /* a device of another machine is fine, a slip of the pen is not */
+    assert_status(rp_pool_open(&options, &none, &err), RP_ERR_ARGUMENT);
+    assert_says(err.message, "'cpuu' is no device");
     options.budget = "lots";
     assert_status(rp_pool_open(&options, &none, &err), RP_ERR_ARGUMENT);
     assert_says(err.message, "'lots'");

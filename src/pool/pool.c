@@ -398,6 +398,15 @@ rp_status rp_pool_move_model(rp_pool *pool, const rp_request *request, const cha
 /* ---- budgets ---- */
 
 /* "2GiB", or "cpu=8GiB,cuda:0=20GiB,all=24GiB". Before the pool is used by anybody else. */
+/* Whether any machine could have a device of that name: a slip of the pen is no budget. */
+static bool is_device_name(const char *word) {
+    char kind_name[RP_LIMIT_DEVICE_BYTES];
+    rp_device_kind kind;
+    snprintf(kind_name, sizeof kind_name, "%.*s", (int)strcspn(word, ":"), word);
+    return rp_device_kind_parse(kind_name, &kind, NULL) == RP_OK &&
+           strlen(word) < RP_LIMIT_DEVICE_BYTES;
+}
+
 static rp_status parse_budget(rp_pool *pool, const char *text, const char *source, rp_error *err) {
     char *copy = rp_strdup(text);
     if (!copy) return rp_fail(err, RP_ERR_MEMORY, "no memory for the budget");
@@ -413,6 +422,9 @@ static rp_status parse_budget(rp_pool *pool, const char *text, const char *sourc
             rp_hint(err, "such as 2GiB, or cpu=8GiB,cuda:0=20GiB,all=24GiB");
         } else if (!equals || strcmp(word, "all") == 0) {
             pool->ledger.budget_bytes = bytes;
+        } else if (!is_device_name(word)) {
+            status = rp_fail(err, RP_ERR_ARGUMENT, "%s: '%.60s' is no device", source, word);
+            rp_hint(err, "name devices as cpu=8GiB,cuda:0=20GiB, and all=24GiB for their sum");
         } else {
             uint16_t index = rp_ledger_device_index(&pool->ledger, word);
             if (index == RP_LEDGER_NO_DEVICE) {
