@@ -62,7 +62,7 @@ static void what_others_hold_on_a_card_counts_at_the_next_load(void **state) {
     request.device = "cuda:0";
     request.timeout_ms = 50;
     assert_status(rp_pool_get_model(pool, &request, &second, &err), RP_ERR_CAPACITY);
-    assert_says(err.message, "no room for 't:c@cuda:0' within 50 ms");
+    assert_says(err.message, "no room for 't:c@cuda:0' within");
 
     set_free(20 * GIB); /* and gone */
     assert_ok(rp_hardware_refresh(NULL, NULL, &err));
