@@ -499,13 +499,22 @@ static double score_of_precision(const struct pair *pair) {
     return -step * pair->step;
 }
 
-/* Busy and throttled devices of a kind come after the others. */
-static double score_of_load(const rp_device *device) {
-    const rp_accelerator *told = device->accelerator;
+/* Busy, throttled and failing devices of a kind come after the others; the last two are told. */
+static double score_of_state(const struct pair *pair) {
+    const rp_accelerator *told = pair->device->accelerator;
     if (!told) return 0;
     double score = 0;
+    uint64_t errors = told->ecc_error_count;
     if (told->utilization_percent != RP_UNKNOWN_U32) score -= told->utilization_percent / 25.0;
-    if (told->throttle_reason_count > 0) score -= 2;
+    if (told->throttle_reason_count > 0) {
+        say(pair->row, "its clock is held back");
+        score -= 2;
+    }
+    if (errors != RP_UNKNOWN_U64 && errors > 0) {
+        say(pair->row, "its memory had %llu error%s that could not be corrected",
+            (unsigned long long)errors, errors == 1 ? "" : "s");
+        score -= 5;
+    }
     return score;
 }
 
@@ -570,8 +579,7 @@ static void judge(struct pair *pair) {
         return;
     }
     score += score_of_wishes(pair) + score_of_precision(pair) + kind_order[pair->device->kind] +
-             score_of_load(pair->device) + score_of_room(pair, left) +
-             score_of_memory(pair->device);
+             score_of_state(pair) + score_of_room(pair, left) + score_of_memory(pair->device);
     say(pair->row, "%s for %s%s%s", rp_level_name(pair->spot->level),
         rp_family_name(pair->placing->family), note ? ": " : "", note ? note : "");
     candidate->accepted = true;
