@@ -328,6 +328,30 @@ static void the_sound_one_of_two_cards_comes_first(void **state) {
 #undef SICK
 }
 
+static void a_preference_that_could_not_be_kept_is_told(void **state) {
+    (void)state;
+    struct asking asking;
+    start(&asking, 3 * GIB);
+    asking.wishes.policy = RP_POLICY_PREFER;
+    asking.wishes.device = "cuda:1";
+    assert_int_equal(place(&asking), RP_OK);
+    assert_string_equal(asking.placement.device, "cuda:1");
+    assert_null(strstr(asking.placement.reason, "but"));
+    asking.wishes.device = "cuda:7";
+    assert_int_equal(place(&asking), RP_OK);
+    assert_says(asking.placement.reason, "'cuda:7' is preferred, but there is no such device; ");
+    asking.wishes.device = "rocm";
+    assert_int_equal(place(&asking), RP_OK);
+    assert_says(asking.placement.reason,
+                "'rocm' is preferred, but absent: no card of AMD's; needs 3.0 GiB");
+    asking.wishes.device = "cpu";
+    asking.request.memory_bytes = 5 * GIB;
+    assert_int_equal(place(&asking), RP_OK);
+    assert_string_equal(asking.placement.device, "cuda:0");
+    assert_says(asking.placement.reason, "'cpu' is preferred, but needs 5.0 GiB (measured), the ");
+    finish(&asking);
+}
+
 static void rules_of_the_callers_count(void **state) {
     (void)state;
     static const char text[] = "problem cuda refuse \"it is broken\" \"mend it\"\n";
@@ -393,6 +417,7 @@ int main(void) {
         cmocka_unit_test(advice_is_for_what_would_do_better),
         cmocka_unit_test(a_narrower_precision_says_why),
         cmocka_unit_test(the_sound_one_of_two_cards_comes_first),
+        cmocka_unit_test(a_preference_that_could_not_be_kept_is_told),
         cmocka_unit_test(rules_of_the_callers_count),
         cmocka_unit_test(the_plan_outlives_what_it_was_made_of),
         cmocka_unit_test(want_of_memory_is_told),
