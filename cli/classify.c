@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STDIN, JSONL, MODEL_DB, TASKS_MAX = 16, LINE_BYTES_MAX = 1 << 20 };
+enum { STDIN, JSONL, MODEL_DB, TEXTS_MAX = 256, LINE_BYTES_MAX = 1 << 20 };
 
 static json_t *answer(const char *name, const rp_classification *found) {
     return json_pack("{s:o, s:s, s:o, s:o, s:f, s:s, s:s}", "name", json_text(name), "family",
@@ -174,7 +174,7 @@ static bool take_texts(const json_t *object, const char *key, size_t number, con
                        size_t *count) {
     const json_t *listed = json_object_get(object, key);
     bool is_good = !listed || json_is_null(listed) || json_is_array(listed);
-    for (size_t i = 0; i < json_array_size(listed) && is_good && *count < TASKS_MAX; i++) {
+    for (size_t i = 0; i < json_array_size(listed) && is_good && *count < TEXTS_MAX; i++) {
         texts[*count] = json_string_value(json_array_get(listed, i));
         is_good = texts[(*count)++] != NULL;
     }
@@ -193,19 +193,24 @@ static int classify_json_line(const char *line, size_t number, const rp_model_da
         json_decref(object);
         return 1;
     }
-    const char *tasks[TASKS_MAX];
+    const char *tasks[TEXTS_MAX];
+    const char *methods[TEXTS_MAX];
     rp_model_hints hints = RP_MODEL_HINTS_INIT;
     hints.database = database;
     hints.tasks = tasks;
+    hints.methods = methods;
     int code = 1;
     if (take_text(object, "name", number, &hints.name) &&
         take_text(object, "model_type", number, &hints.model_type) &&
         take_text(object, "architecture", number, &hints.architecture) &&
-        take_texts(object, "tasks", number, tasks, &hints.task_count)) {
+        take_texts(object, "tasks", number, tasks, &hints.task_count) &&
+        take_texts(object, "methods", number, methods, &hints.method_count)) {
         rp_classification found;
         rp_classify(&hints, &found);
-        if (!hints.name && !hints.model_type && !hints.architecture && hints.task_count == 0) {
-            fprintf(stderr, "rpool: line %zu has no name, model_type, architecture or tasks\n",
+        bool is_bare = hints.task_count == 0 && hints.method_count == 0;
+        if (is_bare && !hints.name && !hints.model_type && !hints.architecture) {
+            fprintf(stderr,
+                    "rpool: line %zu has no name, model_type, architecture, tasks or methods\n",
                     number);
         }
         code = print_json_line(answer(hints.name, &found));

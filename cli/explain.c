@@ -19,6 +19,7 @@ static int read_preferences(const char *given, char **text) {
     }
     if (first == '{') {
         *text = strdup(given);
+        if (!*text) fprintf(stderr, "rpool: no memory for the preferences\n");
         return *text ? 0 : 1;
     }
     FILE *file = strcmp(given, "-") == 0 ? stdin : fopen(given, "re");
@@ -58,7 +59,7 @@ static int take_preferences(const struct arguments *arguments, rp_preferences **
     if (arguments->options[PREFERENCES]) {
         char *json = NULL;
         int code = read_preferences(arguments->options[PREFERENCES], &json);
-        if (code != 0) return code;
+        if (!json) return code;
         rp_status status =
             rp_preferences_parse(json, strlen(json), owned, warning, sizeof warning, &err);
         free(json);

@@ -16,7 +16,7 @@ static const struct command commands[] = {
      hardware_run},
     {"classify", "[NAME|DIR...]", 0, ARGUMENTS_MAX, "what models are, by folder, by file or by name",
      {{"stdin", NULL, "names from stdin, a line each; a JSON line for each"},
-      {"jsonl", NULL, "lines of stdin are {name?, model_type?, architecture?, tasks?}"},
+      {"jsonl", NULL, "lines of stdin are {name?, model_type?, architecture?, tasks?, methods?}"},
       {"model-db", "FILE", "families by name, {model: {family, subfamily?, confidence?}}: wins"}},
      classify_run},
     {"explain", "MODEL", 1, 1, "where a model would go and why, without loading it",

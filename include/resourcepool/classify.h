@@ -67,7 +67,7 @@ typedef struct rp_classification {
     rp_subfamily subfamily; /* RP_SUBFAMILY_NONE with an unknown family                           */
     double confidence;      /* 0 to 1: of so many answers with this figure, that part is right    */
     const char *source;     /* "database", "files", "architecture", "model_type", "graph", "task",
-                               "name"; static                                                     */
+                               "method", "name"; static                                           */
     char evidence[RP_EVIDENCE_BYTES]; /* what spoke for it, for people; cut where it is longer */
 } rp_classification;
 
@@ -80,10 +80,13 @@ typedef struct rp_model_hints {
     const char *const *tasks; /* as hubs tag them, "fill-mask"    */
     size_t task_count;
     const struct rp_model_database *database; /* what it says of the name wins over all the rest */
+    /* That its object has, "transcribe": they say less than a task and more than a name. */
+    const char *const *methods;
+    size_t method_count;
 } rp_model_hints;
 
 #define RP_MODEL_HINTS_INIT                                                                        \
-    { sizeof(rp_model_hints), NULL, NULL, NULL, NULL, 0, NULL }
+    { sizeof(rp_model_hints), NULL, NULL, NULL, NULL, 0, NULL, NULL, 0 }
 
 RP_BEGIN_DECLS
 

@@ -11,6 +11,7 @@
 #include <resourcepool/classify.h>
 #include <resourcepool/model_database.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -116,6 +117,40 @@ static const struct {
     {"visual-document-retrieval", RP_FAMILY_MULTIMODAL, RP_SUBFAMILY_DOCUMENT_QA},
     {"zero-shot-image-classification", RP_FAMILY_MULTIMODAL, RP_SUBFAMILY_IMAGE_TEXT_ENCODER},
     {"zero-shot-object-detection", RP_FAMILY_MULTIMODAL, RP_SUBFAMILY_IMAGE_TEXT_ENCODER},
+};
+
+/*
+ * What the object of a model can be asked, as libraries call it. Many kinds of models generate,
+ * encode or classify: those methods count only where the name leaves the family open.
+ */
+static const struct {
+    const char *method;
+    rp_family family;
+    rp_subfamily subfamily;
+    bool is_weak;
+} methods[] = {
+    {"get_image_features", RP_FAMILY_MULTIMODAL, RP_SUBFAMILY_IMAGE_TEXT_ENCODER, false},
+    {"encode_image", RP_FAMILY_MULTIMODAL, RP_SUBFAMILY_IMAGE_TEXT_ENCODER, false},
+    {"answer_question", RP_FAMILY_MULTIMODAL, RP_SUBFAMILY_VISION_LANGUAGE, true},
+    {"caption", RP_FAMILY_MULTIMODAL, RP_SUBFAMILY_VISION_LANGUAGE, true},
+    {"transcribe", RP_FAMILY_AUDIO, RP_SUBFAMILY_SPEECH_RECOGNITION, false},
+    {"detect_language", RP_FAMILY_AUDIO, RP_SUBFAMILY_SPEECH_RECOGNITION, true},
+    {"generate_speech", RP_FAMILY_AUDIO, RP_SUBFAMILY_TEXT_TO_SPEECH, false},
+    {"text_to_speech", RP_FAMILY_AUDIO, RP_SUBFAMILY_TEXT_TO_SPEECH, false},
+    {"synthesize", RP_FAMILY_AUDIO, RP_SUBFAMILY_TEXT_TO_SPEECH, false},
+    {"post_process_object_detection", RP_FAMILY_VISION, RP_SUBFAMILY_OBJECT_DETECTOR, false},
+    {"detect_objects", RP_FAMILY_VISION, RP_SUBFAMILY_OBJECT_DETECTOR, false},
+    {"post_process_semantic_segmentation", RP_FAMILY_VISION, RP_SUBFAMILY_SEGMENTATION, false},
+    {"segment", RP_FAMILY_VISION, RP_SUBFAMILY_SEGMENTATION, true},
+    {"post_process_depth_estimation", RP_FAMILY_VISION, RP_SUBFAMILY_DEPTH_ESTIMATION, false},
+    {"estimate_depth", RP_FAMILY_VISION, RP_SUBFAMILY_DEPTH_ESTIMATION, false},
+    {"classify_image", RP_FAMILY_VISION, RP_SUBFAMILY_IMAGE_CLASSIFIER, false},
+    {"embed_query", RP_FAMILY_EMBEDDING, RP_SUBFAMILY_SENTENCE_TRANSFORMER, false},
+    {"embed_documents", RP_FAMILY_EMBEDDING, RP_SUBFAMILY_SENTENCE_TRANSFORMER, false},
+    {"embed", RP_FAMILY_EMBEDDING, RP_SUBFAMILY_SENTENCE_TRANSFORMER, true},
+    {"encode", RP_FAMILY_EMBEDDING, RP_SUBFAMILY_SENTENCE_TRANSFORMER, true},
+    {"chat", RP_FAMILY_TEXT_GENERATION, RP_SUBFAMILY_CHAT_MODEL, true},
+    {"generate", RP_FAMILY_TEXT_GENERATION, RP_SUBFAMILY_CAUSAL_LM, true},
 };
 
 /* "Qwen2_5_VL" and "qwen2-5-vl" as the table has them: "qwen25vl". */
@@ -244,9 +279,28 @@ static bool classify_task(const char *task, rp_classification *result) {
     return false;
 }
 
+/* The first row of the table that is among an object's methods; false: there is none. */
+static bool classify_methods(const rp_model_hints *hints, bool is_weak, rp_classification *result) {
+    for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++) {
+        if (methods[i].is_weak != is_weak) continue;
+        for (size_t j = 0; j < hints->method_count; j++) {
+            if (strcmp(hints->methods[j], methods[i].method) != 0) continue;
+            answer(result, methods[i].family, methods[i].subfamily, is_weak ? 0.7 : 0.9, "method",
+                   "method", methods[i].method);
+            return true;
+        }
+    }
+    return false;
+}
+
 void rp_classify(const rp_model_hints *hints, rp_classification *result) {
-    bool has_database = hints->size >= sizeof *hints && hints->database && hints->name;
-    if (has_database && rp_model_database_find(hints->database, hints->name, result)) return;
+    /* Callers that were compiled with an earlier version have fewer fields. */
+    bool has_database = hints->size >= offsetof(rp_model_hints, methods) && hints->database;
+    bool has_methods = hints->size >= sizeof *hints && hints->method_count > 0;
+    if (has_database && hints->name &&
+        rp_model_database_find(hints->database, hints->name, result)) {
+        return;
+    }
     if ((hints->architecture || hints->model_type) &&
         classify_class(hints->architecture, hints->model_type, result)) {
         return;
@@ -254,5 +308,10 @@ void rp_classify(const rp_model_hints *hints, rp_classification *result) {
     for (size_t i = 0; i < hints->task_count; i++) {
         if (classify_task(hints->tasks[i], result)) return;
     }
+    if (has_methods && classify_methods(hints, false, result)) return;
     rp_classify_name(hints->name ? hints->name : "", result);
+    rp_classification by_method;
+    if (has_methods && result->confidence < 0.7 && classify_methods(hints, true, &by_method)) {
+        *result = by_method;
+    }
 }

@@ -151,6 +151,11 @@ static void the_class_comes_before_the_type_the_task_and_the_name(void **state) 
     rp_classify(&hints, &found);
     assert_int_equal(found.family, RP_FAMILY_VISION); /* the first task leaves it open */
     assert_string_equal(found.source, "task");
+    static const char *const methods[] = {"transcribe"};
+    hints.methods = methods;
+    hints.method_count = 1;
+    rp_classify(&hints, &found);
+    assert_string_equal(found.source, "task");
     hints.model_type = "llama";
     rp_classify(&hints, &found);
     assert_int_equal(found.family, RP_FAMILY_TEXT_GENERATION);
@@ -160,6 +165,44 @@ static void the_class_comes_before_the_type_the_task_and_the_name(void **state) 
     assert_int_equal(found.family, RP_FAMILY_EMBEDDING);
     assert_string_equal(found.source, "architecture");
     assert_string_equal(found.evidence, "the class LlamaForSequenceClassification");
+}
+
+static rp_classification by_methods(const char *name, const char *method, const char *other) {
+    const char *const methods[] = {"forward", method, other};
+    rp_model_hints hints = RP_MODEL_HINTS_INIT;
+    rp_classification found;
+    hints.name = name;
+    hints.methods = methods;
+    hints.method_count = 3;
+    rp_classify(&hints, &found);
+    return found;
+}
+
+static void methods_count_where_little_else_is_known(void **state) {
+    (void)state;
+    rp_classification found = by_methods("my-model", "generate", "transcribe");
+    assert_int_equal(found.family, RP_FAMILY_AUDIO);
+    assert_string_equal(found.source, "method");
+    assert_string_equal(found.evidence, "the method transcribe");
+    /* Many kinds generate: the name knows better, where it knows. */
+    assert_int_equal(by_methods("whisper-tiny", "generate", "save").family, RP_FAMILY_AUDIO);
+    assert_int_equal(by_methods("my-model", "generate", "save").family, RP_FAMILY_TEXT_GENERATION);
+    assert_true(by_methods("my-model", "generate", "save").confidence < 0.9);
+    assert_int_equal(by_methods("my-model", "save", "load").family, RP_FAMILY_UNKNOWN);
+}
+
+/* A program that was compiled when there were no methods. */
+static void hints_of_an_earlier_version_have_no_methods(void **state) {
+    (void)state;
+    static const char *const methods[] = {"transcribe"};
+    rp_model_hints hints = RP_MODEL_HINTS_INIT;
+    rp_classification found;
+    hints.name = "my-model";
+    hints.methods = methods;
+    hints.method_count = 1;
+    hints.size = offsetof(rp_model_hints, methods);
+    rp_classify(&hints, &found);
+    assert_string_equal(found.source, "name");
 }
 
 static void a_head_on_sound_or_images_is_of_its_body(void **state) {
@@ -217,6 +260,8 @@ int main(void) {
         cmocka_unit_test(a_name_that_says_nothing_is_unknown),
         cmocka_unit_test(a_very_long_name_is_read_as_far_as_it_goes),
         cmocka_unit_test(the_class_comes_before_the_type_the_task_and_the_name),
+        cmocka_unit_test(methods_count_where_little_else_is_known),
+        cmocka_unit_test(hints_of_an_earlier_version_have_no_methods),
         cmocka_unit_test(a_head_on_sound_or_images_is_of_its_body),
         cmocka_unit_test(the_tables_are_in_order),
     };

@@ -113,6 +113,9 @@ static void the_longest_line_counts(void **state) {
         {"bigscience/bloomz-3b", 3e9}, /* not the 176 billion of "bloomz" */
         {"bigscience/bloomz", 176.25e9},
         {"allenai/OLMoE-1B-7B-0924", 6.92e9},
+        /* Named after what one token uses. */
+        {"meta-llama/Llama-4-Scout-17B-16E-Instruct", 108.64e9},
+        {"meta-llama/Llama-4-Maverick-17B-128E", 401.58e9},
     };
     for (size_t i = 0; i < sizeof samples / sizeof samples[0]; i++) {
         rp_model_facts facts = facts_of(samples[i].name);

@@ -49,7 +49,7 @@ struct rp_plan {
     char name[RP_FACTS_TEXT_BYTES];
     char wanted[DEVICE_TEXT_BYTES]; /* the device that was named; "" */
     char description[RP_FACTS_TEXT_BYTES];
-    char reason[2 * REASON_BYTES];
+    char reason[3 * REASON_BYTES];
     char groups[KIND_COUNT][DEVICE_TEXT_BYTES]; /* ids of devices that together would hold it */
     char advice[REASON_BYTES];                  /* what would fit where nothing does; "" */
     const rp_snapshot *snapshot;                /* a share: devices' ids are borrowed from it */
@@ -499,13 +499,22 @@ static double score_of_precision(const struct pair *pair) {
     return -step * pair->step;
 }
 
-/* Busy and throttled devices of a kind come after the others. */
-static double score_of_load(const rp_device *device) {
-    const rp_accelerator *told = device->accelerator;
+/* Busy, throttled and failing devices of a kind come after the others; the last two are told. */
+static double score_of_state(const struct pair *pair) {
+    const rp_accelerator *told = pair->device->accelerator;
     if (!told) return 0;
     double score = 0;
+    uint64_t errors = told->ecc_error_count;
     if (told->utilization_percent != RP_UNKNOWN_U32) score -= told->utilization_percent / 25.0;
-    if (told->throttle_reason_count > 0) score -= 2;
+    if (told->throttle_reason_count > 0) {
+        say(pair->row, "its clock is held back");
+        score -= 2;
+    }
+    if (errors != RP_UNKNOWN_U64 && errors > 0) {
+        say(pair->row, "its memory had %llu error%s that could not be corrected",
+            (unsigned long long)errors, errors == 1 ? "" : "s");
+        score -= 5;
+    }
     return score;
 }
 
@@ -570,8 +579,7 @@ static void judge(struct pair *pair) {
         return;
     }
     score += score_of_wishes(pair) + score_of_precision(pair) + kind_order[pair->device->kind] +
-             score_of_load(pair->device) + score_of_room(pair, left) +
-             score_of_memory(pair->device);
+             score_of_state(pair) + score_of_room(pair, left) + score_of_memory(pair->device);
     say(pair->row, "%s for %s%s%s", rp_level_name(pair->spot->level),
         rp_family_name(pair->placing->family), note ? ": " : "", note ? note : "");
     candidate->accepted = true;
@@ -962,12 +970,59 @@ static rp_plan *create_plan(const struct placing *placing) {
     return plan;
 }
 
+/* The row of a candidate: it is its first member. */
+static const struct row *row_of(const rp_candidate *candidate) {
+    return (const struct row *)(const void *)candidate;
+}
+
+/* Whether a kind's absence is the answer to what was named. */
+static bool is_absence_of(const struct row *row, const char *named) {
+    size_t length = strcspn(named, ":");
+    const char *kind = row->candidate.device;
+    return row->is_absent && strlen(kind) == length && memcmp(kind, named, length) == 0;
+}
+
+/*
+ * Of two refusals, the one that a person wants to read: want of room before other reasons, then
+ * where waiting helps, then where the least is wanting.
+ */
+static bool says_more(const rp_candidate *candidate, const rp_candidate *than) {
+    if (candidate->is_short != than->is_short) return candidate->is_short;
+    if (!candidate->is_short) return false;
+    if (candidate->is_later != than->is_later) return candidate->is_later;
+    return candidate->memory_bytes_needed - candidate->memory_bytes_usable <
+           than->memory_bytes_needed - than->memory_bytes_usable;
+}
+
+/* Whether a row is of the device that was named, or of its kind's absence. */
+static bool is_of_named(const rp_plan *plan, const struct row *row) {
+    if (row->is_absent) return is_absence_of(row, plan->wanted);
+    return row->device && (strcmp(row->device->id, plan->wanted) == 0 ||
+                           strcmp(rp_device_kind_name(row->device->kind), plan->wanted) == 0);
+}
+
+/* Why it is not the device that was preferred; "" where it is, or none was. */
+static void tell_preferred(const rp_plan *plan, char *text, size_t text_bytes) {
+    const struct row *told = NULL;
+    text[0] = '\0';
+    if (plan->policy != RP_POLICY_PREFER || is_of_named(plan, row_of(plan->order[0]))) return;
+    for (size_t i = 0; i < plan->count; i++) {
+        const struct row *row = row_of(plan->order[i]);
+        if (!is_of_named(plan, row)) continue;
+        if (!told || says_more(&row->candidate, &told->candidate)) told = row;
+    }
+    snprintf(text, text_bytes, "'%s' is preferred, but %.240s; ", plan->wanted,
+             told ? told->reason : "there is no such device");
+}
+
 /* Why the best is the best: its own reason, and what the caller called its wish. */
 static void tell_reason(rp_plan *plan) {
+    char preferred[DEVICE_TEXT_BYTES + REASON_BYTES];
     if (plan->count == 0 || !plan->order[0]->accepted) return;
-    snprintf(plan->reason, sizeof plan->reason, "%s%s%s%s%s", plan->description,
+    tell_preferred(plan, preferred, sizeof preferred);
+    snprintf(plan->reason, sizeof plan->reason, "%s%s%s%s%s%s", plan->description,
              plan->description[0] ? ": " : "",
-             plan->wanted[0] && plan->policy == RP_POLICY_REQUIRE ? "asked for; " : "",
+             plan->wanted[0] && plan->policy == RP_POLICY_REQUIRE ? "asked for; " : "", preferred,
              plan->order[0]->reason, plan->order[0]->simulated ? " (simulated)" : "");
     /* What it would take to have it in the precision that it did not fit in. */
     size_t length = strlen(plan->reason);
@@ -1013,18 +1068,6 @@ rp_status rp_place(const rp_place_request *request, rp_plan **plan, rp_error *er
     return status == RP_OK ? rp_place_by_rules(rules, request, plan, err) : status;
 }
 
-/* The row of a candidate: it is its first member. */
-static const struct row *row_of(const rp_candidate *candidate) {
-    return (const struct row *)(const void *)candidate;
-}
-
-/* Whether a kind's absence is the answer to what was named. */
-static bool is_absence_of(const struct row *row, const char *named) {
-    size_t length = strcspn(named, ":");
-    const char *kind = row->candidate.device;
-    return row->is_absent && strlen(kind) == length && memcmp(kind, named, length) == 0;
-}
-
 static bool is_of_a_kind(const char *named) {
     size_t length = strcspn(named, ":");
     for (int kind = 0; kind < KIND_COUNT; kind++) {
@@ -1056,18 +1099,6 @@ static rp_status tell_absent(const rp_plan *plan, rp_error *err) {
 #undef RP_DEVICE_KIND_ONE
     }
     return RP_ERR_ABSENT;
-}
-
-/*
- * Of two refusals, the one that a person wants to read: want of room before other reasons, then
- * where waiting helps, then where the least is wanting.
- */
-static bool says_more(const rp_candidate *candidate, const rp_candidate *than) {
-    if (candidate->is_short != than->is_short) return candidate->is_short;
-    if (!candidate->is_short) return false;
-    if (candidate->is_later != than->is_later) return candidate->is_later;
-    return candidate->memory_bytes_needed - candidate->memory_bytes_usable <
-           than->memory_bytes_needed - than->memory_bytes_usable;
 }
 
 rp_status rp_plan_placement(const rp_plan *plan, rp_placement *placement, rp_error *err) {

@@ -299,6 +299,59 @@ static void a_narrower_precision_says_why(void **state) {
     finish(&asking);
 }
 
+/* A card that fails or is held back is not the first of two; named, it says what is wrong. */
+static void the_sound_one_of_two_cards_comes_first(void **state) {
+    (void)state;
+#define SICK(index, what)                                                                          \
+    ",{\"id\":\"cuda:" #index "\",\"kind\":\"cuda\",\"available\":true,"                           \
+    "\"memory_bytes_total\":10737418240,\"memory_bytes_free\":10737418240,"                        \
+    "\"accelerator\":{" what "}}"
+    static const char failing[] = MACHINE(SICK(0, "\"ecc_error_count\":3") CARD(1, 10200547328, 0));
+    static const char hot[] =
+        MACHINE(SICK(0, "\"throttle_reasons\":[\"thermal_slowdown\"]") CARD(1, 10200547328, 0));
+    static const struct {
+        const char *machine;
+        const char *reason;
+    } samples[] = {{failing, "its memory had 3 errors that could not be corrected"},
+                   {hot, "its clock is held back"}};
+    for (size_t i = 0; i < 2; i++) {
+        struct asking asking;
+        start_on(&asking, samples[i].machine, GIB);
+        assert_int_equal(place(&asking), RP_OK);
+        assert_string_equal(asking.placement.device, "cuda:1");
+        assert_null(strstr(asking.placement.reason, samples[i].reason));
+        asking.wishes.device = "cuda:0";
+        assert_int_equal(place(&asking), RP_OK);
+        assert_says(asking.placement.reason, samples[i].reason);
+        finish(&asking);
+    }
+#undef SICK
+}
+
+static void a_preference_that_could_not_be_kept_is_told(void **state) {
+    (void)state;
+    struct asking asking;
+    start(&asking, 3 * GIB);
+    asking.wishes.policy = RP_POLICY_PREFER;
+    asking.wishes.device = "cuda:1";
+    assert_int_equal(place(&asking), RP_OK);
+    assert_string_equal(asking.placement.device, "cuda:1");
+    assert_null(strstr(asking.placement.reason, "but"));
+    asking.wishes.device = "cuda:7";
+    assert_int_equal(place(&asking), RP_OK);
+    assert_says(asking.placement.reason, "'cuda:7' is preferred, but there is no such device; ");
+    asking.wishes.device = "rocm";
+    assert_int_equal(place(&asking), RP_OK);
+    assert_says(asking.placement.reason,
+                "'rocm' is preferred, but absent: no card of AMD's; needs 3.0 GiB");
+    asking.wishes.device = "cpu";
+    asking.request.memory_bytes = 5 * GIB;
+    assert_int_equal(place(&asking), RP_OK);
+    assert_string_equal(asking.placement.device, "cuda:0");
+    assert_says(asking.placement.reason, "'cpu' is preferred, but needs 5.0 GiB (measured), the ");
+    finish(&asking);
+}
+
 static void rules_of_the_callers_count(void **state) {
     (void)state;
     static const char text[] = "problem cuda refuse \"it is broken\" \"mend it\"\n";
@@ -363,6 +416,8 @@ int main(void) {
         cmocka_unit_test(a_refusal_tells_of_the_nearest_miss),
         cmocka_unit_test(advice_is_for_what_would_do_better),
         cmocka_unit_test(a_narrower_precision_says_why),
+        cmocka_unit_test(the_sound_one_of_two_cards_comes_first),
+        cmocka_unit_test(a_preference_that_could_not_be_kept_is_told),
         cmocka_unit_test(rules_of_the_callers_count),
         cmocka_unit_test(the_plan_outlives_what_it_was_made_of),
         cmocka_unit_test(want_of_memory_is_told),

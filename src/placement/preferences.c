@@ -290,12 +290,14 @@ static size_t distance(const char *a, const char *b) {
     return row[width];
 }
 
-/* The known key that a misspelt one is nearest to; NULL: none is near. */
+/* The known key that a misspelt one is nearest to, or the beginning of; NULL: none is near. */
 static const char *nearest_key(const char *name) {
     const char *best = NULL;
-    size_t best_distance = strlen(name) / 2 + 1;
-    if (strlen(name) >= KEY_BYTES_MAX) return NULL;
+    size_t length = strlen(name);
+    size_t best_distance = length / 2 + 1;
+    if (length >= KEY_BYTES_MAX) return NULL;
     for (size_t i = 0; i < KEY_COUNT; i++) {
+        if (length >= 4 && strncmp(keys[i].name, name, length) == 0) return keys[i].name;
         size_t far = distance(name, keys[i].name);
         if (far >= best_distance) continue;
         best_distance = far;

@@ -175,6 +175,8 @@ static void a_misspelt_key_is_told_with_the_nearest(void **state) {
          "preference 'force_devise' is not known: did you mean 'force_device'?"},
         {"{\"contextlength\":5}",
          "preference 'contextlength' is not known: did you mean 'context_length'?"},
+        {"{\"priority\":[\"cuda\"]}",
+         "preference 'priority' is not known: did you mean 'priority_list'?"},
         {"{\"zzzzzzzz\":null}", "preference 'zzzzzzzz' is not known"},
         {"{\"a_key_that_is_much_longer_than_any_known_one\":1}",
          "preference 'a_key_that_is_much_longer_than_any_known' is not known"},

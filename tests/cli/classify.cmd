@@ -30,3 +30,4 @@ rpool classify --json "$(printf '\377')" | head -2
 yes gpt2 | head -100000 | rpool classify --stdin > /dev/full; echo "exit $?"
 folder=$(mktemp -d); mkdir "$folder/gpt2"; rpool classify "$folder/gpt2" | tail -n +2; rm -r "$folder"
 rpool classify xyzzy
+printf '{"name": "xyzzy", "methods": ["forward", "transcribe"]}\n' | rpool classify --jsonl
