@@ -568,7 +568,7 @@ static bool has_id(const struct rp_snapshot *snapshot, const char *id) {
 }
 
 static rp_status read_device(const struct place *place) {
-    rp_device_kind kind;
+    rp_device_kind kind = RP_DEVICE_CPU;
     const char *id = NULL;
     rp_status status = get_kind(place, &kind);
     if (status == RP_OK) status = get_text(place, "id", &id);
