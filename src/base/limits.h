@@ -113,6 +113,9 @@ enum {
     /* A file of families by name: a hub's 2 million models at 30 bytes each. */
     RP_LIMIT_MODEL_DATABASE_BYTES = 64 << 20,
 
+    /* One run through shared memory: 12 pictures of 1024x1024 in float32 are 151 MB. */
+    RP_LIMIT_RING_SLOT_BYTES = 256 << 20,
+
     /* A text that grows: statistics of 100,000 entries as JSON are 50 MB. */
     RP_LIMIT_TEXT_BYTES = 256 << 20,
 };
