@@ -25,6 +25,14 @@
 
 typedef struct rp_pool rp_pool;
 
+/** Who holds what is loaded. */
+typedef enum rp_share {
+    RP_SHARE_DEFAULT = 0, /* RESOURCE_POOL_SHARE decides ("process", "machine"); else the process */
+    RP_SHARE_PROCESS = 1, /* this process, for itself                                             */
+    RP_SHARE_MACHINE = 2, /* the user's broker, for all processes: models that engines load from
+                             files; what constructors make stays in the process                 */
+} rp_share;
+
 /** Options of a pool; zero means default. Start from RP_POOL_OPTIONS_INIT. */
 typedef struct rp_pool_options {
     size_t size;            /* sizeof(rp_pool_options)                                       */
@@ -40,10 +48,11 @@ typedef struct rp_pool_options {
     bool monitor;           /* a thread watches memory pressure; else loads look now and then */
     rp_pressure_callback on_pressure; /* told of each change of step; NULL                    */
     void *pressure_user;              /* given to it                                          */
+    rp_share share;                   /* without a broker the pool is the process's own       */
 } rp_pool_options;
 
 /* clang-format off */
-#define RP_POOL_OPTIONS_INIT {sizeof(rp_pool_options), 0, RP_LOG_OFF, 0, 0, 0, 0, false, false, 0, 0}
+#define RP_POOL_OPTIONS_INIT {sizeof(rp_pool_options), 0, RP_LOG_OFF, 0, 0, 0, 0, false, false, 0, 0, RP_SHARE_DEFAULT}
 /* clang-format on */
 
 /** What was taken out by a clean-up, an eviction or rp_pool_clear(). */

@@ -13,6 +13,7 @@
 #include <resourcepool/lease.h>
 #include <resourcepool/ledger.h>
 #include <resourcepool/log.h>
+#include <resourcepool/machine.h>
 #include <resourcepool/model.h>
 #include <resourcepool/model_database.h>
 #include <resourcepool/placement.h>

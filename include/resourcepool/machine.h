@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * The machine: what is kept once for all processes of a user, by a broker ('rpool serve').
+ *
+ * Programs share models by rp_pool_options.share and the calls of pool.h; what is here serves
+ * those who look after the broker, and objects that are not models.
+ */
+#ifndef RESOURCEPOOL_MACHINE_H
+#define RESOURCEPOOL_MACHINE_H
+
+#include <resourcepool/api.h>
+#include <resourcepool/pool.h>
+#include <resourcepool/status.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/** A way to this user's broker. Any thread. After fork() the child opens its own. */
+typedef struct rp_machine rp_machine;
+
+/** How to serve. Zero and NULL mean the default; start from RP_BROKER_OPTIONS_INIT. */
+typedef struct rp_broker_options {
+    size_t size;          /* sizeof(rp_broker_options)                                        */
+    const char *folder;   /* where it listens; NULL: RESOURCE_POOL_BROKER, else
+                             XDG_RUNTIME_DIR/resourcepool, else /tmp/resourcepool-UID         */
+    int ready_fd;         /* gets the line "ready PID" once it serves; -1: none               */
+    int64_t idle_exit_ms; /* it ends when nothing was leased for so long; 0: 60 s, -1: never  */
+    const char *budget;   /* as of rp_pool_options                                            */
+    const char *history;  /* as of rp_pool_options                                            */
+    const char *name;     /* what it is for, for people: "rpool run pytest"; NULL             */
+} rp_broker_options;
+
+#define RP_BROKER_OPTIONS_INIT                                                                     \
+    { sizeof(rp_broker_options), NULL, -1, 0, NULL, NULL, NULL }
+
+/** How to reach it. Start from RP_MACHINE_OPTIONS_INIT. */
+typedef struct rp_machine_options {
+    size_t size;        /* sizeof(rp_machine_options)                                        */
+    const char *folder; /* NULL: as for rp_broker_options                                    */
+    bool no_start;      /* without a broker: RP_ERR_ABSENT, rather than one is started       */
+    int64_t timeout_ms; /* for each call; 0: 10 s                                            */
+} rp_machine_options;
+
+#define RP_MACHINE_OPTIONS_INIT                                                                    \
+    { sizeof(rp_machine_options), NULL, false, 0 }
+
+RP_BEGIN_DECLS
+
+/**
+ * Be the broker, in a process of its own, until it is told to stop, is idle for long enough, or
+ * gets SIGTERM or SIGINT: the first lets those who hold leases finish, the second ends at once.
+ * Tells one logfmt line an event on stderr.
+ *
+ * RP_ERR_BUSY: another one serves there, or something else answers.
+ */
+RP_API RP_MUST_CHECK rp_status rp_broker_serve(const rp_broker_options *options, rp_error *err);
+
+/** RP_ERR_ABSENT: no broker is running. On RP_OK the caller's: rp_machine_close(). */
+RP_API RP_MUST_CHECK rp_status rp_machine_open(const rp_machine_options *options,
+                                               rp_machine **machine, rp_error *err);
+
+/** Accepts NULL. */
+RP_API void rp_machine_close(rp_machine *machine);
+
+/**
+ * What the broker holds, as JSON: broker{pid, version, socket, name, since, uptime_ms, clients},
+ * totals{}, entries[], leases[{key, pid, command, since}], waiters[{key, pid, command, since,
+ * for}], ledger[], hardware (with `all`). rp_string_free().
+ */
+RP_API RP_MUST_CHECK rp_status rp_machine_status(rp_machine *machine, bool all, char **json,
+                                                 rp_error *err);
+
+/**
+ * Totals only, in microseconds, as JSON: {pid, requests, hits, misses, loads, load_failures,
+ * evictions, entries, leases, clients, waiters, memory_bytes, peak_bytes}. rp_string_free().
+ */
+RP_API RP_MUST_CHECK rp_status rp_machine_stats(rp_machine *machine, char **json, rp_error *err);
+
+/**
+ * Take one entry out. Leased by somebody: RP_ERR_BUSY, naming who; with `force` its worker is
+ * ended under them, and what they run on it fails. RP_ERR_NOT_FOUND.
+ */
+RP_API RP_MUST_CHECK rp_status rp_machine_evict(rp_machine *machine, const char *key, bool force,
+                                                rp_cleared *cleared, rp_error *err);
+
+/** Take everything out that nobody has leased; with `force` also what is leased. */
+RP_API RP_MUST_CHECK rp_status rp_machine_clear(rp_machine *machine, bool force,
+                                                rp_cleared *cleared, rp_error *err);
+
+/** End the broker once nothing is leased; leased by somebody: RP_ERR_BUSY, unless `force`. */
+RP_API RP_MUST_CHECK rp_status rp_machine_stop(rp_machine *machine, bool force, rp_error *err);
+
+/** Bytes that processes share, attached in this one. */
+typedef struct rp_object rp_object;
+
+/** The right, and the duty, to make an object that others wait for. */
+typedef struct rp_object_build rp_object_build;
+
+/** A part of an object that is to be published; each begins on a page. */
+typedef struct rp_object_part {
+    const void *data;
+    size_t bytes;
+} rp_object_part;
+
+/**
+ * Attach an object, or be the one who makes it.
+ *
+ * timeout_ms  0: as long as it takes
+ * object      on RP_OK, if it is there: rp_machine_object_release()
+ * build       else, if this caller is to make it: rp_machine_object_publish() or _abort()
+ * Exactly one of them is set.
+ */
+RP_API RP_MUST_CHECK rp_status rp_machine_object_get(rp_machine *machine, const char *key,
+                                                     int64_t timeout_ms, rp_object **object,
+                                                     rp_object_build **build, rp_error *err);
+
+/** Publish what was made; the build is used up either way. `object` may be NULL. */
+RP_API RP_MUST_CHECK rp_status rp_machine_object_publish(rp_object_build *build,
+                                                         const rp_object_part *parts, size_t count,
+                                                         rp_object **object, rp_error *err);
+
+/** It could not be made: those who wait get this error. Uses the build up. */
+RP_API void rp_machine_object_abort(rp_object_build *build, const rp_error *why);
+
+/** How many parts it has, and each, borrowed from the object; writable for this process only. */
+RP_API size_t rp_object_part_count(const rp_object *object);
+RP_API void *rp_object_part_data(const rp_object *object, size_t index, size_t *bytes);
+
+/** Accepts NULL. */
+RP_API void rp_machine_object_release(rp_object *object);
+
+RP_END_DECLS
+
+#endif
