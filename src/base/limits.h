@@ -115,6 +115,7 @@ enum {
 
     /* One run through shared memory: 12 pictures of 1024x1024 in float32 are 151 MB. */
     RP_LIMIT_RING_SLOT_BYTES = 256 << 20,
+
     /* A key for people: its type, a name that may be a path, device, precision and what is between.
      */
     RP_LIMIT_KEY_BYTES = 8 << 10,

@@ -16,10 +16,10 @@ enum { LOOK_NS = 50 * 1000 * 1000 };
 
 /* This side of a slot. */
 struct seat {
-    bool is_taken;   /* guarded by lock: a thread waits for its answer     */
-    bool is_left;    /* guarded by lock: the answer is still to come, and unwanted */
-    uint32_t number; /* of the last request; its thread's while is_taken   */
-    struct rp_ring_spin spin; /* its thread's while is_taken */
+    bool is_taken;                /* guarded by lock: a thread waits for its answer     */
+    bool is_left;                 /* guarded by lock: the answer is still to come, and unwanted */
+    uint32_t number;              /* of the last request; its thread's while is_taken   */
+    struct rp_ring_spin spin;     /* its thread's while is_taken */
     struct rp_ring_tensor *table; /* likewise: private copies of an answer's */
 };
 
@@ -160,13 +160,14 @@ static rp_status take_result(struct remote *remote, const rp_model *model, uint3
     return RP_OK;
 }
 
-rp_status rp_remote_model_run(rp_model *model, const rp_tensor *inputs, const _Atomic int *cancelled,
-                              int64_t deadline_ns, rp_result **result, rp_error *err) {
+rp_status rp_remote_model_run(rp_model *model, const rp_tensor *inputs,
+                              const _Atomic int *cancelled, int64_t deadline_ns, rp_result **result,
+                              rp_error *err) {
     struct remote *remote = model->state;
     uint32_t index = 0;
     if (getpid() != remote->opened_by) {
-        return rp_fail(err, RP_ERR_FORKED, "the model '%s' was leased by the parent of this process",
-                       model->path);
+        return rp_fail(err, RP_ERR_FORKED,
+                       "the model '%s' was leased by the parent of this process", model->path);
     }
     rp_status status = check_hope(remote, model, cancelled, deadline_ns, err);
     if (status == RP_OK) status = take_seat(remote, model, cancelled, deadline_ns, &index, err);

@@ -45,8 +45,8 @@ RP_MUST_CHECK rp_status rp_remote_model_open(const struct rp_remote_request *req
 bool rp_model_is_remote(const rp_model *model);
 
 /*
- * rp_model_run() that can be left: RP_ERR_TIMEOUT, RP_ERR_CANCELLED. A run that has begun goes on in
- * the worker, and its slot is free again when it is done. Inputs must have passed the checks of
+ * rp_model_run() that can be left: RP_ERR_TIMEOUT, RP_ERR_CANCELLED. A run that has begun goes on
+ * in the worker, and its slot is free again when it is done. Inputs must have passed the checks of
  * rp_model_run(). cancelled may be NULL.
  */
 RP_MUST_CHECK rp_status rp_remote_model_run(rp_model *model, const rp_tensor *inputs,

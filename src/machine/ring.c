@@ -49,9 +49,8 @@ static bool add_ports(const struct rp_engine_ports *ports, uint64_t *bytes, bool
     *bytes = round_up(table, RP_RING_ALIGNMENT);
     for (size_t i = 0; i < ports->count; i++) {
         const rp_port *port = &ports->ports[i];
-        rp_tensor tensor = {.ndim = port->ndim,
-                            .dtype = port->dtype,
-                            .shape = (int64_t *)(uintptr_t)port->shape};
+        rp_tensor tensor = {
+            .ndim = port->ndim, .dtype = port->dtype, .shape = (int64_t *)(uintptr_t)port->shape};
         uint64_t each = 0;
         /* A rank of 0 may also be one that the file leaves open. */
         if (port->dtype.lanes == 0 || port->ndim == 0) return false;
@@ -108,7 +107,8 @@ rp_status rp_ring_create(uint64_t slot_bytes, uint32_t slot_count, int *fd, rp_e
     if (ftruncate(made, (off_t)head.bytes) != 0 ||
         pwrite(made, &head, sizeof head, 0) != (ssize_t)sizeof head ||
         fcntl(made, F_ADD_SEALS, SEALS) != 0) {
-        rp_status status = rp_fail_errno(err, "cannot make a ring of %" PRIu64 " bytes", head.bytes);
+        rp_status status =
+            rp_fail_errno(err, "cannot make a ring of %" PRIu64 " bytes", head.bytes);
         close(made);
         return status;
     }
@@ -133,12 +133,12 @@ rp_status rp_ring_map(int fd, struct rp_ring *ring, rp_error *err) {
         return rp_fail_errno(err, "what was sent as a ring is no shared memory");
     }
     if ((seals & SEALS) != SEALS || (seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE))) {
-        return rp_fail(err, RP_ERR_DATA, "a ring must be sealed against changes of its size only "
-                                         "(seals %#x, not %#x)",
+        return rp_fail(err, RP_ERR_DATA,
+                       "a ring must be sealed against changes of its size only "
+                       "(seals %#x, not %#x)",
                        (unsigned)seals, (unsigned)SEALS);
     }
-    if (pread(fd, &head, sizeof head, 0) != (ssize_t)sizeof head ||
-        head.magic != RP_RING_MAGIC) {
+    if (pread(fd, &head, sizeof head, 0) != (ssize_t)sizeof head || head.magic != RP_RING_MAGIC) {
         return rp_fail(err, RP_ERR_DATA, "what was sent as a ring is none");
     }
     if (head.version != RP_RING_VERSION) {
@@ -213,7 +213,8 @@ rp_status rp_ring_write(unsigned char *area, uint64_t area_bytes, const rp_tenso
     }
     if (needed > area_bytes) {
         rp_fail(err, RP_ERR_LIMIT,
-                "the tensors of one run take %" PRIu64 " bytes, the shared memory of this model has "
+                "the tensors of one run take %" PRIu64
+                " bytes, the shared memory of this model has "
                 "room for %" PRIu64,
                 needed, area_bytes);
         rp_hint(err, "run smaller batches, or use share=process for this model");

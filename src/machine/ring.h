@@ -36,7 +36,8 @@ enum {
     RP_RING_ALIGNMENT = 64, /* of tensors: what vector units like, and a cache line */
 };
 
-/* Written by whoever makes the ring; `gone` and `story` by the broker, once, when the worker died. */
+/* Written by whoever makes the ring; `gone` and `story` by the broker, once, when the worker died.
+ */
 struct rp_ring_head {
     uint32_t magic;
     uint32_t version;

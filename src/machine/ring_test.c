@@ -192,11 +192,11 @@ static void a_table_that_lies_is_refused(void **state) {
         uint64_t value;
         size_t size;
     } lies[] = {
-        {offsetof(struct rp_ring_tensor, offset), 0, 8},            /* over the table   */
-        {offsetof(struct rp_ring_tensor, offset), 577, 8},          /* not aligned      */
-        {offsetof(struct rp_ring_tensor, offset), area_bytes, 8},   /* at the end       */
+        {offsetof(struct rp_ring_tensor, offset), 0, 8},          /* over the table   */
+        {offsetof(struct rp_ring_tensor, offset), 577, 8},        /* not aligned      */
+        {offsetof(struct rp_ring_tensor, offset), area_bytes, 8}, /* at the end       */
         {offsetof(struct rp_ring_tensor, offset), UINT64_MAX - 63, 8},
-        {offsetof(struct rp_ring_tensor, bytes), 9, 8},             /* not of its shape */
+        {offsetof(struct rp_ring_tensor, bytes), 9, 8}, /* not of its shape */
         {offsetof(struct rp_ring_tensor, bytes), UINT64_MAX, 8},
         {offsetof(struct rp_ring_tensor, ndim), 33, 4},
         {offsetof(struct rp_ring_tensor, ndim), UINT32_MAX, 4},

@@ -71,16 +71,16 @@ struct rp_worker {
 
     struct rp_lock lock;
     struct rp_condition changed;
-    enum state state;     /* guarded by lock */
-    pid_t pid;            /* guarded by lock: 0 once reaped, so that no stranger is killed */
-    pid_t pid_shown;      /* set before READY */
-    bool is_stopping;     /* guarded by lock */
-    const char *why;      /* guarded by lock: of the stop */
-    rp_error story;       /* guarded by lock: set before DEAD */
-    bool is_refused;      /* guarded by lock: `story` is the worker's own word */
-    struct ring *rings;   /* guarded by lock */
-    uint64_t next_ring;   /* guarded by lock */
-    uint64_t oom_kills;   /* the machine's, when it started */
+    enum state state;   /* guarded by lock */
+    pid_t pid;          /* guarded by lock: 0 once reaped, so that no stranger is killed */
+    pid_t pid_shown;    /* set before READY */
+    bool is_stopping;   /* guarded by lock */
+    const char *why;    /* guarded by lock: of the stop */
+    rp_error story;     /* guarded by lock: set before DEAD */
+    bool is_refused;    /* guarded by lock: `story` is the worker's own word */
+    struct ring *rings; /* guarded by lock */
+    uint64_t next_ring; /* guarded by lock */
+    uint64_t oom_kills; /* the machine's, when it started */
 
     /* The minder's own. */
     char printed[PRINTED_BYTES + 1];
@@ -94,14 +94,18 @@ struct rp_worker {
  * begin so.
  */
 static const char *const variables[] = {
-    "PATH",          "HOME",        "USER",      "LANG",          "LC_*",
-    "TMPDIR",        "TZ",          "XDG_*",     "LD_LIBRARY_PATH", "VIRTUAL_ENV",
-    "CONDA_PREFIX",  "PYTHONHOME",  "CUDA_*",    "NVIDIA_*",      "HIP_*",
-    "ROCR_*",        "ROCM_*",      "HSA_*",     "ONEAPI_*",      "ZE_*",
-    "SYCL_*",        "VK_*",        "MESA_*",    "LP_*",          "OPENVINO_*",
-    "ORT_*",         "OMP_*",       "KMP_*",     "MKL_*",         "GLIBC_TUNABLES",
-    "MALLOC_*",      "ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS", "LSAN_OPTIONS",
-    "RESOURCE_POOL_ONNXRUNTIME",
+    "PATH",         "HOME",         "USER",
+    "LANG",         "LC_*",         "TMPDIR",
+    "TZ",           "XDG_*",        "LD_LIBRARY_PATH",
+    "VIRTUAL_ENV",  "CONDA_PREFIX", "PYTHONHOME",
+    "CUDA_*",       "NVIDIA_*",     "HIP_*",
+    "ROCR_*",       "ROCM_*",       "HSA_*",
+    "ONEAPI_*",     "ZE_*",         "SYCL_*",
+    "VK_*",         "MESA_*",       "LP_*",
+    "OPENVINO_*",   "ORT_*",        "OMP_*",
+    "KMP_*",        "MKL_*",        "GLIBC_TUNABLES",
+    "MALLOC_*",     "ASAN_OPTIONS", "UBSAN_OPTIONS",
+    "TSAN_OPTIONS", "LSAN_OPTIONS", "RESOURCE_POOL_ONNXRUNTIME",
 };
 
 static bool is_wanted(const char *entry) {
@@ -404,7 +408,7 @@ static rp_status send_load(struct rp_worker *worker, unsigned char *frame, rp_er
         .type = RP_MESSAGE_LOAD,
         .load = {.path = request->path,
                  .engine = request->engine,
-                 .device = request->device,
+                 .device = request->device ? request->device : "cpu",
                  .precision = request->precision,
                  .threads = request->threads ? request->threads : 1},
     };
@@ -504,8 +508,7 @@ static rp_status wait_for_load(struct rp_worker *worker, const struct rp_worker_
     while (worker->state == LOADING && status == RP_OK) {
         int64_t now_ns = rp_clock_ns();
         int64_t look_ns = request->cancelled ? now_ns + LOOK_MS * INT64_C(1000000) : RP_NEVER_NS;
-        if (request->cancelled &&
-            atomic_load_explicit(request->cancelled, memory_order_relaxed)) {
+        if (request->cancelled && atomic_load_explicit(request->cancelled, memory_order_relaxed)) {
             status = rp_fail(err, RP_ERR_CANCELLED, "the load was called off");
         } else if (now_ns >= request->deadline_ns) {
             status = rp_fail(err, RP_ERR_TIMEOUT, "the load passed its deadline");
@@ -651,7 +654,7 @@ uint64_t rp_worker_bytes(const struct rp_worker *worker) {
     if (rp_text_read_file(path, RP_LIMIT_SYSTEM_FILE_BYTES, &bytes, &length) != 0) {
         return RP_UNKNOWN_U64;
     }
-    uint64_t pss = rp_proc_meminfo_bytes((struct rp_span){bytes, length}, "Pss");
+    uint64_t pss = rp_proc_meminfo_bytes((struct rp_span){bytes, length}, "Pss:");
     rp_free(bytes);
     return pss;
 }

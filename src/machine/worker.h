@@ -25,10 +25,10 @@ struct rp_worker;
 struct rp_worker_request {
     const char *program; /* runs `PROGRAM serve --worker 3`; an absolute path               */
     const char *path;
-    const char *engine;    /* NULL: the first real one that can */
-    const char *device;    /* NULL: "cpu"                       */
-    const char *precision; /* NULL: as stored                   */
-    uint32_t threads;      /* 0: one                            */
+    const char *engine;           /* NULL: the first real one that can */
+    const char *device;           /* NULL: "cpu"                       */
+    const char *precision;        /* NULL: as stored                   */
+    uint32_t threads;             /* 0: one                            */
     const _Atomic int *cancelled; /* NULL: cannot be cancelled  */
     int64_t deadline_ns;          /* RP_NEVER_NS: none          */
 };

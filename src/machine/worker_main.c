@@ -369,8 +369,7 @@ int rp_worker_main(int fd) {
         size_t bytes = 0;
         struct rp_descriptors descriptors = {.count = 0};
         struct rp_message message;
-        rp_status status =
-            rp_channel_receive(fd, frame, &bytes, &descriptors, RP_NEVER_NS, &why);
+        rp_status status = rp_channel_receive(fd, frame, &bytes, &descriptors, RP_NEVER_NS, &why);
         if (status != RP_OK) break;
         status = rp_frame_parse(frame, bytes, &message, &why);
         goes_on = status == RP_OK && handle(&server, fd, frame, &message, &descriptors);
