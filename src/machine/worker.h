@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A worker: a process that holds one loaded model and runs it for whoever has a ring to it. What is
- * here is the side of the process that starts it; worker_main.c is the worker itself.
+ * here is the side of the process that starts it; the worker itself is
+ * rp_worker_serve() in worker_main.c.
  *
  * A worker gets a channel as descriptor 3, nothing to read, a pipe for what it prints, a session of
  * its own and the part of the environment that engines look at. It ends when the channel does, and
@@ -88,8 +89,5 @@ bool rp_worker_is_alive(struct rp_worker *worker, rp_error *story);
  * told; `end` may be NULL. Frees the worker; accepts NULL.
  */
 void rp_worker_stop(struct rp_worker *worker, const char *why, struct rp_worker_end *end);
-
-/* The worker: serves the channel `fd` until it ends. Returns an exit code. */
-int rp_worker_main(int fd);
 
 #endif

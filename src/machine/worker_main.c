@@ -15,11 +15,11 @@
 #include "machine/channel.h"
 #include "machine/protocol.h"
 #include "machine/ring.h"
-#include "machine/worker.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <resourcepool/machine.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -351,7 +351,7 @@ static void offer_to_oom_killer(void) {
     close(fd);
 }
 
-int rp_worker_main(int fd) {
+int rp_worker_serve(int fd) {
     struct server server = {.running_max = 1};
     rp_error why = RP_ERROR_INIT;
     unsigned char *frame = rp_alloc(RP_CHANNEL_FRAME_BYTES_MAX);

@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <resourcepool/machine.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -681,7 +682,7 @@ static void every_allocation_may_fail(void **state) {
 
 int main(int argc, char **argv) {
     if (argc == 4 && strcmp(argv[1], "serve") == 0) {
-        return rp_worker_main((int)strtol(argv[3], NULL, 10));
+        return rp_worker_serve((int)strtol(argv[3], NULL, 10));
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_worker_runs_for_its_client),
