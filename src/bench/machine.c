@@ -94,25 +94,16 @@ static _Noreturn void echo(struct bare *bare, pid_t parent) {
     }
 }
 
-static rp_status copy_ports(const struct rp_engine_ports *from, struct rp_engine_ports *to,
-                            rp_error *err) {
-    bool is_done = rp_engine_ports_make(to, from->count);
-    for (size_t i = 0; is_done && i < from->count; i++) {
-        const rp_port *port = &from->ports[i];
-        is_done = rp_engine_ports_set(to, i, port->name, port->type, port->dtype, port->shape,
-                                      port->ndim, port->dim_names);
-    }
-    return is_done ? RP_OK : rp_fail(err, RP_ERR_MEMORY, "no memory for the ports of a benchmark");
-}
-
 static rp_status attach(struct bench *bench, rp_error *err) {
     const struct rp_worker_facts *facts = rp_worker_facts(bench->worker);
     struct rp_engine_ports inputs = {0};
     struct rp_engine_ports outputs = {0};
     struct rp_worker_ring ring = {.fd = -1};
     rp_status status = rp_worker_add_ring(bench->worker, getpid(), &ring, err);
-    if (status == RP_OK) status = copy_ports(&facts->inputs, &inputs, err);
-    if (status == RP_OK) status = copy_ports(&facts->outputs, &outputs, err);
+    if (status == RP_OK && (!rp_engine_ports_copy(&facts->inputs, &inputs) ||
+                            !rp_engine_ports_copy(&facts->outputs, &outputs))) {
+        status = rp_fail(err, RP_ERR_MEMORY, "no memory for the ports of a benchmark");
+    }
     struct rp_remote_request request = {
         .path = "x",
         .device = facts->device,

@@ -672,11 +672,15 @@ void rp_worker_remove_ring(struct rp_worker *worker, uint64_t ring_id) {
     rp_free(found);
 }
 
-uint64_t rp_worker_bytes(const struct rp_worker *worker) {
+uint64_t rp_worker_bytes(struct rp_worker *worker) {
     char path[64];
     char *bytes = NULL;
     size_t length = 0;
-    snprintf(path, sizeof path, "/proc/%ld/smaps_rollup", (long)worker->pid_shown);
+    rp_lock_acquire(&worker->lock);
+    pid_t pid = worker->pid;
+    rp_lock_release(&worker->lock);
+    if (pid <= 0) return RP_UNKNOWN_U64;
+    snprintf(path, sizeof path, "/proc/%ld/smaps_rollup", (long)pid);
     if (rp_text_read_file(path, RP_LIMIT_SYSTEM_FILE_BYTES, &bytes, &length) != 0) {
         return RP_UNKNOWN_U64;
     }
@@ -693,15 +697,24 @@ bool rp_worker_is_alive(struct rp_worker *worker, rp_error *story) {
     return is_alive;
 }
 
+void rp_worker_end(struct rp_worker *worker, const char *why) {
+    rp_lock_acquire(&worker->lock);
+    if (worker->state != DEAD && !worker->is_stopping) {
+        worker->is_stopping = true;
+        worker->why = why;
+        if (worker->pid > 0) kill(worker->pid, SIGTERM);
+        shutdown(worker->channel, SHUT_RDWR);
+    }
+    while (worker->state != DEAD) {
+        rp_condition_wait(&worker->changed, &worker->lock, RP_NEVER_NS);
+    }
+    rp_lock_release(&worker->lock);
+}
+
 void rp_worker_stop(struct rp_worker *worker, const char *why, struct rp_worker_end *end) {
     if (!worker) return;
     uint64_t bytes = end ? rp_worker_bytes(worker) : RP_UNKNOWN_U64;
-    rp_lock_acquire(&worker->lock);
-    worker->is_stopping = true;
-    worker->why = why;
-    if (worker->pid > 0) kill(worker->pid, SIGTERM);
-    rp_lock_release(&worker->lock);
-    shutdown(worker->channel, SHUT_RDWR);
+    rp_worker_end(worker, why);
     pthread_join(worker->minder, NULL);
     if (end) *end = (struct rp_worker_end){true, bytes};
     destroy(worker);

@@ -77,17 +77,20 @@ RP_MUST_CHECK rp_status rp_worker_add_ring(struct rp_worker *worker, pid_t clien
 /* The client is done with it, or is no more. Waits for nobody. */
 void rp_worker_remove_ring(struct rp_worker *worker, uint64_t ring_id);
 
-/* Bytes of the process: its own and its share of what it shares. RP_UNKNOWN_U64. */
-uint64_t rp_worker_bytes(const struct rp_worker *worker);
+/* Bytes of the process: its own and its share of what it shares. RP_UNKNOWN_U64: dead, not told. */
+uint64_t rp_worker_bytes(struct rp_worker *worker);
 
 /* Whether it lives; if not, `story` (NULL: not wanted) says what became of it. */
 bool rp_worker_is_alive(struct rp_worker *worker, rp_error *story);
 
 /*
- * End the process, whatever it does: SIGTERM, and SIGKILL when that does not help in 2 s. Clients
- * that wait for an answer are told. Blocks until it is gone. `why` stands in front of what they are
- * told; `end` may be NULL. Frees the worker; accepts NULL.
+ * End the process, whatever it does: SIGTERM, and SIGKILL when that does not help in 2 s. Blocks
+ * until it is gone; clients that wait for an answer are told `why`, a text that outlives the worker
+ * or NULL. The worker itself stays, dead. A second call changes nothing.
  */
+void rp_worker_end(struct rp_worker *worker, const char *why);
+
+/* The same, and free it. `end` may be NULL; accepts NULL. */
 void rp_worker_stop(struct rp_worker *worker, const char *why, struct rp_worker_end *end);
 
 #endif

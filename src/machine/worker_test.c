@@ -8,6 +8,7 @@
 #include "cli/doubling_model.h"
 #include "machine/remote_model.h"
 #include "machine/ring.h"
+#include "machine/worker_host.h"
 
 #include "../../tests/test.h"
 
@@ -68,18 +69,6 @@ static struct rp_worker *spawn(const char *path) {
     return worker;
 }
 
-static bool copy_ports(const struct rp_engine_ports *from, struct rp_engine_ports *to) {
-    if (!rp_engine_ports_make(to, from->count)) return false;
-    for (size_t i = 0; i < from->count; i++) {
-        const rp_port *port = &from->ports[i];
-        if (!rp_engine_ports_set(to, i, port->name, port->type, port->dtype, port->shape,
-                                 port->ndim, port->dim_names)) {
-            return false;
-        }
-    }
-    return true;
-}
-
 /* What a client does with a lease. */
 static rp_status open_on(struct rp_worker *worker, int ring_fd, void (*closed)(void *user),
                          void *user, rp_model **model, rp_error *err) {
@@ -99,9 +88,10 @@ static rp_status open_on(struct rp_worker *worker, int ring_fd, void (*closed)(v
         .closed = closed,
         .user = user,
     };
-    rp_status status = copy_ports(&facts->inputs, &in) && copy_ports(&facts->outputs, &out)
-                           ? rp_remote_model_open(&request, model, err)
-                           : rp_fail(err, RP_ERR_MEMORY, "no memory");
+    rp_status status =
+        rp_engine_ports_copy(&facts->inputs, &in) && rp_engine_ports_copy(&facts->outputs, &out)
+            ? rp_remote_model_open(&request, model, err)
+            : rp_fail(err, RP_ERR_MEMORY, "no memory");
     if (status != RP_OK) {
         rp_engine_ports_fini(&in);
         rp_engine_ports_fini(&out);
@@ -576,6 +566,38 @@ static void outputs_that_do_not_fit_are_told_with_both_numbers(void **state) {
     rp_worker_stop(worker, NULL, NULL);
 }
 
+static void the_broker_opens_attaches_and_ends_through_its_host(void **state) {
+    (void)state;
+    rp_error err = RP_ERROR_INIT;
+    struct rp_broker_host host = rp_worker_host(self);
+    rp_model_options options = RP_MODEL_OPTIONS_INIT;
+    rp_model *held = NULL;
+    rp_model *model = NULL;
+    struct rp_broker_ring ring = {.fd = -1};
+    rp_result *result = NULL;
+    int64_t blocks = rp_memory_live_count();
+    options.engine = "simulated";
+    assert_status(host.open_model(host.user, "x?fail=load", &options, NULL, &held, &err),
+                  RP_ERR_LOAD);
+    assert_ok(host.open_model(host.user, "x?memory_bytes=7", &options, NULL, &held, &err));
+    assert_string_equal(rp_model_engine(held), "simulated");
+    assert_true(rp_model_is_simulated(held));
+    assert_int_equal(rp_model_bytes(held), 7);
+    assert_status(rp_model_run_sample(held, &result, NULL, &err), RP_ERR_UNSUPPORTED);
+    assert_ok(host.attach(host.user, held, getpid(), &ring, &err));
+    assert_ok(open_on(rp_worker_of(held), ring.fd, NULL, NULL, &model, &err));
+    close(ring.fd);
+    assert_ok(run_once(model, 1, &err));
+    host.end(host.user, held);
+    assert_status(run_once(model, 1, &err), RP_ERR_STATE);
+    assert_says(err.message, "evicted by force");
+    assert_int_not_equal(host.attach(host.user, held, getpid(), &ring, &err), RP_OK);
+    host.detach(host.user, held, ring.id);
+    rp_model_close(model);
+    rp_model_close(held);
+    assert_int_equal(rp_memory_live_count(), blocks);
+}
+
 static bool is_process(pid_t pid) {
     char path[64];
     char *text = NULL;
@@ -699,6 +721,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_child_of_a_client_is_told_that_it_is_one),
         cmocka_unit_test(a_hostile_client_harms_itself_only),
         cmocka_unit_test(outputs_that_do_not_fit_are_told_with_both_numbers),
+        cmocka_unit_test(the_broker_opens_attaches_and_ends_through_its_host),
         cmocka_unit_test(a_worker_dies_with_its_starter),
         cmocka_unit_test(a_real_engine_gives_the_same_bits),
         cmocka_unit_test(every_allocation_may_fail),
