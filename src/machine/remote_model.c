@@ -39,9 +39,9 @@ struct remote {
     struct seat seats[RP_RING_SLOTS];
 };
 
-/* Why an answer will not come; RP_OK while it may. */
-static rp_status check_hope(struct remote *remote, const rp_model *model,
-                            const _Atomic int *cancelled, int64_t deadline_ns, rp_error *err) {
+/* Why an answer will not come; RP_OK while it may. Asks nobody, so that every run can look. */
+static rp_status check_words(struct remote *remote, const rp_model *model,
+                             const _Atomic int *cancelled, int64_t deadline_ns, rp_error *err) {
     rp_error story;
     if (rp_ring_is_gone(&remote->ring, &story)) {
         if (err) *err = story;
@@ -53,6 +53,14 @@ static rp_status check_hope(struct remote *remote, const rp_model *model,
     if (deadline_ns != RP_NEVER_NS && rp_clock_ns() >= deadline_ns) {
         return rp_fail(err, RP_ERR_TIMEOUT, "the run of '%s' passed its deadline", model->path);
     }
+    return RP_OK;
+}
+
+/* The same for those who have waited for a while. */
+static rp_status check_hope(struct remote *remote, const rp_model *model,
+                            const _Atomic int *cancelled, int64_t deadline_ns, rp_error *err) {
+    rp_status status = check_words(remote, model, cancelled, deadline_ns, err);
+    if (status != RP_OK) return status;
     if (remote->is_alive && !remote->is_alive(remote->user)) {
         rp_fail(err, RP_ERR_RUN, "the broker died, and with it the worker of '%s'", model->path);
         rp_hint(err, "ask for the model again: a new broker is started");
@@ -153,7 +161,7 @@ static rp_status take_result(struct remote *remote, const rp_model *model, uint3
     rp_ring_read_data(area, seat->table, count, data, made->tensors);
     for (size_t i = 0; i < count; i++) {
         int64_t *shape = made->shapes + i * RP_LIMIT_TENSOR_DIMENSIONS;
-        memcpy(shape, seat->table[i].shape, sizeof seat->table[i].shape);
+        memcpy(shape, seat->table[i].shape, (size_t)seat->table[i].ndim * sizeof *shape);
         made->tensors[i].shape = shape;
     }
     *result = made;
@@ -169,7 +177,7 @@ rp_status rp_remote_model_run(rp_model *model, const rp_tensor *inputs,
         return rp_fail(err, RP_ERR_FORKED,
                        "the model '%s' was leased by the parent of this process", model->path);
     }
-    rp_status status = check_hope(remote, model, cancelled, deadline_ns, err);
+    rp_status status = check_words(remote, model, cancelled, deadline_ns, err);
     if (status == RP_OK) status = take_seat(remote, model, cancelled, deadline_ns, &index, err);
     if (status != RP_OK) return status;
     struct seat *seat = &remote->seats[index];

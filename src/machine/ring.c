@@ -190,6 +190,12 @@ void rp_ring_trim(const struct rp_ring *ring, uint32_t index) {
 
 /* ---- areas ---- */
 
+/* What counts of a row. The rest of its shape is neither written nor read: a small run is a matter
+ * of few cache lines. */
+static size_t row_bytes(const struct rp_ring_tensor *row) {
+    return offsetof(struct rp_ring_tensor, shape) + (size_t)row->ndim * sizeof row->shape[0];
+}
+
 rp_status rp_ring_write(unsigned char *area, uint64_t area_bytes, const rp_tensor *tensors,
                         size_t count, rp_error *err) {
     uint64_t table_bytes = sizeof(struct rp_ring_table) + count * sizeof(struct rp_ring_tensor);
@@ -238,7 +244,7 @@ rp_status rp_ring_write(unsigned char *area, uint64_t area_bytes, const rp_tenso
         for (int32_t d = 0; d < tensor->ndim; d++) {
             row.shape[d] = tensor->shape[d];
         }
-        memcpy(at, &row, sizeof row);
+        memcpy(at, &row, row_bytes(&row));
         if (bytes > 0) memcpy(area + offset, rp_tensor_data(tensor), bytes);
         at += sizeof row;
         offset = round_up(offset + bytes, RP_RING_ALIGNMENT);
@@ -263,13 +269,19 @@ void rp_ring_clean_error(rp_error *story) {
     if (!story->message[0]) rp_fail(story, story->status, "the worker gave no reason");
 }
 
-/* One row of a table that is private by now. */
-static rp_status check_row(const struct rp_ring_tensor *row, size_t index, uint64_t data_offset,
-                           uint64_t area_bytes, rp_error *err) {
-    int64_t shape[RP_LIMIT_TENSOR_DIMENSIONS];
-    memcpy(shape, row->shape, sizeof shape);
+/* Copy one row, each byte of it once, and check the copy. */
+static rp_status read_row(const unsigned char *at, struct rp_ring_tensor *row, size_t index,
+                          uint64_t data_offset, uint64_t area_bytes, rp_error *err) {
+    size_t head_bytes = offsetof(struct rp_ring_tensor, shape);
+    memcpy(row, at, head_bytes);
+    if (row->ndim < 0 || row->ndim > RP_LIMIT_TENSOR_DIMENSIONS) {
+        return rp_fail(err, RP_ERR_DATA,
+                       "tensor %zu of a ring has %d dimensions, at most %d can be", index,
+                       row->ndim, RP_LIMIT_TENSOR_DIMENSIONS);
+    }
+    memcpy(row->shape, at + head_bytes, row_bytes(row) - head_bytes);
     rp_tensor tensor = {
-        .ndim = row->ndim, .dtype = {row->code, row->bits, row->lanes}, .shape = shape};
+        .ndim = row->ndim, .dtype = {row->code, row->bits, row->lanes}, .shape = row->shape};
     uint64_t bytes = 0;
     rp_status status = rp_tensor_bytes(&tensor, &bytes, err);
     if (status != RP_OK) {
@@ -313,11 +325,11 @@ rp_status rp_ring_read_table(const unsigned char *area, uint64_t area_bytes, siz
     if (head.count != count || table_bytes > area_bytes) {
         return rp_fail(err, RP_ERR_DATA, "a ring holds %u tensors, not %zu", head.count, count);
     }
-    if (count > 0) memcpy(table, area + sizeof head, count * sizeof *table);
     uint64_t data_offset = round_up(table_bytes, RP_RING_ALIGNMENT);
     uint64_t total = 0;
     for (size_t i = 0; i < count; i++) {
-        rp_status status = check_row(&table[i], i, data_offset, area_bytes, err);
+        const unsigned char *at = area + sizeof head + i * sizeof *table;
+        rp_status status = read_row(at, &table[i], i, data_offset, area_bytes, err);
         if (status != RP_OK) return status;
         total += round_up(table[i].bytes, RP_RING_ALIGNMENT);
         /* Tensors that lie over each other are small in the ring and large in private memory. */
