@@ -34,7 +34,8 @@ enum {
     AWAKE = 1000,
     ASLEEP = 60,
     LARGE = 5,
-    LARGE_ROWS = (12 << 20) / 16,
+    LARGE_BYTES = 12 << 20,
+    LARGE_ROWS = LARGE_BYTES / 16,
     PAUSE_NS = 500000,
 };
 
@@ -131,8 +132,8 @@ static rp_status open_bench(struct bench *bench, const char *program, rp_error *
     if (!bench->large || !bench->copy) {
         return rp_fail(err, RP_ERR_MEMORY, "no memory for a benchmark");
     }
-    memset(bench->large, 1, LARGE_ROWS * WIDTH * sizeof(float));
-    memset(bench->copy, 1, LARGE_ROWS * WIDTH * sizeof(float));
+    memset(bench->large, 1, LARGE_BYTES);
+    memset(bench->copy, 1, LARGE_BYTES);
     void *shared =
         mmap(NULL, sizeof *bench->bare, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED) return rp_fail_errno(err, "no shared memory for a benchmark");
@@ -205,7 +206,7 @@ static double time_copies(struct bench *bench) {
         for (int copy = 0; copy < COPIES; copy++) {
             float *from = copy % 2 ? bench->copy : bench->large;
             float *to = copy % 2 ? bench->large : bench->copy;
-            memcpy(to, from, LARGE_ROWS * WIDTH * sizeof(float));
+            memcpy(to, from, LARGE_BYTES);
             __asm__ volatile("" : : "r"(to) : "memory");
         }
         taken[i] = (double)(rp_clock_ns() - start_ns) / 1e3;

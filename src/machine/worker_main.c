@@ -318,7 +318,8 @@ static bool handle(struct server *server, int fd, unsigned char *frame,
         status = load(server, message, &why);
         if (status == RP_OK) status = answer_loaded(server, fd, frame, message->number, &why);
         if (status == RP_OK) return true;
-        status = answer_failed(fd, frame, message->number, &why);
+        /* Whoever cannot be told has gone, or hears of the end. */
+        (void)!answer_failed(fd, frame, message->number, &why);
         return false;
     case RP_MESSAGE_RING:
         status = server->model && descriptors->count == 1
