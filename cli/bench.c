@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { ROUNDS, ROWS_MAX = 96, ROUNDS_DEFAULT = 15, ROUNDS_MAX = 99, CALLERS = 24, SLOW_MS = 1000 };
 
@@ -219,6 +220,16 @@ static rp_status bench_room(struct table *table, size_t rounds, rp_error *err) {
     return rp_bench_room(rows, err);
 }
 
+static rp_status bench_machine(struct table *table, size_t rounds, rp_error *err) {
+    char program[4096];
+    ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
+    if (length < 0) return rp_fail_errno(err, "cannot tell which file this program is");
+    program[length] = '\0';
+    rp_measure *rows = table->rows + table->count;
+    table->count += RP_BENCH_MACHINE_ROWS;
+    return rp_bench_machine(rows, program, rounds, err);
+}
+
 /* Seeds that the policy was not tuned on; each is a round of its own. */
 static rp_status bench_eviction(struct table *table, size_t rounds, rp_error *err) {
     enum { FIRST_SEED = 101, SEEDS = 9 };
@@ -234,7 +245,7 @@ static const struct benchmark {
 } benchmarks[] = {
     {"hit", bench_hit},           {"pool", bench_pool},           {"hardware", bench_hardware},
     {"classify", bench_classify}, {"placement", bench_placement}, {"room", bench_room},
-    {"eviction", bench_eviction},
+    {"eviction", bench_eviction}, {"machine", bench_machine},
 };
 enum { BENCHMARK_COUNT = sizeof benchmarks / sizeof benchmarks[0] };
 

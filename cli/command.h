@@ -51,6 +51,9 @@ int bench_run(const struct arguments *arguments);
 int doctor_run(const struct arguments *arguments);
 int version_run(const struct arguments *arguments);
 
+/* Be a worker whose channel is the descriptor of that number; returns the exit code. */
+int worker_run(const char *descriptor);
+
 /* "rpool: message" and "hint: ..." on stderr; returns the exit code of the error's status. */
 int report(const rp_error *err);
 

@@ -52,7 +52,7 @@ static const struct command commands[] = {
      {{"force", NULL, "also what is leased: what its users run on it fails"}}, clear_run},
     {"stop", "", 0, 0, "end the broker, if nothing is leased",
      {{"force", NULL, "also if something is"}}, stop_run},
-    {"bench", "[hit|pool|hardware|classify|placement|room|eviction|load MODEL]", 0, 2,
+    {"bench", "[hit|pool|hardware|classify|placement|room|eviction|machine|load MODEL]", 0, 2,
      "the figures this project claims, measured here",
      {{"rounds", "N", "how often each figure is taken, 3 to 99 (default: 15)"}},
      bench_run},
@@ -175,6 +175,10 @@ static int run(int argc, char **argv) {
         strcmp(argv[1], "help") == 0) {
         print_help();
         return 0;
+    }
+    /* What a broker starts, and nobody types: no row in the table, no help. */
+    if (argc == 4 && strcmp(argv[1], "serve") == 0 && strcmp(argv[2], "--worker") == 0) {
+        return worker_run(argv[3]);
     }
     const char *name = strcmp(argv[1], "--version") == 0 ? "version" : argv[1];
     const struct command *command = find_command(name);

@@ -27,6 +27,7 @@ enum {
     RP_BENCH_ROOM_ROWS = 9,
     RP_BENCH_HARDWARE_ROWS = 3,
     RP_BENCH_CLASSIFY_ROWS = 4,
+    RP_BENCH_MACHINE_ROWS = 4,
 };
 
 RP_BEGIN_DECLS
@@ -97,6 +98,18 @@ RP_API RP_MUST_CHECK rp_status rp_bench_classify(rp_measure *rows, size_t rounds
  * rounds  how often the figure is taken, 3 to 99
  */
 RP_API RP_MUST_CHECK rp_status rp_bench_placement(rp_measure *row, size_t rounds, rp_error *err);
+
+/**
+ * Measure what a run through a worker process costs beside what it cannot do without: the same run
+ * in this process; a bare futex ping-pong between two processes; the four copies that data makes.
+ * The model is a simulated one that doubles its inputs.
+ *
+ * rows     RP_BENCH_MACHINE_ROWS of them, filled in; the caller's
+ * program  the path of rpool, which the worker runs
+ * rounds   how often each figure is taken, 3 to 99
+ */
+RP_API RP_MUST_CHECK rp_status rp_bench_machine(rp_measure *rows, const char *program,
+                                                size_t rounds, rp_error *err);
 
 RP_END_DECLS
 

@@ -55,6 +55,13 @@ RP_BEGIN_DECLS
  */
 RP_API RP_MUST_CHECK rp_status rp_broker_serve(const rp_broker_options *options, rp_error *err);
 
+/**
+ * Be a worker of a broker, in a process of its own: load the model that comes over the channel
+ * `fd`, run it for whoever the broker names, end with the channel. Returns an exit code. What
+ * `rpool serve --worker` calls; nobody else has a use for it.
+ */
+RP_API int rp_worker_serve(int fd);
+
 /** RP_ERR_ABSENT: no broker is running. On RP_OK the caller's: rp_machine_close(). */
 RP_API RP_MUST_CHECK rp_status rp_machine_open(const rp_machine_options *options,
                                                rp_machine **machine, rp_error *err);

@@ -113,6 +113,9 @@ enum {
     /* A file of families by name: a hub's 2 million models at 30 bytes each. */
     RP_LIMIT_MODEL_DATABASE_BYTES = 64 << 20,
 
+    /* One run through shared memory: 12 pictures of 1024x1024 in float32 are 151 MB. */
+    RP_LIMIT_RING_SLOT_BYTES = 256 << 20,
+
     /* A key for people: its type, a name that may be a path, device, precision and what is between.
      */
     RP_LIMIT_KEY_BYTES = 8 << 10,

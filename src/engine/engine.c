@@ -134,6 +134,18 @@ bool rp_engine_ports_set(struct rp_engine_ports *ports, size_t index, const char
     return true;
 }
 
+bool rp_engine_ports_copy(const struct rp_engine_ports *from, struct rp_engine_ports *to) {
+    if (!rp_engine_ports_make(to, from->count)) return false;
+    for (size_t i = 0; i < from->count; i++) {
+        const rp_port *port = &from->ports[i];
+        if (!rp_engine_ports_set(to, i, port->name, port->type, port->dtype, port->shape,
+                                 port->ndim, port->dim_names)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* ---- models ---- */
 
 rp_status rp_model_make(const struct rp_engine_ops *ops, const struct rp_engine_request *request,

@@ -128,6 +128,9 @@ void rp_model_trim(rp_model *model);
 bool rp_engine_ports_make(struct rp_engine_ports *ports, size_t count);
 void rp_engine_ports_fini(struct rp_engine_ports *ports);
 
+/* A copy of its own; false when there is no memory: what was made of it is still to be freed. */
+bool rp_engine_ports_copy(const struct rp_engine_ports *from, struct rp_engine_ports *to);
+
 /*
  * Describe port `index`. The texts and the shape are copied; dim_names may be NULL. `type` is used
  * for ports that are not tensors of numbers (dtype.lanes 0) and must be static. False when
