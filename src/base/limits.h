@@ -113,6 +113,17 @@ enum {
     /* A file of families by name: a hub's 2 million models at 30 bytes each. */
     RP_LIMIT_MODEL_DATABASE_BYTES = 64 << 20,
 
+    /* Parts of one shared object: a model of 46,000 experts, each a tensor, with room to grow. */
+    RP_LIMIT_SEGMENT_PARTS = 1 << 16,
+
+    /* Shared objects at one broker: each keeps a descriptor open there. */
+    RP_LIMIT_OBJECTS = 1 << 16,
+
+    /* Shared objects in the making at one time, and who waits for them: 1,000 processes of a suite,
+     * several threads each. */
+    RP_LIMIT_OBJECT_BUILDS = 4096,
+    RP_LIMIT_OBJECT_WAITS = 1 << 16,
+
     /* A text that grows: statistics of 100,000 entries as JSON are 50 MB. */
     RP_LIMIT_TEXT_BYTES = 256 << 20,
 };
