@@ -484,6 +484,38 @@ static rp_status check_key(const char *key, rp_error *err) {
     return rp_key_parts_of_request(RP_KIND_RESOURCE, &request, &parts, err);
 }
 
+/* --- limits of one client ------------------------------------------------------------------ */
+
+/* Below these sums nobody can be over a limit, and nothing is counted. */
+static bool may_be_over(const struct rp_objects *objects) {
+    return objects->share_count >= RP_LIMIT_CLIENT_LEASES ||
+           objects->wait_count + objects->build_count >= RP_LIMIT_CLIENT_REQUESTS;
+}
+
+static rp_status check_limits(const struct rp_objects *objects, const void *client, rp_error *err) {
+    size_t requests = 0;
+    size_t leases = 0;
+    if (!may_be_over(objects)) return RP_OK;
+    for (const struct build *build = objects->first_build; build; build = build->next) {
+        requests += build->builder.client == client;
+        for (const struct wait *wait = build->first; wait; wait = wait->next) {
+            requests += wait->asker.client == client;
+        }
+    }
+    for (const struct share *share = objects->first_share; share; share = share->next) {
+        leases += share->asker.client == client;
+    }
+    if (requests >= RP_LIMIT_CLIENT_REQUESTS) {
+        return rp_fail(err, RP_ERR_LIMIT,
+                       "this process builds or waits for %zu objects, the most allowed", requests);
+    }
+    if (leases >= RP_LIMIT_CLIENT_LEASES) {
+        return rp_fail(err, RP_ERR_LIMIT, "this process leases %zu objects, the most allowed",
+                       leases);
+    }
+    return RP_OK;
+}
+
 /* Nobody has it and nobody makes it: the asker does. */
 static rp_status begin(struct rp_objects *objects, struct rp_objects_asker asker, const char *key,
                        uint64_t hash, rp_error *err) {
@@ -502,6 +534,7 @@ void rp_objects_get(struct rp_objects *objects, struct rp_objects_asker asker, c
     rp_error why = RP_ERROR_INIT;
     rp_lease *lease = NULL;
     rp_status status = check_key(key, &why);
+    if (status == RP_OK) status = check_limits(objects, asker.client, &why);
     uint64_t hash = status == RP_OK ? XXH3_64bits(key, strlen(key)) : 0;
     struct build *build = status == RP_OK ? find_build(objects, key, hash) : NULL;
     if (build) {

@@ -451,6 +451,38 @@ static void there_is_a_most_of_objects(void **state) {
     close_desk(&desk);
 }
 
+static void a_process_may_not_ask_without_end(void **state) {
+    (void)state;
+    struct desk desk;
+    open_desk(&desk, NULL, 0);
+    for (uint32_t i = 0; i < RP_LIMIT_CLIENT_REQUESTS; i++) {
+        char key[32];
+        snprintf(key, sizeof key, "%u", i);
+        get(&desk, anna, i, key);
+        assert_int_equal(desk.answers[0].what, 'b');
+        desk.count = 0;
+    }
+    get(&desk, anna, 5000, "more");
+    assert_int_equal(desk.answers[0].why.status, RP_ERR_LIMIT);
+    get(&desk, bert, 1, "more"); /* others may */
+    assert_int_equal(desk.answers[1].what, 'b');
+    rp_objects_leave(desk.objects, anna);
+    assert_int_equal(rp_objects_use_count(desk.objects), 1);
+    desk.count = 0;
+    publish(&desk, cleo, "leased", 1);
+    for (uint32_t i = 1; i < RP_LIMIT_CLIENT_LEASES; i++) {
+        desk.count = 0;
+        get(&desk, cleo, i, "leased");
+        assert_int_equal(desk.answers[0].what, 'h');
+    }
+    desk.count = 0;
+    get(&desk, cleo, 1, "leased");
+    assert_int_equal(desk.answers[0].why.status, RP_ERR_LIMIT);
+    get(&desk, anna, 1, "leased");
+    assert_int_equal(desk.answers[1].what, 'h');
+    close_desk(&desk);
+}
+
 static void keys_are_checked(void **state) {
     (void)state;
     struct desk desk;
@@ -904,6 +936,7 @@ int main(void) {
         cmocka_unit_test(a_called_off_request_gives_back_whatever_it_got),
         cmocka_unit_test(the_budget_of_the_pool_counts_and_idle_objects_make_room),
         cmocka_unit_test(there_is_a_most_of_objects),
+        cmocka_unit_test(a_process_may_not_ask_without_end),
         cmocka_unit_test(keys_are_checked),
         cmocka_unit_test(without_a_thread_everybody_is_told),
         cmocka_unit_test(each_allocation_may_fail),
