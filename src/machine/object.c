@@ -3,8 +3,8 @@
  * Builds and leases are in lists: there are few builds at a time, and a connection that ends has
  * all of them walked once. Keys of builds and numbers of leases are found by hash.
  *
- * A put in three steps: rp_objects_put() in the loop takes the descriptor and sets the build to
- * `is_arriving`; admit(), on a helper thread, checks it and asks the pool for room; admitted(), in
+ * A put in three steps: rp_objects_put() in the loop takes the descriptor and gives the build
+ * a job; admit(), on a helper thread, checks it and asks the pool for room; admitted(), in
  * the loop again, answers. Between them only the job belongs to the helper; the build stays in the
  * registry, whoever leaves meanwhile.
  */
@@ -54,7 +54,7 @@ struct build {
     uint64_t token;
     struct rp_objects_asker builder; /* client NULL: it has left */
     int64_t since_ns;
-    bool is_arriving;   /* what was put is being kept */
+    struct job *job;    /* what was put is being kept; NULL: it is still being built */
     struct wait *first; /* those who wait, first come first */
     struct wait **end;
     size_t wait_count;
@@ -177,7 +177,7 @@ static struct build *find_build(const struct rp_objects *objects, const char *ke
 static struct build *find_token(const struct rp_objects *objects, const void *client,
                                 uint64_t token) {
     for (struct build *build = objects->first_build; build; build = build->next) {
-        if (build->token == token && build->builder.client == client && !build->is_arriving) {
+        if (build->token == token && build->builder.client == client && !build->job) {
             return build;
         }
     }
@@ -246,7 +246,6 @@ static void let_build(struct rp_objects *objects, struct build *build,
     build->builder = asker;
     build->token = objects->host.next_id(objects->host.user);
     build->since_ns = rp_clock_ns();
-    build->is_arriving = false;
     objects->host.build(objects->host.user, asker, build->token);
 }
 
@@ -354,7 +353,8 @@ static void admitted(void *argument) {
     struct rp_objects *objects = job->objects;
     struct build *build = job->build;
     struct rp_objects_asker asker;
-    assert(build->is_arriving);
+    assert(build->job == job);
+    build->job = NULL;
     /* It may have left, or called the request off, since. */
     job->asker = build->builder;
     if (job->fd >= 0) close(job->fd);
@@ -378,6 +378,13 @@ static void admitted(void *argument) {
     } else {
         rp_lease_release(job->lease, NULL);
     }
+    rp_free(job);
+}
+
+/* It will not be answered any more, whether it was worked on or not. */
+static void drop_job(struct job *job) {
+    if (job->fd >= 0) close(job->fd);
+    rp_lease_release(job->lease, NULL);
     rp_free(job);
 }
 
@@ -405,9 +412,9 @@ static rp_status start_put(struct rp_objects *objects, struct build *build, int 
         .tally = objects->tally,
         .fd = fd,
     };
-    build->is_arriving = true;
+    build->job = job;
     if (objects->host.defer(objects->host.user, admit, admitted, job)) return RP_OK;
-    build->is_arriving = false;
+    build->job = NULL;
     rp_free(job);
     return rp_fail(err, RP_ERR_MEMORY, "no thread to keep object '%s'", build->key);
 }
@@ -467,9 +474,11 @@ void rp_objects_close(struct rp_objects *objects) {
         remove_share(objects, objects->first_share);
     }
     while (objects->first_build) {
-        while (pop_wait(objects, objects->first_build, &asker)) {
+        struct build *build = objects->first_build;
+        if (build->job) drop_job(build->job);
+        while (pop_wait(objects, build, &asker)) {
         }
-        remove_build(objects, objects->first_build);
+        remove_build(objects, build);
     }
     rp_table_fini(&objects->builds);
     rp_table_fini(&objects->shares);
@@ -586,7 +595,7 @@ static void forget(struct rp_objects *objects, struct rp_objects_asker asker, bo
             continue;
         }
         build->builder.client = NULL;
-        if (!build->is_arriving) pass_on(objects, build);
+        if (!build->job) pass_on(objects, build);
     }
     struct share *after = NULL;
     for (struct share *share = objects->first_share; share; share = after) {
@@ -631,8 +640,7 @@ static void tell_late(struct rp_objects *objects, const struct build *build,
                 "object '%s' was not there after %.0f ms: process %d has been %s it for %.0f ms",
                 build->key, waited_ms,
                 (int)objects->host.pid(objects->host.user, build->builder.client),
-                build->is_arriving ? "handing over" : "building",
-                rp_elapsed_ms(build->since_ns, now_ns));
+                build->job ? "handing over" : "building", rp_elapsed_ms(build->since_ns, now_ns));
     } else {
         rp_fail(&why, RP_ERR_TIMEOUT, "object '%s' was not there after %.0f ms", build->key,
                 waited_ms);

@@ -41,7 +41,8 @@ struct rp_objects_asker {
 
 /*
  * What the registry needs; a test brings its own. Each GET and PUT gets exactly one answer, unless
- * it was cancelled or its client left. None of these may call the registry.
+ * it was cancelled or its client left. None of the answers
+ * may call the registry.
  */
 struct rp_objects_host {
     void *user;
@@ -70,7 +71,10 @@ struct rp_objects_host {
 rp_status rp_objects_open(const struct rp_objects_host *host, rp_pool *pool, size_t count_max,
                           struct rp_objects **objects, rp_error *err);
 
-/* Everything leased is given back. Nothing that was deferred may be under way. Accepts NULL. */
+/*
+ * Everything leased is given back. No deferred `work` may run any more; what is `done` or was never
+ * begun is taken back, and must not be called later. Accepts NULL.
+ */
 void rp_objects_close(struct rp_objects *objects);
 
 /* deadline_ns: for waiting only, as of rp_clock_ns(); who gets to build has no deadline. */

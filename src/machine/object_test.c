@@ -337,9 +337,9 @@ static void waiting_ends_at_the_deadline_and_names_the_builder(void **state) {
     get(&desk, anna, 1, "x");
     uint64_t token = expect(&desk, &seen, 'b', anna, 1)->id;
     assert_int_equal(rp_objects_next_deadline_ns(desk.objects), RP_NEVER_NS);
-    rp_objects_get(desk.objects, from(bert, 1), "x", now_ns + 2000);
     rp_objects_get(desk.objects, from(cleo, 1), "x", now_ns + 1000);
     get(&desk, cleo, 2, "x");
+    rp_objects_get(desk.objects, from(bert, 1), "x", now_ns + 2000);
     assert_int_equal(rp_objects_next_deadline_ns(desk.objects), now_ns + 1000);
     rp_objects_expire(desk.objects, now_ns + 999);
     expect_no_more(&desk, seen);
@@ -351,7 +351,7 @@ static void waiting_ends_at_the_deadline_and_names_the_builder(void **state) {
     assert_int_equal(rp_objects_next_deadline_ns(desk.objects), now_ns + 2000);
     rp_objects_expire(desk.objects, now_ns + 5000);
     expect(&desk, &seen, 'f', bert, 1);
-    /* Who waits without a deadline is still there, and last in a list that was cut. */
+    /* Who waits without a deadline is still there, at the end of a list that was cut. */
     rp_objects_get(desk.objects, from(bert, 3), "x", now_ns + 9000);
     rp_objects_put(desk.objects, from(anna, 2), token, make_segment(10));
     expect(&desk, &seen, 'h', cleo, 2);
@@ -382,6 +382,26 @@ static void what_happens_while_a_put_is_under_way(void **state) {
     expect_no_more(&desk, seen);
     assert_int_equal(rp_objects_use_count(desk.objects), 1);
     close_desk(&desk);
+}
+
+static void a_put_that_was_never_answered_is_taken_back_at_the_end(void **state) {
+    (void)state;
+    struct desk desk;
+    int descriptors = open_descriptors();
+    for (int is_done = 0; is_done < 2; is_done++) {
+        size_t seen = 0;
+        open_desk(&desk, NULL, 0);
+        int64_t blocks = rp_memory_live_count();
+        desk.holds_jobs = true;
+        get(&desk, anna, 1, "x");
+        get(&desk, bert, 1, "x");
+        uint64_t token = expect(&desk, &seen, 'b', anna, 1)->id;
+        rp_objects_put(desk.objects, from(anna, 2), token, make_segment(10));
+        if (is_done) desk.jobs[0].work(desk.jobs[0].job);
+        close_desk(&desk);
+        assert_true(rp_memory_live_count() < blocks);
+        assert_int_equal(open_descriptors(), descriptors);
+    }
 }
 
 static void a_called_off_request_gives_back_whatever_it_got(void **state) {
@@ -933,6 +953,7 @@ int main(void) {
         cmocka_unit_test(rubbish_is_refused_and_the_next_builds),
         cmocka_unit_test(waiting_ends_at_the_deadline_and_names_the_builder),
         cmocka_unit_test(what_happens_while_a_put_is_under_way),
+        cmocka_unit_test(a_put_that_was_never_answered_is_taken_back_at_the_end),
         cmocka_unit_test(a_called_off_request_gives_back_whatever_it_got),
         cmocka_unit_test(the_budget_of_the_pool_counts_and_idle_objects_make_room),
         cmocka_unit_test(there_is_a_most_of_objects),
