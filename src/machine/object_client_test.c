@@ -37,8 +37,7 @@ static int count_descriptors(pid_t pid) {
 }
 
 /* In a process of its own, as 'rpool serve' would be. */
-static int start_broker(void **state) {
-    (void)state;
+static int start(int64_t idle_exit_ms) {
     int ends[2];
     char line[64];
     snprintf(folder, sizeof folder, "/tmp/rp-objects-XXXXXX");
@@ -48,7 +47,7 @@ static int start_broker(void **state) {
         rp_broker_options options = RP_BROKER_OPTIONS_INIT;
         options.folder = folder;
         options.ready_fd = ends[1];
-        options.idle_exit_ms = -1;
+        options.idle_exit_ms = idle_exit_ms;
         options.history = "off";
         options.budget = "cpu=64MiB";
         close(ends[0]);
@@ -62,18 +61,28 @@ static int start_broker(void **state) {
     return length > 0 ? 0 : -1;
 }
 
-static int end_broker(void **state) {
+static int start_broker(void **state) {
     (void)state;
+    return start(-1);
+}
+
+/* Only after its process has ended. */
+static void remove_folder(void) {
     static const char *const files[] = {"broker.sock", "broker.lock", "broker.start", "broker.log"};
-    int how = 0;
-    kill(broker, SIGTERM);
-    if (waitpid(broker, &how, 0) != broker) return -1;
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
         char path[128];
         snprintf(path, sizeof path, "%s/%s", folder, files[i]);
         unlink(path);
     }
     rmdir(folder);
+}
+
+static int end_broker(void **state) {
+    (void)state;
+    int how = 0;
+    kill(broker, SIGTERM);
+    if (waitpid(broker, &how, 0) != broker) return -1;
+    remove_folder();
     bool was_killed = WIFSIGNALED(how) && WTERMSIG(how) == SIGKILL;
     return how == 0 || was_killed ? 0 : -1;
 }
@@ -380,6 +389,33 @@ static void what_is_attached_survives_the_broker(void **state) {
     rp_machine_close(machine);
 }
 
+/* Has a broker of its own: the test before has killed the one of all. */
+static void with_nothing_leased_the_broker_ends_though_clients_stay(void **state) {
+    (void)state;
+    rp_error err = RP_ERROR_INIT;
+    rp_object *object = NULL;
+    rp_object_build *build = NULL;
+    pid_t killed = broker;
+    char kept[sizeof folder];
+    memcpy(kept, folder, sizeof kept);
+    assert_int_equal(start(300), 0);
+    rp_machine *machine = open_machine();
+    assert_ok(rp_machine_object_get(machine, "x", 0, &object, &build, &err));
+    assert_ok(publish(build, &object, &err));
+    usleep(900000);
+    assert_int_equal(waitpid(broker, NULL, WNOHANG), 0); /* leased: it stays */
+    rp_machine_object_release(object);
+    int how = 1;
+    alarm(20);
+    assert_int_equal(waitpid(broker, &how, 0), broker);
+    alarm(0);
+    assert_int_equal(how, 0);
+    rp_machine_close(machine);
+    remove_folder();
+    broker = killed;
+    memcpy(folder, kept, sizeof kept);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(eight_processes_get_what_one_builds),
@@ -391,7 +427,8 @@ int main(void) {
         cmocka_unit_test(a_plain_file_is_shared_where_it_is),
         cmocka_unit_test(a_child_of_a_builder_publishes_nothing),
         cmocka_unit_test(getting_500_times_leaks_nothing_anywhere),
-        cmocka_unit_test(what_is_attached_survives_the_broker), /* the last: it kills it */
+        cmocka_unit_test(what_is_attached_survives_the_broker),
+        cmocka_unit_test(with_nothing_leased_the_broker_ends_though_clients_stay),
     };
     shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED) return 1;

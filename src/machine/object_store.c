@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/status.h"
+#include "machine/broker_inside.h"
 #include "machine/object.h"
 
 struct store {
@@ -42,8 +43,34 @@ static void send_failure(void *user, struct rp_objects_asker asker, const rp_err
     rp_broker_fail(asker.client, asker.number, why);
 }
 
+/* Something that the registry put off, and whose broker may be idle afterwards. */
+struct deferred {
+    struct rp_broker *broker;
+    void (*work)(void *job);
+    void (*done)(void *job);
+    void *job;
+};
+
+static void work_deferred(void *user) {
+    struct deferred *deferred = user;
+    deferred->work(deferred->job);
+}
+
+static void end_deferred(void *user) {
+    struct deferred deferred = *(struct deferred *)user;
+    rp_free(user);
+    deferred.done(deferred.job);
+    rp_broker_note_end(deferred.broker);
+}
+
 static bool defer(void *user, void (*work)(void *job), void (*done)(void *job), void *job) {
-    return rp_broker_defer(((struct store *)user)->broker, work, done, job);
+    struct store *store = user;
+    struct deferred *deferred = rp_alloc(sizeof *deferred);
+    if (!deferred) return false;
+    *deferred = (struct deferred){store->broker, work, done, job};
+    if (rp_broker_defer(store->broker, work_deferred, end_deferred, deferred)) return true;
+    rp_free(deferred);
+    return false;
 }
 
 static uint64_t next_id(void *user) {
@@ -79,6 +106,12 @@ static void ring(void *user) {
     store->alarm = NULL;
     rp_objects_expire(store->objects, rp_clock_ns());
     set_alarm(store);
+}
+
+/* After a call that may have ended a wait, a build or a lease. */
+static void settle(struct store *store) {
+    set_alarm(store);
+    rp_broker_note_end(store->broker);
 }
 
 /* --- the store ----------------------------------------------------------------------------- */
@@ -140,23 +173,26 @@ static void handle(void *user, struct rp_broker_client *client, const struct rp_
         rp_broker_fail(client, message->number, &why);
         break;
     }
-    set_alarm(store);
+    settle(store);
 }
 
 static void cancel(void *user, struct rp_broker_client *client, uint32_t number) {
     struct store *store = user;
     rp_objects_cancel(store->objects, (struct rp_objects_asker){client, number});
-    set_alarm(store);
+    settle(store);
 }
 
 static bool release(void *user, struct rp_broker_client *client, uint64_t lease_id) {
-    return rp_objects_release(((struct store *)user)->objects, client, lease_id);
+    struct store *store = user;
+    bool was_ours = rp_objects_release(store->objects, client, lease_id);
+    settle(store);
+    return was_ours;
 }
 
 static void client_gone(void *user, struct rp_broker_client *client) {
     struct store *store = user;
     rp_objects_leave(store->objects, client);
-    set_alarm(store);
+    settle(store);
 }
 
 static size_t lease_count(void *user) {
