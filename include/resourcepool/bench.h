@@ -28,6 +28,7 @@ enum {
     RP_BENCH_HARDWARE_ROWS = 3,
     RP_BENCH_CLASSIFY_ROWS = 4,
     RP_BENCH_MACHINE_ROWS = 4,
+    RP_BENCH_SEGMENT_ROWS = 2,
 };
 
 RP_BEGIN_DECLS
@@ -110,6 +111,16 @@ RP_API RP_MUST_CHECK rp_status rp_bench_placement(rp_measure *row, size_t rounds
  */
 RP_API RP_MUST_CHECK rp_status rp_bench_machine(rp_measure *rows, const char *program,
                                                 size_t rounds, rp_error *err);
+
+/**
+ * Measure what sharing bytes costs: to publish an object of 417 MiB, beside one write of the same
+ * bytes into fresh memory of that kind; to attach it.
+ *
+ * rows    RP_BENCH_SEGMENT_ROWS of them, filled in; the caller's
+ * rounds  how often each figure is taken, 3 to 99
+ * RP_ERR_MEMORY: it takes 834 MiB at a time. About half a second a round.
+ */
+RP_API RP_MUST_CHECK rp_status rp_bench_segment(rp_measure *rows, size_t rounds, rp_error *err);
 
 RP_END_DECLS
 

@@ -126,12 +126,26 @@ RP_API RP_MUST_CHECK rp_status rp_machine_object_publish(rp_object_build *build,
                                                          const rp_object_part *parts, size_t count,
                                                          rp_object **object, rp_error *err);
 
+/**
+ * Publish a file as an object of one part: it is mapped where it is, nothing is copied, and its
+ * pages come and go with the kernel's cache. For weights that never change: only this user (or
+ * root) may be able to write to it, and nobody may until the last object of it is released, since
+ * a reader beyond a cut gets SIGBUS. Replacing or removing it by name is fine. The build is used up
+ * either way.
+ */
+RP_API RP_MUST_CHECK rp_status rp_machine_object_publish_file(rp_object_build *build,
+                                                              const char *path, rp_object **object,
+                                                              rp_error *err);
+
 /** It could not be made: those who wait get this error. Uses the build up. */
 RP_API void rp_machine_object_abort(rp_object_build *build, const rp_error *why);
 
 /** How many parts it has, and each, borrowed from the object; writable for this process only. */
 RP_API size_t rp_object_part_count(const rp_object *object);
 RP_API void *rp_object_part_data(const rp_object *object, size_t index, size_t *bytes);
+
+/** From now on a write to it ends this process: for those who would rather know. */
+RP_API rp_status rp_object_protect(rp_object *object, rp_error *err);
 
 /** Accepts NULL. */
 RP_API void rp_machine_object_release(rp_object *object);

@@ -116,6 +116,17 @@ enum {
     /* One run through shared memory: 12 pictures of 1024x1024 in float32 are 151 MB. */
     RP_LIMIT_RING_SLOT_BYTES = 256 << 20,
 
+    /* Parts of one shared object: a model of 46,000 experts, each a tensor, with room to grow. */
+    RP_LIMIT_SEGMENT_PARTS = 1 << 16,
+
+    /* Shared objects at one broker: each keeps a descriptor open there. */
+    RP_LIMIT_OBJECTS = 1 << 16,
+
+    /* Shared objects in the making at one time, and who waits for them: 1,000 processes of a suite,
+     * several threads each. */
+    RP_LIMIT_OBJECT_BUILDS = 4096,
+    RP_LIMIT_OBJECT_WAITS = 1 << 16,
+
     /* A key for people: its type, a name that may be a path, device, precision and what is between.
      */
     RP_LIMIT_KEY_BYTES = 8 << 10,

@@ -8,6 +8,7 @@
 #include "machine/broker.h"
 #include "machine/client.h"
 #include "machine/machine.h"
+#include "machine/object_store.h"
 
 #include <jansson.h>
 #include <string.h>
@@ -15,7 +16,7 @@
 enum { CALL_MS = 10000 };
 
 rp_status rp_broker_serve(const rp_broker_options *options, rp_error *err) {
-    const struct rp_broker_setup setup = {.options = options};
+    const struct rp_broker_setup setup = {.options = options, .store = &rp_object_store};
     return rp_broker_run(&setup, err);
 }
 
