@@ -113,7 +113,8 @@ static void the_path_of_the_process_is_found_per_version(void **state) {
     static const char *const bad[] = {"",      ":",      "0:",  "0::", "0::relative",
                                       "x::/a", "00::/a", "\n\n"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        if (rp_cgroup_find_path(span(bad[i]), 2, "memory", path)) fail_msg("'%s' has a path", bad[i]);
+        if (rp_cgroup_find_path(span(bad[i]), 2, "memory", path))
+            fail_msg("'%s' has a path", bad[i]);
     }
     assert_false(rp_cgroup_find_path((struct rp_span){"0::/a\0b", 7}, 2, "memory", path));
 }

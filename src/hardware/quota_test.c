@@ -8,8 +8,9 @@
 #include <resourcepool/hardware.h>
 
 static const char v2_mount[] = "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
-static const char v1_mounts[] = "33 32 0:29 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
-                                "34 32 0:30 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct\n";
+static const char v1_mounts[] =
+    "33 32 0:29 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
+    "34 32 0:30 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct\n";
 
 static double parse(const char *text) {
     return rp_quota_parse((struct rp_span){text, strlen(text)});
@@ -25,8 +26,16 @@ static void a_quota_is_time_by_period(void **state) {
 static void what_limits_nothing_is_no_quota(void **state) {
     (void)state;
     static const char *const texts[] = {
-        "",          "max 100000", "-1 100000", "100000",          "0 100000",
-        "100000 0", "a b",        "1e5 1e5",   "18446744073709551615 1", "18446744073709551616 1",
+        "",
+        "max 100000",
+        "-1 100000",
+        "100000",
+        "0 100000",
+        "100000 0",
+        "a b",
+        "1e5 1e5",
+        "18446744073709551615 1",
+        "18446744073709551616 1",
     };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         if (parse(texts[i]) != -1) fail_msg("'%s' is a quota of %f", texts[i], parse(texts[i]));
