@@ -113,6 +113,28 @@ enum {
     /* A file of families by name: a hub's 2 million models at 30 bytes each. */
     RP_LIMIT_MODEL_DATABASE_BYTES = 64 << 20,
 
+    /* A key for people: its type, a name that may be a path, device, precision and what is between.
+     */
+    RP_LIMIT_KEY_BYTES = 8 << 10,
+
+    /* The command line of a process, for people. */
+    RP_LIMIT_COMMAND_BYTES = 256,
+
+    /* One text in a frame between processes: frames have 64 KiB. */
+    RP_LIMIT_FRAME_TEXT_BYTES = 32 << 10,
+
+    /* Connections to one broker: the largest suites run on some hundreds of processors. */
+    RP_LIMIT_CLIENTS = 4096,
+
+    /* Leases of one process at the broker: one for each model and object it uses. */
+    RP_LIMIT_CLIENT_LEASES = 16384,
+
+    /* Requests of one process that the broker has not answered yet: one for each of its threads. */
+    RP_LIMIT_CLIENT_REQUESTS = 1024,
+
+    /* Answers that a process has not read yet: the status of 10,000 entries is 8 MB. */
+    RP_LIMIT_CLIENT_UNREAD_BYTES = 32 << 20,
+
     /* A text that grows: statistics of 100,000 entries as JSON are 50 MB. */
     RP_LIMIT_TEXT_BYTES = 256 << 20,
 };
