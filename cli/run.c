@@ -103,7 +103,7 @@ int run_run(const struct arguments *arguments) {
     }
     if (run.broker.why[0]) fprintf(stderr, "rpool: %s\n", run.broker.why);
     set_width(&width);
-    run_line_init(&run.line);
+    run_line_init(&run.line, &run.broker);
     const struct run_watch watch = {
         .interval_ms = LOOK_MS,
         .tick = tick,

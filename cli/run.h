@@ -154,7 +154,7 @@ struct run_line {
     unsigned short rows;
 };
 
-void run_line_init(struct run_line *line);
+void run_line_init(struct run_line *line, const struct run_broker *broker);
 void run_line_draw(struct run_line *line, const struct run_broker *broker);
 void run_line_clear(struct run_line *line);
 

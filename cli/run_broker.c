@@ -258,26 +258,36 @@ static void count_savings(struct run_broker *broker, const json_t *status) {
     broker->entries = seen;
 }
 
-static json_t *parse(rp_status status, char *text) {
-    json_t *document = status == RP_OK ? json_loads(text, 0, NULL) : NULL;
-    if (status == RP_OK) rp_string_free(text);
-    return document;
+/* What an answer says; NULL when there is none. */
+static json_t *ask_status(const struct run_broker *broker) {
+    char *text = NULL;
+    if (!broker->machine) return NULL;
+    if (rp_machine_status(broker->machine, false, &text, NULL) != RP_OK) return NULL;
+    json_t *status = json_loads(text, 0, NULL);
+    rp_string_free(text);
+    return status;
 }
 
-/* The broker's answer as JSON; NULL when there is none. One that ended is looked for again. */
-static json_t *ask_totals(struct run_broker *broker) {
+static json_t *ask_stats(const struct run_broker *broker) {
     char *text = NULL;
-    if (broker->machine) {
-        json_t *totals = parse(rp_machine_stats(broker->machine, &text, NULL), text);
-        if (totals) return totals;
-    }
+    if (!broker->machine) return NULL;
+    if (rp_machine_stats(broker->machine, &text, NULL) != RP_OK) return NULL;
+    json_t *stats = json_loads(text, 0, NULL);
+    rp_string_free(text);
+    return stats;
+}
+
+/* The totals. A broker that ended is looked for again: a client may have started the next. */
+static json_t *ask_totals(struct run_broker *broker) {
+    json_t *totals = ask_stats(broker);
+    if (totals) return totals;
     rp_machine_options options = RP_MACHINE_OPTIONS_INIT;
     options.folder = broker->folder[0] ? broker->folder : NULL;
     options.no_start = true;
     rp_machine_close(broker->machine);
     broker->machine = NULL;
     if (rp_machine_open(&options, &broker->machine, NULL) != RP_OK) return NULL;
-    return parse(rp_machine_stats(broker->machine, &text, NULL), text);
+    return ask_stats(broker);
 }
 
 void run_broker_look(struct run_broker *broker) {
@@ -295,8 +305,7 @@ void run_broker_look(struct run_broker *broker) {
     json_decref(totals);
     if (is_other) json_object_clear(broker->entries);
     if (!has_moved) return;
-    char *text = NULL;
-    json_t *status = parse(rp_machine_status(broker->machine, false, &text, NULL), text);
+    json_t *status = ask_status(broker);
     if (status) count_savings(broker, status);
     json_decref(status);
 }
@@ -305,10 +314,7 @@ void run_broker_look(struct run_broker *broker) {
 
 /* Leases of processes that are no more, which their broker should have taken back. */
 static void find_leaked(struct run_broker *broker) {
-    char *text = NULL;
-    json_t *status = broker->machine
-                         ? parse(rp_machine_status(broker->machine, false, &text, NULL), text)
-                         : NULL;
+    json_t *status = ask_status(broker);
     size_t i;
     json_t *lease;
     json_array_foreach(json_object_get(status, "leases"), i, lease) {

@@ -35,11 +35,13 @@ static bool is_in_front(void) {
     return tcgetpgrp(STDERR_FILENO) == getpgrp();
 }
 
-void run_line_init(struct run_line *line) {
+void run_line_init(struct run_line *line, const struct run_broker *broker) {
     const char *kind = getenv("TERM");
     bool is_capable = kind && kind[0] && strcmp(kind, "dumb") != 0;
     /* Within another run its line is there already. */
-    *line = (struct run_line){.is_shown = is_capable && isatty(STDERR_FILENO) == 1};
+    *line = (struct run_line){
+        .is_shown = is_capable && !broker->is_nested && isatty(STDERR_FILENO) == 1,
+    };
 }
 
 void run_line_draw(struct run_line *line, const struct run_broker *broker) {
@@ -58,14 +60,14 @@ void run_line_draw(struct run_line *line, const struct run_broker *broker) {
                  (unsigned long long)counts->waiter_count);
     if (length > size.ws_col - 1) length = size.ws_col > 1 ? size.ws_col - 1 : 0;
     if (line->rows != size.ws_row) {
-        /* A line feed at the bottom makes room; the cursor is put back above the last row. */
+        /* Down and up, whatever the column: at the bottom that makes room, elsewhere nothing. */
         length = snprintf(sequence, sizeof sequence,
-                          "\n\0337\033[1;%ur\0338\033[1A\0337\033[%u;1H\033[2K%.*s\0338",
+                          "\033D\033[A\0337\033[1;%ur\033[%u;1H\033[m\033[2K%.*s\0338",
                           size.ws_row - 1U, size.ws_row, length, text);
         line->rows = size.ws_row;
     } else {
-        length = snprintf(sequence, sizeof sequence, "\0337\033[%u;1H\033[2K%.*s\0338", size.ws_row,
-                          length, text);
+        length = snprintf(sequence, sizeof sequence, "\0337\033[%u;1H\033[m\033[2K%.*s\0338",
+                          size.ws_row, length, text);
     }
     put(sequence, length);
     line->is_drawn = true;
@@ -138,24 +140,48 @@ static json_t *describe_broker(const struct run_broker *broker) {
                      json_text(broker->why[0] ? broker->why : NULL));
 }
 
+/* Without a broker nobody counts: unknown, not none. */
+static json_t *count(const struct run_broker *broker, uint64_t number) {
+    return broker->kind == RUN_BROKER_NONE ? json_null() : json_bytes(number);
+}
+
 static json_t *make_document(const struct run_broker *broker, const struct run_outcome *outcome,
                              const struct run_width *width) {
     const struct run_counts *counts = &broker->counts;
-    json_t *workers = width->count ? json_integer(width->count) : json_null();
-    json_t *document = json_pack(
-        "{s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:f, s:O, s:O, s:i, s:f, s:b, s:o, s:o, s:o, s:o, "
-        "s:I, s:o}",
-        "loads", (json_int_t)counts->loads, "load_failures", (json_int_t)counts->load_failures,
-        "hits", (json_int_t)counts->hits, "leases", (json_int_t)counts->leases, "evictions",
-        (json_int_t)counts->evictions, "peak_bytes", json_bytes(counts->peak_bytes), "saved_bytes",
-        json_bytes(counts->saved_bytes), "saved_ms", counts->saved_ms, "failures", broker->failures,
-        "leaked", broker->leaked, "exit_code", outcome->exit_code, "wall_ms", outcome->wall_ms,
-        "interrupted", outcome->was_interrupted, "workers", workers, "why",
-        json_text(width->why[0] ? width->why : NULL), "process_bytes_peak",
-        json_bytes(outcome->process_bytes_peak), "left_behind", left_behind(outcome),
-        "left_behind_count", (json_int_t)outcome->left_count, "broker", describe_broker(broker));
-    if (document) json_object_set_new(document, "saved_method", json_string("estimate"));
-    return document;
+    bool is_counted = broker->kind != RUN_BROKER_NONE;
+    const struct {
+        const char *name;
+        json_t *value;
+    } rows[] = {
+        {"loads", count(broker, counts->loads)},
+        {"load_failures", count(broker, counts->load_failures)},
+        {"hits", count(broker, counts->hits)},
+        {"leases", count(broker, counts->leases)},
+        {"evictions", count(broker, counts->evictions)},
+        {"peak_bytes", count(broker, counts->peak_bytes)},
+        {"saved_bytes", count(broker, counts->saved_bytes)},
+        {"saved_ms", is_counted ? json_real(counts->saved_ms) : json_null()},
+        {"saved_method", is_counted ? json_string("estimate") : json_null()},
+        {"failures", json_incref(broker->failures)},
+        {"leaked", json_incref(broker->leaked)},
+        {"exit_code", json_integer(outcome->exit_code)},
+        {"wall_ms", json_real(outcome->wall_ms)},
+        {"interrupted", json_boolean(outcome->was_interrupted)},
+        {"workers", width->count ? json_integer(width->count) : json_null()},
+        {"why", json_text(width->why[0] ? width->why : NULL)},
+        {"process_bytes_peak", json_bytes(outcome->process_bytes_peak)},
+        {"left_behind", left_behind(outcome)},
+        {"left_behind_count", json_integer((json_int_t)outcome->left_count)},
+        {"broker", describe_broker(broker)},
+    };
+    json_t *document = json_object();
+    bool is_whole = document != NULL;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        is_whole = json_object_set_new(document, rows[i].name, rows[i].value) == 0 && is_whole;
+    }
+    if (is_whole) return document;
+    json_decref(document);
+    return NULL;
 }
 
 /* --- files ----------------------------------------------------------------------------------- */
@@ -180,16 +206,10 @@ static rp_status write_over(const char *path, const char *text, size_t length, r
     return status;
 }
 
-rp_status run_file_write(const char *path, const char *text, size_t length, rp_error *err) {
+/* Write a file beside it and put that in its place. `path` is no link: a link would be replaced. */
+static rp_status replace(const char *path, mode_t mode, const char *text, size_t length,
+                         rp_error *err) {
     char made[PATH_MAX];
-    struct stat info;
-    mode_t mask = umask(0);
-    umask(mask);
-    mode_t mode = MODE & ~mask;
-    if (stat(path, &info) == 0) {
-        if (!S_ISREG(info.st_mode)) return write_over(path, text, length, err);
-        mode = info.st_mode & 07777;
-    }
     if (snprintf(made, sizeof made, "%s.XXXXXX", path) >= (int)sizeof made) {
         return rp_fail(err, RP_ERR_LIMIT, "the path '%s' is too long", path);
     }
@@ -204,6 +224,37 @@ rp_status run_file_write(const char *path, const char *text, size_t length, rp_e
         status = rp_fail_errno(err, "cannot put '%s' in its place", path);
     }
     if (status != RP_OK) unlink(made);
+    return status;
+}
+
+/* Whether a descriptor of ours is that file, as /dev/stdout is. */
+static bool is_open_as(int descriptor, const struct stat *info) {
+    struct stat own;
+    return fstat(descriptor, &own) == 0 && own.st_dev == info->st_dev && own.st_ino == info->st_ino;
+}
+
+rp_status run_file_write(const char *path, const char *text, size_t length, rp_error *err) {
+    struct stat info;
+    struct stat link;
+    mode_t mask = umask(0);
+    umask(mask);
+    if (stat(path, &info) != 0) {
+        /* A link to nothing yet is not to be replaced either. */
+        if (lstat(path, &link) == 0) {
+            return rp_fail(err, RP_ERR_NOT_FOUND, "'%s' is a link that leads nowhere", path);
+        }
+        return replace(path, MODE & ~mask, text, length, err);
+    }
+    for (int descriptor = STDOUT_FILENO; descriptor <= STDERR_FILENO; descriptor++) {
+        if (!is_open_as(descriptor, &info)) continue;
+        if (write_all(descriptor, text, length)) return RP_OK;
+        return rp_fail_errno(err, "cannot write '%s'", path);
+    }
+    if (!S_ISREG(info.st_mode)) return write_over(path, text, length, err);
+    char *target = realpath(path, NULL);
+    if (!target) return rp_fail_errno(err, "cannot find '%s'", path);
+    rp_status status = replace(target, info.st_mode & 07777, text, length, err);
+    free(target);
     return status;
 }
 
@@ -295,7 +346,11 @@ static rp_status read_file(const char *path, char **text, size_t *length, rp_err
     return status;
 }
 
-static void print_properties(FILE *out, const struct run_counts *counts) {
+static void print_properties(FILE *out, const struct run_broker *broker) {
+    const struct run_counts *counts = &broker->counts;
+    fprintf(out, "<property name=\"rpool.share\" value=\"%s\"/>",
+            broker->kind == RUN_BROKER_NONE ? "process" : "machine");
+    if (broker->kind == RUN_BROKER_NONE) return;
     const struct {
         const char *name;
         unsigned long long value;
@@ -315,14 +370,14 @@ static void print_properties(FILE *out, const struct run_counts *counts) {
 
 /* The file with the properties in it, in *out, to be freed. */
 static rp_status join(const char *text, size_t length, const struct place *place,
-                      const struct run_counts *counts, char **out, size_t *out_length,
+                      const struct run_broker *broker, char **out, size_t *out_length,
                       rp_error *err) {
     FILE *file = open_memstream(out, out_length);
     if (!file) return rp_fail_errno(err, "cannot make the JUnit file");
     fwrite(text, 1, place->is_empty ? place->at - 2 : place->at, file);
     if (place->is_empty) fputs(">", file);
     if (!place->is_in_properties) fputs("<properties>", file);
-    print_properties(file, counts);
+    print_properties(file, broker);
     if (!place->is_in_properties) fputs("</properties>", file);
     if (place->is_empty) fputs("</testsuite>", file);
     fwrite(text + place->at, 1, length - place->at, file);
@@ -345,7 +400,7 @@ rp_status run_junit_write(const char *path, const struct run_broker *broker, rp_
     }
     if (status == RP_OK) status = find_place(path, text, length, &place, err);
     if (status == RP_OK) {
-        status = join(text, length, &place, &broker->counts, &joined, &joined_length, err);
+        status = join(text, length, &place, broker, &joined, &joined_length, err);
     }
     if (status == RP_OK) status = run_file_write(path, joined, joined_length, err);
     free(joined);
