@@ -13,8 +13,11 @@
 
 enum { OPTIONS_MAX = 12, ARGUMENTS_MAX = 64, EXIT_USAGE = 2 };
 
+/* Of a command that runs another: its exit codes are that one's, and its own failures this. */
+enum { COMMAND_LINE = ARGUMENTS_MAX + 1, EXIT_OWN_FAILURE = 125 };
+
 struct option_row {
-    const char *name;  /* without the dashes */
+    const char *name;  /* without the dashes; of one letter: "-n" */
     const char *value; /* what its value is called in the help; NULL: it takes none */
     const char *help;
 };
@@ -26,13 +29,14 @@ struct arguments {
         *options[OPTIONS_MAX]; /* the value; "" for an option that takes none; NULL: not given */
     const char *words[ARGUMENTS_MAX];
     size_t word_count;
+    char *const *rest; /* the command line to run, ends with NULL; NULL: the command takes none */
 };
 
 struct command {
     const char *name;
     const char *words; /* for the help: "MODEL", "[hit|pool|...]" */
     size_t words_min;
-    size_t words_max;
+    size_t words_max; /* COMMAND_LINE: its first word, or what follows "--", begins one to run */
     const char *help;
     struct option_row options[OPTIONS_MAX]; /* ends with a row without a name */
     int (*run)(const struct arguments *arguments);
@@ -42,6 +46,7 @@ int hardware_run(const struct arguments *arguments);
 int classify_run(const struct arguments *arguments);
 int explain_run(const struct arguments *arguments);
 int load_run(const struct arguments *arguments);
+int run_run(const struct arguments *arguments);
 int serve_run(const struct arguments *arguments);
 int status_run(const struct arguments *arguments);
 int evict_run(const struct arguments *arguments);
@@ -57,7 +62,7 @@ int worker_run(const char *descriptor);
 /* "rpool: message" and "hint: ..." on stderr; returns the exit code of the error's status. */
 int report(const rp_error *err);
 
-/* "rpool: ..." on stderr with a pointer to the command's --help; returns EXIT_USAGE. */
+/* "rpool: ..." on stderr with a pointer to the command's --help; returns its code for that. */
 int usage_error(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* A whole number from `min` to `max`; false after a usage error. `text` NULL leaves *value alone.

@@ -36,6 +36,14 @@ static const struct command commands[] = {
       {"threads", "N", "threads of one inference (default: 1)"},
       {"repeat", "N", "how often to ask the pool: 1 miss, N-1 hits (default: 1)"}},
      load_run},
+    {"run", "[--] COMMAND...", 0, COMMAND_LINE, "run a test command with one pool for all its processes",
+     {{"budget", "B", "the most that models may take, '8GiB': of an isolated or a new broker"},
+      {"n", "N", "workers, told to pytest-xdist, ctest and cargo test; auto: as many as fit"},
+      {"share", "S", "machine, or process: no broker, as without rpool (default: machine)"},
+      {"isolated", NULL, "a broker of its own, which ends with the run"},
+      {"json", "FILE", "what was loaded, shared and saved, as a JSON document in that file"},
+      {"junit", "FILE", "the same as properties in the JUnit file that the command wrote"}},
+     run_run},
     {"serve", "", 0, 0, "be the broker that keeps models for all processes of this user",
      {{"folder", "DIR", "where it listens (default: $RESOURCE_POOL_BROKER, else the user's)"},
       {"ready-fd", "N", "write the line 'ready PID' there once it serves"},
@@ -76,16 +84,23 @@ static void print_help(void) {
            "broker\n");
 }
 
+static const char *dashes(const struct option_row *row) {
+    return row->name[1] ? "--" : "-";
+}
+
 static void print_command_help(const struct command *command) {
+    bool has_json = false;
     printf("rpool %s - %s\n\nusage: rpool %s [OPTION...]%s%s\n\noptions:\n", command->name,
            command->help, command->name, command->words[0] ? " " : "", command->words);
     for (const struct option_row *row = command->options; row->name; row++) {
         char spelled[32];
-        snprintf(spelled, sizeof spelled, "--%s%s%s", row->name, row->value ? " " : "",
+        snprintf(spelled, sizeof spelled, "%s%s%s%s", dashes(row), row->name, row->value ? " " : "",
                  row->value ? row->value : "");
         printf("  %-16s %s\n", spelled, row->help);
+        has_json = has_json || strcmp(row->name, "json") == 0;
     }
-    printf("  %-16s %s\n  %-16s %s\n", "--json", "one JSON document on stdout", "--help", "this");
+    if (!has_json) printf("  %-16s %s\n", "--json", "one JSON document on stdout");
+    printf("  %-16s %s\n", "--help", "this");
 }
 
 static const struct command *find_command(const char *name) {
@@ -93,6 +108,10 @@ static const struct command *find_command(const char *name) {
         if (strcmp(commands[i].name, name) == 0) return &commands[i];
     }
     return NULL;
+}
+
+static int usage_code(const struct command *command) {
+    return command && command->words_max == COMMAND_LINE ? EXIT_OWN_FAILURE : EXIT_USAGE;
 }
 
 int usage_error(const char *command, const char *format, ...) {
@@ -103,59 +122,74 @@ int usage_error(const char *command, const char *format, ...) {
     va_end(args);
     fprintf(stderr, "\nhint: 'rpool%s%s --help' tells more\n", command ? " " : "",
             command ? command : "");
-    return EXIT_USAGE;
+    return usage_code(command ? find_command(command) : NULL);
 }
 
-/* Take one "--name", "--name=value" or "--name value"; false after a usage error. */
+/* The row of an option as it was typed, "--name", "--name=value" or "-n"; NULL: none. */
+static const struct option_row *find_option(const struct command *command, const char *typed,
+                                            const char **equals) {
+    bool is_long = typed[1] == '-';
+    const char *word = typed + (is_long ? 2 : 1);
+    *equals = is_long ? strchr(word, '=') : NULL;
+    size_t length = *equals ? (size_t)(*equals - word) : strlen(word);
+    for (const struct option_row *row = command->options; row->name; row++) {
+        if (strlen(row->name) == length && memcmp(row->name, word, length) == 0 &&
+            is_long == (length > 1)) {
+            return row;
+        }
+    }
+    return NULL;
+}
+
+/* Take one option and its value, if it has one; false after a usage error. */
 static bool take_option(const struct command *command, char **at, struct arguments *arguments,
                         int *used) {
-    const char *word = at[0] + 2;
-    const char *equals = strchr(word, '=');
-    size_t length = equals ? (size_t)(equals - word) : strlen(word);
+    const char *equals;
+    const struct option_row *row = find_option(command, at[0], &equals);
     *used = 1;
-    if (length == 4 && memcmp(word, "json", 4) == 0 && !equals) {
+    if (!row && strcmp(at[0], "--json") == 0) {
         arguments->json = true;
         return true;
     }
-    for (size_t i = 0; command->options[i].name; i++) {
-        const struct option_row *row = &command->options[i];
-        if (strlen(row->name) != length || memcmp(row->name, word, length) != 0) continue;
-        if (!row->value) {
-            if (equals) {
-                usage_error(command->name, "the option '--%s' takes no value", row->name);
-                return false;
-            }
-            arguments->options[i] = "";
-            return true;
-        }
-        if (!equals && !at[1]) {
-            usage_error(command->name, "the option '--%s' needs a value: %s", row->name,
-                        row->value);
-            return false;
-        }
-        arguments->options[i] = equals ? equals + 1 : at[1];
-        *used = equals ? 1 : 2;
-        return true;
+    if (!row) {
+        usage_error(command->name, "'rpool %s' has no option '%s'", command->name, at[0]);
+        return false;
     }
-    usage_error(command->name, "'rpool %s' has no option '%s'", command->name, at[0]);
-    return false;
+    const char **option = &arguments->options[row - command->options];
+    if (!row->value && equals) {
+        usage_error(command->name, "the option '--%s' takes no value", row->name);
+        return false;
+    }
+    if (row->value && !equals && !at[1]) {
+        usage_error(command->name, "the option '%s%s' needs a value: %s", dashes(row), row->name,
+                    row->value);
+        return false;
+    }
+    *option = !row->value ? "" : equals ? equals + 1 : at[1];
+    *used = row->value && !equals ? 2 : 1;
+    return true;
 }
 
 static int run_command(const struct command *command, char **at) {
     struct arguments arguments = {0};
+    bool takes_rest = command->words_max == COMMAND_LINE;
     bool only_words = false;
     int used = 1;
     for (; *at; at += used) {
         used = 1;
         if (!only_words && strcmp(*at, "--") == 0) {
             only_words = true;
+            if (!takes_rest) continue;
+            arguments.rest = at + 1;
+            break;
         } else if (!only_words && (strcmp(*at, "--help") == 0 || strcmp(*at, "-h") == 0)) {
             print_command_help(command);
             return 0;
-        } else if (!only_words && (*at)[0] == '-' && (*at)[1] == '-') {
-            if (!take_option(command, at, &arguments, &used)) return EXIT_USAGE;
         } else if (!only_words && (*at)[0] == '-' && (*at)[1] != '\0') {
-            return usage_error(command->name, "'rpool %s' has no option '%s'", command->name, *at);
+            if (!take_option(command, at, &arguments, &used)) return usage_code(command);
+        } else if (takes_rest) {
+            arguments.rest = at;
+            break;
         } else if (arguments.word_count == command->words_max) {
             return usage_error(command->name, "'%s' is one word too many for 'rpool %s'", *at,
                                command->name);
@@ -163,7 +197,8 @@ static int run_command(const struct command *command, char **at) {
             arguments.words[arguments.word_count++] = *at;
         }
     }
-    if (arguments.word_count < command->words_min) {
+    bool has_rest = arguments.rest && *arguments.rest;
+    if (arguments.word_count < command->words_min || (takes_rest && !has_rest)) {
         return usage_error(command->name, "'rpool %s' needs %s", command->name, command->words);
     }
     return command->run(&arguments);

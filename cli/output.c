@@ -20,8 +20,8 @@ bool parse_number(const char *command, const char *option, const char *text, lon
     char *end;
     long number = strtol(text, &end, 10);
     if (errno != 0 || end == text || *end != '\0' || number < min || number > max) {
-        usage_error(command, "'--%s %s': not a whole number from %ld to %ld", option, text, min,
-                    max);
+        usage_error(command, "'%s%s %s': not a whole number from %ld to %ld",
+                    option[1] ? "--" : "-", option, text, min, max);
         return false;
     }
     *value = number;

@@ -2,6 +2,7 @@
 /* The parsers of what stands under /proc and /sys. */
 #include "hardware/cgroup.h"
 #include "hardware/proc.h"
+#include "hardware/quota.h"
 #include "target.h"
 
 #include <string.h>
@@ -30,9 +31,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         }
     }
     for (int version = 1; version <= 2; version++) {
-        if (!rp_cgroup_find_path(text, version, path)) memcpy(path, "/", 2);
+        if (!rp_cgroup_find_path(text, version, "memory", path)) memcpy(path, "/", 2);
         FUZZ_ASSERT(path[0] == '/');
-        for (struct rp_span rest = text; rp_cgroup_next_mount(&rest, &mount);) {
+        for (struct rp_span rest = text; rp_cgroup_next_mount(&rest, "memory", &mount);) {
             FUZZ_ASSERT(mount.root[0] == '/' && mount.point[0] == '/');
             const char *below = rp_cgroup_path_below(path, mount.root);
             /* What is read lies in the mount: no way leads out of it. */
@@ -40,5 +41,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             FUZZ_ASSERT(!below || !strstr(below, "/../"));
         }
     }
+    double quota = rp_quota_parse(text);
+    FUZZ_ASSERT(quota == -1 || (quota > 0 && quota <= RP_LIMIT_PROCESSORS));
     return 0;
 }

@@ -64,8 +64,8 @@ static const char *make_in(struct memory_group *group, struct rp_span cgroups,
     static struct rp_cgroup_climb climb;
     static char path[RP_LIMIT_NAME_BYTES];
     const char *reason = fail(group, "no cgroup with a memory controller is mounted");
-    while (rp_cgroup_next_mount(&mounts, &mount)) {
-        if (!rp_cgroup_find_path(cgroups, mount.version, path)) continue;
+    while (rp_cgroup_next_mount(&mounts, "memory", &mount)) {
+        if (!rp_cgroup_find_path(cgroups, mount.version, "memory", path)) continue;
         const char *below = rp_cgroup_path_below(path, mount.root);
         if (!below) continue;
         rp_cgroup_climb_start(&climb, &mount, below);

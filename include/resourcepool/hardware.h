@@ -230,6 +230,16 @@ RP_API RP_MUST_CHECK rp_status rp_hardware_snapshot(const rp_snapshot **snapshot
 RP_API RP_MUST_CHECK rp_status rp_hardware_refresh(const rp_hardware_options *options,
                                                    const rp_snapshot **snapshot, rp_error *err);
 
+/**
+ * The processor time that control groups leave this process, in processors: 2.5 is two and a half.
+ * Negative: no group limits it, or that cannot be told.
+ *
+ * root          NULL, or the folder that stands for "/".
+ * source        NULL, or gets whose limit it is: "cgroup v2 /a/b"; "" without one.
+ * Reads a few files. Any thread.
+ */
+RP_API double rp_hardware_quota(const char *root, char *source, size_t source_bytes);
+
 /** Take one more share; returns its argument, which must not be NULL. Any thread. */
 RP_API const rp_snapshot *rp_snapshot_acquire(const rp_snapshot *snapshot);
 

@@ -60,7 +60,8 @@ static bool list_has(struct rp_span list, const char *wanted) {
     return false;
 }
 
-bool rp_cgroup_find_path(struct rp_span text, int version, char out[RP_LIMIT_NAME_BYTES]) {
+bool rp_cgroup_find_path(struct rp_span text, int version, const char *controller,
+                         char out[RP_LIMIT_NAME_BYTES]) {
     struct rp_span line;
     while (rp_span_next_line(&text, &line)) {
         /* "4:memory:/a", "0::/a"; the path may hold colons. */
@@ -72,7 +73,7 @@ bool rp_cgroup_find_path(struct rp_span text, int version, char out[RP_LIMIT_NAM
         struct rp_span number = {line.at, (size_t)(first - line.at)};
         struct rp_span controllers = {first + 1, (size_t)(second - first - 1)};
         bool fits = version == 2 ? rp_span_is(number, "0") && controllers.length == 0
-                                 : list_has(controllers, "memory");
+                                 : list_has(controllers, controller);
         if (!fits) continue;
         struct rp_span path = {second + 1, (size_t)(end - second - 1)};
         return path.length > 0 && path.at[0] == '/' && copy_span(out, RP_LIMIT_NAME_BYTES, path);
@@ -104,7 +105,8 @@ static bool copy_unescaped(char *out, size_t out_bytes, struct rp_span span) {
     return true;
 }
 
-static bool parse_mount(struct rp_span line, struct rp_cgroup_mount *mount) {
+static bool parse_mount(struct rp_span line, const char *controller,
+                        struct rp_cgroup_mount *mount) {
     /* 36 35 98:0 /root /point rw,noatime [shared:1 ...] - type source rw,memory */
     struct rp_span root = {0};
     struct rp_span point = {0};
@@ -122,17 +124,18 @@ static bool parse_mount(struct rp_span line, struct rp_cgroup_mount *mount) {
         return false;
     }
     bool is_v2 = rp_span_is(type, "cgroup2");
-    if (!is_v2 && !(rp_span_is(type, "cgroup") && list_has(options, "memory"))) return false;
+    if (!is_v2 && !(rp_span_is(type, "cgroup") && list_has(options, controller))) return false;
     mount->version = is_v2 ? 2 : 1;
     return copy_unescaped(mount->root, sizeof mount->root, root) &&
            copy_unescaped(mount->point, sizeof mount->point, point) && mount->root[0] == '/' &&
            mount->point[0] == '/';
 }
 
-bool rp_cgroup_next_mount(struct rp_span *rest, struct rp_cgroup_mount *mount) {
+bool rp_cgroup_next_mount(struct rp_span *rest, const char *controller,
+                          struct rp_cgroup_mount *mount) {
     struct rp_span line;
     while (rp_span_next_line(rest, &line)) {
-        if (parse_mount(line, mount)) return true;
+        if (parse_mount(line, controller, mount)) return true;
     }
     return false;
 }
@@ -335,8 +338,8 @@ static rp_status walk_all(struct walk *walk, struct rp_span cgroups, struct rp_s
                           struct rp_cgroup_mount *mount, rp_error *err) {
     char path[RP_LIMIT_NAME_BYTES];
     for (int i = 0; i < RP_LIMIT_CGROUP_MOUNTS; i++) {
-        if (!rp_cgroup_next_mount(&mounts, mount)) return RP_OK;
-        if (!rp_cgroup_find_path(cgroups, mount->version, path)) continue;
+        if (!rp_cgroup_next_mount(&mounts, "memory", mount)) return RP_OK;
+        if (!rp_cgroup_find_path(cgroups, mount->version, "memory", path)) continue;
         const char *below = rp_cgroup_path_below(path, mount->root);
         if (!below) continue;
         rp_status status = walk_mount(walk, mount, below, err);

@@ -24,12 +24,13 @@ rp_status rp_cgroup_read_limit(const char *root, struct rp_snapshot *snapshot,
                                struct rp_cgroup_limit *limit, rp_error *err);
 
 /*
- * From /proc/self/cgroup, the path of the process in the hierarchy that has version 1's memory
- * controller, or in version 2's. False: it is in none, or the line is damaged.
+ * From /proc/self/cgroup, the path of the process in the hierarchy that has this controller of
+ * version 1 ("memory", "cpu"), or in version 2's. False: it is in none, or the line is damaged.
  */
-bool rp_cgroup_find_path(struct rp_span text, int version, char out[RP_LIMIT_NAME_BYTES]);
+bool rp_cgroup_find_path(struct rp_span text, int version, const char *controller,
+                         char out[RP_LIMIT_NAME_BYTES]);
 
-/* A mounted hierarchy that may limit memory. */
+/* A mounted hierarchy that may have a limit. */
 struct rp_cgroup_mount {
     int version;                     /* 1 or 2                             */
     char root[RP_LIMIT_NAME_BYTES];  /* the group at the top of the mount  */
@@ -37,7 +38,8 @@ struct rp_cgroup_mount {
 };
 
 /* From /proc/self/mountinfo, the next of these; lines that cannot be read are passed over. */
-bool rp_cgroup_next_mount(struct rp_span *rest, struct rp_cgroup_mount *mount);
+bool rp_cgroup_next_mount(struct rp_span *rest, const char *controller,
+                          struct rp_cgroup_mount *mount);
 
 /*
  * The part of a group's path that lies below the mount: "" is the mount's own top. NULL when the

@@ -104,18 +104,19 @@ static void the_path_of_the_process_is_found_per_version(void **state) {
     (void)state;
     char path[RP_LIMIT_NAME_BYTES];
     const char *both = "11:cpu,cpuacct:/c\n4:memory,pids:/a:b\n1:name=systemd:/s\n0::/u\n";
-    assert_true(rp_cgroup_find_path(span(both), 1, path));
+    assert_true(rp_cgroup_find_path(span(both), 1, "memory", path));
     assert_string_equal(path, "/a:b");
-    assert_true(rp_cgroup_find_path(span(both), 2, path));
+    assert_true(rp_cgroup_find_path(span(both), 2, "memory", path));
     assert_string_equal(path, "/u");
-    assert_false(rp_cgroup_find_path(span("0::/u\n"), 1, path));
-    assert_false(rp_cgroup_find_path(span("4:memory:/a\n"), 2, path));
+    assert_false(rp_cgroup_find_path(span("0::/u\n"), 1, "memory", path));
+    assert_false(rp_cgroup_find_path(span("4:memory:/a\n"), 2, "memory", path));
     static const char *const bad[] = {"",      ":",      "0:",  "0::", "0::relative",
                                       "x::/a", "00::/a", "\n\n"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        if (rp_cgroup_find_path(span(bad[i]), 2, path)) fail_msg("'%s' has a path", bad[i]);
+        if (rp_cgroup_find_path(span(bad[i]), 2, "memory", path))
+            fail_msg("'%s' has a path", bad[i]);
     }
-    assert_false(rp_cgroup_find_path((struct rp_span){"0::/a\0b", 7}, 2, path));
+    assert_false(rp_cgroup_find_path((struct rp_span){"0::/a\0b", 7}, 2, "memory", path));
 }
 
 static void a_path_longer_than_any_is_refused(void **state) {
@@ -125,9 +126,9 @@ static void a_path_longer_than_any_is_refused(void **state) {
     memset(text, 'a', sizeof text);
     memcpy(text, "0::/", 4);
     size_t longest = RP_LIMIT_NAME_BYTES - 1;
-    assert_true(rp_cgroup_find_path((struct rp_span){text, longest + 3}, 2, path));
+    assert_true(rp_cgroup_find_path((struct rp_span){text, longest + 3}, 2, "memory", path));
     assert_int_equal(strlen(path), longest);
-    assert_false(rp_cgroup_find_path((struct rp_span){text, longest + 4}, 2, path));
+    assert_false(rp_cgroup_find_path((struct rp_span){text, longest + 4}, 2, "memory", path));
 }
 
 static void mounts_are_read_with_their_escapes(void **state) {
@@ -141,14 +142,14 @@ static void mounts_are_read_with_their_escapes(void **state) {
                                "32 23 0:27 / /a\\000b rw - cgroup2 cgroup rw\n"
                                "33 23 - cgroup2 cgroup rw\n"
                                "34 23 0:27 / /m rw - cgroup2\n");
-    assert_true(rp_cgroup_next_mount(&rest, &mount));
+    assert_true(rp_cgroup_next_mount(&rest, "memory", &mount));
     assert_int_equal(mount.version, 2);
     assert_string_equal(mount.root, "/a b");
     assert_string_equal(mount.point, "/sys/fs/c\\g");
-    assert_true(rp_cgroup_next_mount(&rest, &mount));
+    assert_true(rp_cgroup_next_mount(&rest, "memory", &mount));
     assert_int_equal(mount.version, 1);
     assert_string_equal(mount.point, "/m\\9x");
-    assert_false(rp_cgroup_next_mount(&rest, &mount));
+    assert_false(rp_cgroup_next_mount(&rest, "memory", &mount));
 }
 
 static void a_path_is_below_its_mount_or_not_about_us(void **state) {

@@ -428,8 +428,9 @@ static bool climb_all(struct rp_pressure *pressure, struct group *old, size_t ol
     struct rp_span cgroups = {pressure->cgroup, pressure->cgroup_length};
     struct rp_span mounts = {pressure->mounts.bytes, pressure->mounts.length};
     struct rp_cgroup_mount *mount = &pressure->mount;
-    for (int i = 0; i < RP_LIMIT_CGROUP_MOUNTS && rp_cgroup_next_mount(&mounts, mount); i++) {
-        if (!rp_cgroup_find_path(cgroups, mount->version, pressure->below)) continue;
+    for (int i = 0; i < RP_LIMIT_CGROUP_MOUNTS && rp_cgroup_next_mount(&mounts, "memory", mount);
+         i++) {
+        if (!rp_cgroup_find_path(cgroups, mount->version, "memory", pressure->below)) continue;
         const char *below = rp_cgroup_path_below(pressure->below, mount->root);
         if (!below) continue;
         rp_cgroup_climb_start(&pressure->climb, mount, below);
