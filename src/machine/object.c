@@ -95,7 +95,8 @@ struct job {
     int fd;                        /* -1: the pool has it */
     struct rp_segment_info info;
     rp_status status;
-    bool is_rubbish; /* the sender's fault: somebody else may do better */
+    rp_cancel *cancel; /* fired when nobody is left who wants it */
+    bool is_rubbish;   /* the sender's fault: somebody else may do better */
     rp_lease *lease;
     rp_error story;
 };
@@ -159,6 +160,7 @@ static void admit(void *argument) {
     request.construct = hand_over;
     request.destroy = destroy_kept;
     request.user = job;
+    request.cancel = job->cancel;
     request.memory_bytes = job->info.is_file ? 0 : job->info.size;
     job->status = rp_pool_get_resource(job->pool, &request, &job->lease, &job->story);
 }
@@ -347,6 +349,11 @@ static void share_out(struct rp_objects *objects, const struct build *build,
 
 /* --- putting ------------------------------------------------------------------------------- */
 
+static void free_job(struct job *job) {
+    rp_cancel_destroy(job->cancel);
+    rp_free(job);
+}
+
 /* In the loop again: what was put is kept, or is not. */
 static void admitted(void *argument) {
     struct job *job = argument;
@@ -361,12 +368,13 @@ static void admitted(void *argument) {
     if (job->status != RP_OK) {
         rp_error_prefix(&job->story, "object '%s' was not kept", build->key);
         if (job->asker.client) fail_asker(objects, job->asker, &job->story);
-        if (job->is_rubbish) {
+        /* Called off when nobody wanted it: who came since builds it. */
+        if (job->is_rubbish || job->status == RP_ERR_CANCELLED) {
             pass_on(objects, build);
         } else {
             fail_build(objects, build, &job->story);
         }
-        rp_free(job);
+        free_job(job);
         return;
     }
     while (pop_wait(objects, build, &asker)) {
@@ -378,14 +386,14 @@ static void admitted(void *argument) {
     } else {
         rp_lease_release(job->lease, NULL);
     }
-    rp_free(job);
+    free_job(job);
 }
 
 /* It will not be answered any more, whether it was worked on or not. */
 static void drop_job(struct job *job) {
     if (job->fd >= 0) close(job->fd);
     rp_lease_release(job->lease, NULL);
-    rp_free(job);
+    free_job(job);
 }
 
 /* As many as are kept already, the registry's own share taken off. */
@@ -405,17 +413,20 @@ static rp_status start_put(struct rp_objects *objects, struct build *build, int 
     }
     struct job *job = rp_alloc(sizeof *job);
     if (!job) return rp_fail(err, RP_ERR_MEMORY, "no memory to keep object '%s'", build->key);
-    *job = (struct job){
-        .objects = objects,
-        .build = build,
-        .pool = objects->pool,
-        .tally = objects->tally,
-        .fd = fd,
-    };
+    rp_status status = rp_cancel_create(&job->cancel, err);
+    if (status != RP_OK) {
+        rp_free(job);
+        return status;
+    }
+    job->objects = objects;
+    job->build = build;
+    job->pool = objects->pool;
+    job->tally = objects->tally;
+    job->fd = fd;
     build->job = job;
     if (objects->host.defer(objects->host.user, admit, admitted, job)) return RP_OK;
     build->job = NULL;
-    rp_free(job);
+    free_job(job);
     return rp_fail(err, RP_ERR_MEMORY, "no thread to keep object '%s'", build->key);
 }
 
@@ -590,12 +601,14 @@ static void forget(struct rp_objects *objects, struct rp_objects_asker asker, bo
                 at = &(*at)->next;
             }
         }
-        if (build->builder.client != asker.client ||
-            (!whatever && build->builder.number != asker.number)) {
-            continue;
+        bool is_builder = build->builder.client == asker.client &&
+                          (whatever || build->builder.number == asker.number);
+        if (is_builder) build->builder.client = NULL;
+        if (is_builder && !build->job) {
+            pass_on(objects, build);
+        } else if (build->job && !build->builder.client && !build->first) {
+            rp_cancel_fire(build->job->cancel); /* it may be waiting for room */
         }
-        build->builder.client = NULL;
-        if (!build->job) pass_on(objects, build);
     }
     struct share *after = NULL;
     for (struct share *share = objects->first_share; share; share = after) {

@@ -384,6 +384,36 @@ static void what_happens_while_a_put_is_under_way(void **state) {
     close_desk(&desk);
 }
 
+static void a_put_that_nobody_wants_any_more_waits_for_no_room(void **state) {
+    (void)state;
+    struct desk desk;
+    size_t seen = 0;
+    open_desk(&desk, "cpu=10MiB", 0);
+    publish(&desk, cleo, "in the way", 6 << 20);
+    seen = desk.count;
+    desk.holds_jobs = true;
+    get(&desk, anna, 1, "x");
+    get(&desk, bert, 1, "x");
+    uint64_t token = expect(&desk, &seen, 'b', anna, 1)->id;
+    rp_objects_put(desk.objects, from(anna, 2), token, make_segment(6 << 20));
+    rp_objects_leave(desk.objects, anna);
+    rp_objects_leave(desk.objects, bert);
+    alarm(20); /* cleo's lease would be waited for */
+    do_jobs(&desk);
+    alarm(0);
+    expect_no_more(&desk, seen);
+    assert_int_equal(rp_objects_use_count(desk.objects), 1);
+    /* Somebody who comes just then is to build it, rather than told of a failure. */
+    get(&desk, anna, 1, "x");
+    token = expect(&desk, &seen, 'b', anna, 1)->id;
+    rp_objects_put(desk.objects, from(anna, 2), token, make_segment(6 << 20));
+    rp_objects_leave(desk.objects, anna);
+    get(&desk, bert, 1, "x");
+    do_jobs(&desk);
+    expect(&desk, &seen, 'b', bert, 1);
+    close_desk(&desk);
+}
+
 static void a_put_that_was_never_answered_is_taken_back_at_the_end(void **state) {
     (void)state;
     struct desk desk;
@@ -953,6 +983,7 @@ int main(void) {
         cmocka_unit_test(rubbish_is_refused_and_the_next_builds),
         cmocka_unit_test(waiting_ends_at_the_deadline_and_names_the_builder),
         cmocka_unit_test(what_happens_while_a_put_is_under_way),
+        cmocka_unit_test(a_put_that_nobody_wants_any_more_waits_for_no_room),
         cmocka_unit_test(a_put_that_was_never_answered_is_taken_back_at_the_end),
         cmocka_unit_test(a_called_off_request_gives_back_whatever_it_got),
         cmocka_unit_test(the_budget_of_the_pool_counts_and_idle_objects_make_room),
