@@ -9,14 +9,22 @@
 #include "machine/client.h"
 #include "machine/machine.h"
 #include "machine/object_store.h"
+#include "machine/worker_host.h"
 
 #include <jansson.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { CALL_MS = 10000 };
 
 rp_status rp_broker_serve(const rp_broker_options *options, rp_error *err) {
-    const struct rp_broker_setup setup = {.options = options, .store = &rp_object_store};
+    char program[4096];
+    ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
+    if (length < 0) return rp_fail_errno(err, "cannot tell which program this is");
+    program[length] = '\0';
+    const struct rp_broker_host host = rp_worker_host(program);
+    const struct rp_broker_setup setup = {
+        .options = options, .host = &host, .store = &rp_object_store};
     return rp_broker_run(&setup, err);
 }
 

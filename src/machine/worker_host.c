@@ -140,18 +140,12 @@ static void host_detach(void *user, rp_model *model, uint64_t ring_id) {
     rp_worker_remove_ring(rp_worker_of(model), ring_id);
 }
 
-static void host_end(void *user, rp_model *model) {
-    (void)user;
-    rp_worker_end(rp_worker_of(model), "it was evicted by force");
-}
-
 struct rp_broker_host rp_worker_host(const char *program) {
     return (struct rp_broker_host){
         .user = (void *)(uintptr_t)program,
         .open_model = host_open_model,
         .attach = host_attach,
         .detach = host_detach,
-        .end = host_end,
     };
 }
 
