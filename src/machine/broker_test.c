@@ -6,10 +6,12 @@
 #include "machine/broker.h"
 
 #include "base/clock.h"
+#include "base/limits.h"
 #include "base/memory.h"
 #include "base/text.h"
 #include "machine/client.h"
 #include "machine/share.h"
+#include "pool/hooks.h"
 
 #include "../../tests/test.h"
 
@@ -28,7 +30,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { PATIENCE_MS = 20000 };
+enum { PATIENCE_MS = 20000, LEAKED = 99 };
 
 static rp_error err;
 static char folder[64];
@@ -58,6 +60,22 @@ static int remove_folder(void **state) {
     return rmdir(folder);
 }
 
+/* The machine's description, the rules of placement: made once in a process, and kept. */
+static void keep_what_a_process_keeps(void) {
+    rp_pool *pool = NULL;
+    rp_lease *lease = NULL;
+    rp_request request = RP_REQUEST_INIT;
+    request.type = "model";
+    request.name = "a";
+    request.engine = "simulated";
+    if (rp_pool_open_hooked(NULL, NULL, &pool, NULL) != RP_OK ||
+        rp_pool_get_model(pool, &request, &lease, NULL) != RP_OK) {
+        _exit(98);
+    }
+    rp_lease_release(lease, NULL);
+    rp_pool_close(pool, NULL);
+}
+
 /* A broker in a process of its own; its exit status is that of rp_broker_run(). */
 static pid_t start_with(const struct rp_broker_host *host, int *ready_fd) {
     int ends[2];
@@ -67,7 +85,10 @@ static pid_t start_with(const struct rp_broker_host *host, int *ready_fd) {
         close(ends[0]);
         options.ready_fd = ends[1];
         const struct rp_broker_setup setup = {.options = &options, .host = host};
-        _exit((int)rp_broker_run(&setup, &err));
+        keep_what_a_process_keeps();
+        int64_t live = rp_memory_live_count();
+        rp_status status = rp_broker_run(&setup, &err);
+        _exit(rp_memory_live_count() == live ? (int)status : LEAKED);
     }
     close(ends[1]);
     *ready_fd = ends[0];
@@ -565,6 +586,39 @@ static void garbage_ends_its_own_connection_only(void **state) {
     end();
 }
 
+static void a_process_may_wait_for_so_many_answers(void **state) {
+    (void)state;
+    begin();
+    static char frame[RP_CHANNEL_FRAME_BYTES_MAX];
+    struct rp_descriptors descriptors;
+    size_t bytes;
+    int fd = plain_connection();
+    struct rp_message message = {.type = RP_MESSAGE_HELLO, .hello = {RP_FRAME_VERSION, 1, "x"}};
+    assert_ok(rp_frame_write(&message, frame, &bytes, &err));
+    assert_int_equal(send(fd, frame, bytes, MSG_NOSIGNAL), bytes);
+    assert_true(recv(fd, frame, sizeof frame, 0) > 0);
+    for (uint32_t i = 1; i <= RP_LIMIT_CLIENT_REQUESTS + 1; i++) {
+        message = (struct rp_message){.type = RP_MESSAGE_ACQUIRE,
+                                      .number = i,
+                                      .acquire = {.kind = RP_KIND_MODEL,
+                                                  .resource_type = "model",
+                                                  .name = "slow?load_ms=60000",
+                                                  .engine = "simulated"}};
+        assert_ok(rp_frame_write(&message, frame, &bytes, &err));
+        assert_ok(rp_channel_send(fd, frame, bytes, NULL, RP_NEVER_NS, &err));
+    }
+    assert_ok(rp_channel_receive(fd, frame, &bytes, &descriptors, rp_deadline_after_ms(PATIENCE_MS),
+                                 &err));
+    assert_ok(rp_frame_parse(frame, bytes, &message, &err));
+    assert_int_equal(message.number, RP_LIMIT_CLIENT_REQUESTS + 1);
+    assert_int_equal(message.failed.status, RP_ERR_LIMIT);
+    assert_int_equal(waiter_count(), RP_LIMIT_CLIENT_REQUESTS);
+    close(fd);
+    wait_until(waiter_count, 0);
+    assert_int_equal(stat_of("loads"), 1);
+    end();
+}
+
 static void another_version_is_refused_politely(void **state) {
     (void)state;
     begin();
@@ -945,6 +999,7 @@ int main(void) {
         cmocka_unit_test(it_ends_when_idle_and_not_before),
         cmocka_unit_test(sigterm_waits_for_leases_and_a_second_one_does_not),
         cmocka_unit_test(garbage_ends_its_own_connection_only),
+        cmocka_unit_test(a_process_may_wait_for_so_many_answers),
         cmocka_unit_test(another_version_is_refused_politely),
         cmocka_unit_test(a_client_that_does_not_read_is_let_go),
         cmocka_unit_test(of_two_brokers_exactly_one_serves),
