@@ -6,10 +6,12 @@
 #include "machine/broker.h"
 
 #include "base/clock.h"
+#include "base/limits.h"
 #include "base/memory.h"
 #include "base/text.h"
 #include "machine/client.h"
 #include "machine/share.h"
+#include "pool/hooks.h"
 
 #include "../../tests/test.h"
 
@@ -28,12 +30,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { PATIENCE_MS = 20000 };
+enum { PATIENCE_MS = 20000, LEAKED = 99 };
 
 static rp_error err;
 static char folder[64];
 static pid_t broker_pid;
 static rp_broker_options options;
+static uint64_t fail_broker_at; /* the n-th allocation of the next broker; 0: none */
 
 /* ---- brokers ---- */
 
@@ -58,6 +61,22 @@ static int remove_folder(void **state) {
     return rmdir(folder);
 }
 
+/* The machine's description, the rules of placement: made once in a process, and kept. */
+static void keep_what_a_process_keeps(void) {
+    rp_pool *pool = NULL;
+    rp_lease *lease = NULL;
+    rp_request request = RP_REQUEST_INIT;
+    request.type = "model";
+    request.name = "a";
+    request.engine = "simulated";
+    if (rp_pool_open_hooked(NULL, NULL, &pool, NULL) != RP_OK ||
+        rp_pool_get_model(pool, &request, &lease, NULL) != RP_OK) {
+        _exit(98);
+    }
+    rp_lease_release(lease, NULL);
+    rp_pool_close(pool, NULL);
+}
+
 /* A broker in a process of its own; its exit status is that of rp_broker_run(). */
 static pid_t start_with(const struct rp_broker_host *host, int *ready_fd) {
     int ends[2];
@@ -67,7 +86,11 @@ static pid_t start_with(const struct rp_broker_host *host, int *ready_fd) {
         close(ends[0]);
         options.ready_fd = ends[1];
         const struct rp_broker_setup setup = {.options = &options, .host = host};
-        _exit((int)rp_broker_run(&setup, &err));
+        keep_what_a_process_keeps();
+        int64_t live = rp_memory_live_count();
+        rp_memory_fail_at(fail_broker_at);
+        rp_status status = rp_broker_run(&setup, &err);
+        _exit(rp_memory_live_count() == live ? (int)status : LEAKED);
     }
     close(ends[1]);
     *ready_fd = ends[0];
@@ -83,6 +106,11 @@ static bool is_ready(int ready_fd) {
 
 static void begin_with(const struct rp_broker_host *host) {
     int ready_fd;
+    int ignored;
+    if (broker_pid > 0 && waitpid(broker_pid, &ignored, WNOHANG) == 0) {
+        kill(broker_pid, SIGKILL); /* of a test that failed */
+        waitpid(broker_pid, &ignored, 0);
+    }
     broker_pid = start_with(host, &ready_fd);
     assert_true(is_ready(ready_fd));
 }
@@ -565,6 +593,39 @@ static void garbage_ends_its_own_connection_only(void **state) {
     end();
 }
 
+static void a_process_may_wait_for_so_many_answers(void **state) {
+    (void)state;
+    begin();
+    static char frame[RP_CHANNEL_FRAME_BYTES_MAX];
+    struct rp_descriptors descriptors;
+    size_t bytes;
+    int fd = plain_connection();
+    struct rp_message message = {.type = RP_MESSAGE_HELLO, .hello = {RP_FRAME_VERSION, 1, "x"}};
+    assert_ok(rp_frame_write(&message, frame, &bytes, &err));
+    assert_int_equal(send(fd, frame, bytes, MSG_NOSIGNAL), bytes);
+    assert_true(recv(fd, frame, sizeof frame, 0) > 0);
+    for (uint32_t i = 1; i <= RP_LIMIT_CLIENT_REQUESTS + 1; i++) {
+        message = (struct rp_message){.type = RP_MESSAGE_ACQUIRE,
+                                      .number = i,
+                                      .acquire = {.kind = RP_KIND_MODEL,
+                                                  .resource_type = "model",
+                                                  .name = "slow?load_ms=60000",
+                                                  .engine = "simulated"}};
+        assert_ok(rp_frame_write(&message, frame, &bytes, &err));
+        assert_ok(rp_channel_send(fd, frame, bytes, NULL, RP_NEVER_NS, &err));
+    }
+    assert_ok(rp_channel_receive(fd, frame, &bytes, &descriptors, rp_deadline_after_ms(PATIENCE_MS),
+                                 &err));
+    assert_ok(rp_frame_parse(frame, bytes, &message, &err));
+    assert_int_equal(message.number, RP_LIMIT_CLIENT_REQUESTS + 1);
+    assert_int_equal(message.failed.status, RP_ERR_LIMIT);
+    assert_int_equal(waiter_count(), RP_LIMIT_CLIENT_REQUESTS);
+    close(fd);
+    wait_until(waiter_count, 0);
+    assert_true(stat_of("loads") <= 1); /* called off before it began, perhaps */
+    end();
+}
+
 static void another_version_is_refused_politely(void **state) {
     (void)state;
     begin();
@@ -772,6 +833,7 @@ struct host_figures {
     _Atomic int attached;
     _Atomic int detached;
     _Atomic int is_dead;
+    _Atomic int fail_at; /* with the next ring: the n-th allocation after it fails */
 };
 static struct host_figures *figures; /* in memory that the broker's process shares */
 
@@ -803,6 +865,7 @@ static rp_status attach_and_count(void *user, rp_model *model, pid_t client,
     (void)model;
     (void)client;
     if (figures->is_dead) return rp_fail(why, RP_ERR_STATE, "the worker has died");
+    rp_memory_fail_at((uint64_t)figures->fail_at);
     int fd = memfd_create("ring", MFD_CLOEXEC);
     if (fd < 0 || write(fd, "ring", 4) != 4) return rp_fail_errno(why, "no ring");
     *ring = (struct rp_broker_ring){fd, (uint64_t)++figures->attached, 4};
@@ -814,6 +877,83 @@ static void detach_and_count(void *user, rp_model *model, uint64_t ring_id) {
     assert_non_null(model);
     assert_true(ring_id > 0);
     figures->detached++;
+}
+
+/* Answered, or refused for want of memory, or let go; the next one is served. */
+static void expect_answer_or_want(struct rp_client **client, const char *name) {
+    struct rp_reply reply;
+    if (*client && !rp_client_is_alive(*client)) {
+        rp_client_drop(*client);
+        *client = NULL;
+    }
+    const struct rp_client_options no_start = {.no_start = true};
+    if (!*client && rp_client_acquire(&no_start, client, &err) != RP_OK) {
+        *client = NULL;
+        return;
+    }
+    rp_status status = acquire(*client, name, 3000, &reply);
+    if (status == RP_OK) {
+        release(*client, lease_id(&reply));
+    } else if (status != RP_ERR_MEMORY && status != RP_ERR_STATE) {
+        fail_msg("%s: %s", rp_status_name(status), err.message);
+    }
+}
+
+static void a_broker_without_memory_lives_on(void **state) {
+    (void)state;
+    enum { ALLOCATIONS = 60 };
+    figures =
+        mmap(NULL, sizeof *figures, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    const struct rp_broker_host host = {figures, open_and_count, attach_and_count,
+                                        detach_and_count};
+    options = (rp_broker_options)RP_BROKER_OPTIONS_INIT;
+    begin_with(&host);
+    struct rp_client *client = connect_to_broker();
+    for (int n = 1; n <= ALLOCATIONS; n++) {
+        char name[32];
+        char *text = NULL;
+        snprintf(name, sizeof name, "m%d", n);
+        figures->fail_at = n;
+        expect_answer_or_want(&client, "a");
+        figures->fail_at = 0;
+        const struct rp_message stats = {.type = RP_MESSAGE_STATS};
+        if (client && rp_client_call_text(client, &stats, rp_deadline_after_ms(PATIENCE_MS), &text,
+                                          &err) == RP_OK) {
+            rp_free(text);
+        }
+        if (client) expect_answer_or_want(&client, name);
+        rp_client_drop(client);
+        client = NULL;
+        expect_answer_or_want(&client, name);
+        if (!client) client = connect_to_broker();
+        struct rp_reply reply;
+        assert_ok(acquire(client, name, 0, &reply)); /* all is well again */
+        release(client, lease_id(&reply));
+    }
+    rp_client_drop(client);
+    wait_until(lease_count, 0);
+    wait_until(pool_leases, 0);
+    end(); /* and nothing is left on its heap */
+    munmap(figures, sizeof *figures);
+}
+
+static void a_broker_that_cannot_begin_says_so(void **state) {
+    (void)state;
+    int code = RP_ERR_MEMORY;
+    int n = 1;
+    options = (rp_broker_options)RP_BROKER_OPTIONS_INIT;
+    options.idle_exit_ms = 1;
+    for (; code != RP_OK && n < 500; n++) {
+        fail_broker_at = (uint64_t)n;
+        int ready_fd;
+        pid_t pid = start_with(NULL, &ready_fd);
+        close(ready_fd);
+        code = wait_for_end(pid);
+        if (code != RP_OK) assert_int_equal(code, RP_ERR_MEMORY);
+    }
+    fail_broker_at = 0;
+    assert_int_equal(code, RP_OK);
+    assert_true(n > 5);
 }
 
 static void a_host_opens_models_and_gives_out_rings(void **state) {
@@ -945,6 +1085,7 @@ int main(void) {
         cmocka_unit_test(it_ends_when_idle_and_not_before),
         cmocka_unit_test(sigterm_waits_for_leases_and_a_second_one_does_not),
         cmocka_unit_test(garbage_ends_its_own_connection_only),
+        cmocka_unit_test(a_process_may_wait_for_so_many_answers),
         cmocka_unit_test(another_version_is_refused_politely),
         cmocka_unit_test(a_client_that_does_not_read_is_let_go),
         cmocka_unit_test(of_two_brokers_exactly_one_serves),
@@ -953,6 +1094,8 @@ int main(void) {
         cmocka_unit_test(threads_share_one_connection),
         cmocka_unit_test(a_dead_broker_is_an_error_and_a_stopped_one_a_timeout),
         cmocka_unit_test(a_host_opens_models_and_gives_out_rings),
+        cmocka_unit_test(a_broker_without_memory_lives_on),
+        cmocka_unit_test(a_broker_that_cannot_begin_says_so),
         cmocka_unit_test(a_pool_that_shares_asks_the_broker),
         cmocka_unit_test(what_a_pool_shares_is_decided_once),
     };
