@@ -34,16 +34,15 @@ struct rp_broker_host {
     rp_status (*open_model)(void *user, const char *path, const rp_model_options *options,
                             const _Atomic int *cancelled, rp_model **model, rp_error *err);
 
-    /* A ring between a process and a model. In the loop: waits for nobody. NULL: there are none. */
+    /*
+     * A ring between a process and a model. In the loop: waits for nobody. RP_ERR_STATE: the model
+     * has died, and a request for it loads a fresh one. NULL: there are no rings.
+     */
     rp_status (*attach)(void *user, rp_model *model, pid_t client, struct rp_broker_ring *ring,
                         rp_error *err);
 
     /* Its client gave it back or has gone. In the loop. */
     void (*detach)(void *user, rp_model *model, uint64_t ring_id);
-
-    /* End a model under its lease holders, on a helper thread; its memory is to be back. NULL: it
-     * goes with its last lease. */
-    void (*end)(void *user, rp_model *model);
 };
 
 /* Who keeps objects. All of it runs in the loop and waits for nobody. NULL: none are kept. */

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 /* More descriptors than any frame may have, so that a surplus is seen rather than cut off. */
-enum { ROOM_FOR_DESCRIPTORS = RP_CHANNEL_DESCRIPTORS_MAX + 1, BACKLOG = 512 };
+enum { ROOM_FOR_DESCRIPTORS = RP_CHANNEL_DESCRIPTORS_MAX + 1, BACKLOG = 4096, CONNECT_S_MAX = 5 };
 
 void rp_descriptors_close(struct rp_descriptors *descriptors) {
     for (size_t i = 0; i < descriptors->count; i++) {
@@ -63,6 +63,9 @@ rp_status rp_channel_connect(const char *path, int *fd, rp_error *err) {
     rp_status status = fill_address(path, &address, err);
     if (status == RP_OK) status = open_socket(&made, err);
     if (status != RP_OK) return status;
+    /* A listener that is stopped, with a full queue, is not waited for longer. */
+    const struct timeval most = {CONNECT_S_MAX, 0};
+    (void)setsockopt(made, SOL_SOCKET, SO_SNDTIMEO, &most, sizeof most);
     int rc;
     do {
         rc = connect(made, (const struct sockaddr *)&address, sizeof address);
@@ -76,6 +79,10 @@ rp_status rp_channel_connect(const char *path, int *fd, rp_error *err) {
     errno = error;
     if (error == ENOENT || error == ECONNREFUSED) {
         return rp_fail(err, RP_ERR_ABSENT, "nobody listens at '%s'", path);
+    }
+    if (error == EAGAIN) {
+        return rp_fail(err, RP_ERR_TIMEOUT, "nobody answered at '%s' within %d s", path,
+                       CONNECT_S_MAX);
     }
     return rp_fail_errno(err, "cannot connect to '%s'", path);
 }

@@ -961,6 +961,29 @@ static rp_status acquire_slowly(rp_pool *pool, rp_kind kind, const rp_request *r
     return status;
 }
 
+rp_lease *rp_pool_hit_model(rp_pool *pool, const rp_request *request) {
+    char key_device[RP_LIMIT_DEVICE_BYTES];
+    struct rp_key_parts asked;
+    rp_lease *lease = NULL;
+    if (rp_pool_check_process(pool, NULL) != RP_OK ||
+        rp_key_parts_of_request(RP_KIND_MODEL, request, &asked, NULL) != RP_OK ||
+        rp_choice_check(RP_KIND_MODEL, request, NULL) != RP_OK) {
+        return NULL;
+    }
+    asked.device = rp_choice_key_device(request, key_device);
+    lease = rp_seat_hit(pool, &asked);
+    if (lease) return lease;
+    struct rp_seat *seat = rp_seat_of(pool);
+    if (!seat) return NULL;
+    rp_lock_acquire(&pool->lock);
+    const struct rp_alias *alias = find_alias(pool, &asked);
+    if (alias && alias->entry->state == RP_ENTRY_LOADED) {
+        (void)rp_pool_take_lease(seat, alias->entry, alias->request, true, &lease, NULL);
+    }
+    rp_lock_release(&pool->lock);
+    return lease;
+}
+
 static rp_status acquire(rp_pool *pool, rp_kind kind, const rp_request *request, rp_lease **lease,
                          rp_error *err) {
     if (!pool || !request || !lease || request->size < offsetof(rp_request, device)) {

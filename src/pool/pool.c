@@ -501,10 +501,6 @@ static void free_pool(rp_pool *pool) {
     rp_free(pool);
 }
 
-rp_status rp_pool_open(const rp_pool_options *options, rp_pool **pool, rp_error *err) {
-    return rp_pool_open_hooked(options, NULL, pool, err);
-}
-
 rp_status rp_pool_open_hooked(const rp_pool_options *options, const struct rp_pool_hooks *hooks,
                               rp_pool **pool, rp_error *err) {
     rp_pool_options own = RP_POOL_OPTIONS_INIT;

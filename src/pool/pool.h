@@ -120,6 +120,12 @@ struct rp_entry *rp_pool_find_text(const rp_pool *pool, const char *key);
 void rp_pool_settle_holder(rp_pool *pool, struct rp_holder *holder);
 
 /*
+ * rp_pool_get_model() for callers that must not wait: a lease if the same was asked for before and
+ * is loaded, else NULL, and nothing is counted.
+ */
+rp_lease *rp_pool_hit_model(rp_pool *pool, const rp_request *request);
+
+/*
  * Take a lease on an entry that cannot go away meanwhile, asked for by that request. `is_hit`:
  * whether it counts as one. Needs pool.lock.
  */

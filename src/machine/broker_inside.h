@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Inside the broker: what its files share. Everything here belongs to the loop's thread, but for
+ * what helper threads have their own words about.
+ */
+#ifndef RP_MACHINE_BROKER_INSIDE_H
+#define RP_MACHINE_BROKER_INSIDE_H
+
+#include "base/limits.h"
+#include "base/lock.h"
+#include "base/log.h"
+#include "base/table.h"
+#include "machine/broker.h"
+#include "machine/claim.h"
+
+#include <event2/event.h>
+#include <resourcepool/lease.h>
+#include <resourcepool/log.h>
+#include <resourcepool/request.h>
+
+/* Work for a helper thread, and what follows from it in the loop. */
+struct rp_task {
+    void (*work)(void *user);
+    void (*done)(void *user); /* NULL: nothing */
+    void *user;
+    struct rp_task *next;
+};
+
+/* Tasks, first in first out. */
+struct rp_tasks {
+    struct rp_task *first;
+    struct rp_task **last;
+};
+
+/* An answer that a client has no room for yet. */
+struct rp_unread {
+    struct rp_unread *next;
+    struct rp_descriptors descriptors;
+    size_t bytes;
+    char frame[];
+};
+
+struct rp_broker_lease {
+    uint64_t id;
+    uint32_t number; /* of the request that it answered */
+    struct rp_broker_client *client;
+    rp_lease *ticket; /* of the pool */
+    bool has_ring;
+    uint64_t ring_id;
+    int64_t since_wall_ns;
+    struct rp_broker_lease *next; /* of the client */
+    struct rp_broker_lease **link;
+    struct rp_task give_back;
+};
+
+/* A request that waits for a load. */
+struct rp_broker_wait {
+    struct rp_broker_client *client;
+    uint32_t number;
+    struct rp_broker_job *job;
+    int64_t deadline_ns; /* RP_NEVER_NS: none */
+    int64_t since_wall_ns;
+    struct event *alarm;         /* NULL: none */
+    struct rp_broker_wait *next; /* of the job */
+    struct rp_broker_wait **link;
+};
+
+/* One load, on a thread of its own, and all who wait for it. */
+struct rp_broker_job {
+    struct rp_broker *broker;
+    struct rp_message asked; /* texts in `frame` */
+    char *frame;
+    rp_cancel *cancel;
+    int64_t timeout_ms; /* of the one who waits longest; 0: as long as it takes */
+    bool is_abandoned;  /* nobody waits any more */
+    struct rp_broker_wait *waits;
+    struct rp_task task;
+    struct rp_broker_job *next;
+    struct rp_broker_job **link;
+
+    /* The thread's, until it is done. */
+    rp_lease *ticket;
+    rp_status status;
+    rp_error why;
+};
+
+struct rp_broker_order;
+
+struct rp_broker_client {
+    struct rp_broker *broker;
+    int fd;
+    pid_t pid;
+    uint64_t started_ticks; /* of the process, since boot; tells pids that came round; 0: unknown */
+    char command[RP_LIMIT_COMMAND_BYTES + 1];
+    bool has_said_hello;
+    bool is_ending; /* once its answers have left */
+    bool is_broken; /* at once */
+    int64_t since_wall_ns;
+    struct event *readable;
+    struct event *writable;
+    struct rp_unread *unread;
+    struct rp_unread **unread_last;
+    size_t unread_bytes;
+    struct rp_broker_lease *leases;
+    size_t lease_count;
+    size_t wait_count;
+    struct rp_broker_client *next;
+    struct rp_broker_client **link;
+};
+
+struct rp_broker {
+    /* Constant once it serves. */
+    rp_broker_options options;
+    struct rp_broker_host host;
+    struct rp_broker_store store_ops;
+    void *store;
+    struct rp_claim claim;
+    rp_pool *pool;
+    int64_t idle_exit_ms;
+    int64_t start_ns;
+    int64_t start_wall_ns;
+    struct rp_logger logger;
+
+    struct event_base *base;
+    struct event *accepting;
+    struct event *accept_again;
+    struct event *posted_event;
+    struct event *idle_alarm;
+    struct event *terminate;
+    struct event *interrupt;
+    char *frame; /* what is being received */
+    struct rp_broker_client *clients;
+    size_t client_count;
+    struct rp_table leases; /* id -> struct rp_broker_lease * */
+    size_t lease_count;
+    struct rp_broker_job *jobs;
+    size_t job_count;
+    struct rp_broker_order *orders;
+    uint64_t last_id;
+    int64_t idle_since_ns;
+    bool is_draining;
+    bool is_over;
+
+    /* Helper threads. */
+    int posted_fd; /* wakes the loop */
+    struct rp_lock lock;
+    struct rp_condition changed;
+    struct rp_tasks posted;     /* done: for the loop; guarded by lock */
+    struct rp_tasks chores;     /* for the housekeeper; guarded by lock */
+    size_t thread_count;        /* guarded by lock */
+    bool has_threads;           /* the loop's: the housekeeper was started */
+    bool is_housekeeper_to_end; /* guarded by lock */
+};
+
+/* ---- broker_threads.c ---- */
+
+bool rp_broker_threads_open(struct rp_broker *broker, rp_error *err);
+
+/* Wait for helper threads up to the deadline; false when some are left. */
+bool rp_broker_threads_close(struct rp_broker *broker, int64_t deadline_ns);
+
+/* `task` lives until it is done. On a thread of its own; false: none could be had. */
+bool rp_broker_start_thread(struct rp_broker *broker, struct rp_task *task);
+
+/* After what the housekeeper was given before. */
+void rp_broker_add_chore(struct rp_broker *broker, struct rp_task *task);
+
+/* Run what helper threads have done. In the loop. */
+void rp_broker_run_posted(struct rp_broker *broker);
+
+/* ---- broker_clients.c ---- */
+
+void rp_broker_accept(struct rp_broker *broker);
+
+/* Forget a client: everything it leased is given back. */
+void rp_broker_drop(struct rp_broker_client *client, const char *why);
+
+/* ---- broker_leases.c ---- */
+
+void rp_broker_handle_acquire(struct rp_broker_client *client, const struct rp_message *message,
+                              const void *frame, size_t bytes);
+void rp_broker_handle_cancel(struct rp_broker_client *client, uint32_t number);
+
+/* False when it is none of the client's. */
+bool rp_broker_give_back(struct rp_broker_client *client, uint64_t lease_id);
+void rp_broker_give_back_all(struct rp_broker_client *client);
+
+/* Take every lease on that key (NULL: every lease) away from whoever has it. */
+void rp_broker_revoke(struct rp_broker *broker, const char *key);
+
+/* The requests of a client that wait are forgotten. */
+void rp_broker_forget_waits(struct rp_broker_client *client);
+
+/* Every load is called off; who waits is told so. */
+void rp_broker_call_off_all(struct rp_broker *broker);
+
+/* Fill in `request` from a frame; texts are borrowed from it. */
+rp_request rp_broker_request_of(const struct rp_message *message);
+
+/* ---- broker_orders.c ---- */
+
+/* STATUS, STATS, EVICT, CLEAR, STOP. */
+void rp_broker_handle_order(struct rp_broker_client *client, const struct rp_message *message);
+
+/* Nobody is there any more for the answers to a client's orders. */
+void rp_broker_forget_orders(const struct rp_broker_client *client);
+
+/* ---- broker.c ---- */
+
+/* Leases, loads, objects: what keeps it from being idle. */
+bool rp_broker_is_used(const struct rp_broker *broker);
+
+/* Something ended: it may be idle now, or done with draining. */
+void rp_broker_note_end(struct rp_broker *broker);
+
+/* No new leases; ends once nothing is used. */
+void rp_broker_drain(struct rp_broker *broker, const char *why);
+
+#endif

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The calls of <resourcepool/machine.h> that look after the broker. */
+#include <resourcepool/machine.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "base/status.h"
+#include "machine/broker.h"
+#include "machine/client.h"
+#include "machine/launch.h"
+#include "machine/machine.h"
+#include "machine/worker_host.h"
+
+#include <jansson.h>
+#include <string.h>
+
+enum { CALL_MS = 10000 };
+
+rp_status rp_broker_serve(const rp_broker_options *options, rp_error *err) {
+    char program[RP_PROGRAM_BYTES];
+    rp_status status = rp_launch_find_program(program, err);
+    if (status != RP_OK) return status;
+    const struct rp_broker_host host = rp_worker_host(program);
+    const struct rp_broker_setup setup = {.options = options, .host = &host};
+    return rp_broker_run(&setup, err);
+}
+
+rp_status rp_machine_open(const rp_machine_options *options, rp_machine **machine, rp_error *err) {
+    rp_machine_options own = RP_MACHINE_OPTIONS_INIT;
+    if (!machine) return rp_fail(err, RP_ERR_ARGUMENT, "no place for the way to the broker");
+    if (options) memcpy(&own, options, options->size < sizeof own ? options->size : sizeof own);
+    rp_machine *made = rp_alloc(sizeof *made);
+    if (!made) return rp_fail(err, RP_ERR_MEMORY, "no memory for the way to the broker");
+    made->timeout_ms = own.timeout_ms > 0 ? own.timeout_ms : CALL_MS;
+    const struct rp_client_options client = {
+        .folder = own.folder, .no_start = own.no_start, .connect_timeout_ms = made->timeout_ms};
+    rp_status status = rp_client_acquire(&client, &made->client, err);
+    if (status == RP_OK) {
+        *machine = made;
+    } else {
+        rp_free(made);
+    }
+    return status;
+}
+
+void rp_machine_close(rp_machine *machine) {
+    if (!machine) return;
+    rp_client_drop(machine->client);
+    rp_free(machine);
+}
+
+static rp_status ask(rp_machine *machine, const struct rp_message *message, char **text,
+                     rp_error *err) {
+    if (!machine || !text) {
+        return rp_fail(err, RP_ERR_ARGUMENT, "no machine to ask, or no place for its answer");
+    }
+    return rp_client_call_text(machine->client, message, rp_deadline_after_ms(machine->timeout_ms),
+                               text, err);
+}
+
+rp_status rp_machine_status(rp_machine *machine, bool all, char **json, rp_error *err) {
+    const struct rp_message message = {.type = RP_MESSAGE_STATUS, .status = {all}};
+    return ask(machine, &message, json, err);
+}
+
+rp_status rp_machine_stats(rp_machine *machine, char **json, rp_error *err) {
+    const struct rp_message message = {.type = RP_MESSAGE_STATS};
+    return ask(machine, &message, json, err);
+}
+
+static uint64_t number_in(const json_t *document, const char *key) {
+    return (uint64_t)json_integer_value(json_object_get(document, key));
+}
+
+/* Ask for something that takes entries out; `cleared` may be NULL. */
+static rp_status take_out(rp_machine *machine, const struct rp_message *message,
+                          rp_cleared *cleared, rp_error *err) {
+    char *text = NULL;
+    rp_status status = ask(machine, message, &text, err);
+    if (status != RP_OK) return status;
+    json_t *document = json_loads(text, 0, NULL);
+    rp_free(text);
+    if (!json_is_object(document)) {
+        json_decref(document);
+        return rp_fail(err, RP_ERR_DATA, "the broker's answer is no JSON object");
+    }
+    if (cleared) {
+        *cleared =
+            (rp_cleared){number_in(document, "removed_count"), number_in(document, "removed_bytes"),
+                         number_in(document, "leased_count"), number_in(document, "loading_count"),
+                         number_in(document, "freed_bytes")};
+    }
+    json_decref(document);
+    return RP_OK;
+}
+
+rp_status rp_machine_evict(rp_machine *machine, const char *key, bool force, rp_cleared *cleared,
+                           rp_error *err) {
+    if (!key) return rp_fail(err, RP_ERR_ARGUMENT, "no key to evict");
+    const struct rp_message message = {.type = RP_MESSAGE_EVICT, .evict = {key, force}};
+    return take_out(machine, &message, cleared, err);
+}
+
+rp_status rp_machine_clear(rp_machine *machine, bool force, rp_cleared *cleared, rp_error *err) {
+    const struct rp_message message = {.type = RP_MESSAGE_CLEAR, .clear = {force}};
+    return take_out(machine, &message, cleared, err);
+}
+
+rp_status rp_machine_stop(rp_machine *machine, bool force, rp_error *err) {
+    char *text = NULL;
+    const struct rp_message message = {.type = RP_MESSAGE_STOP, .clear = {force}};
+    rp_status status = ask(machine, &message, &text, err);
+    rp_free(text);
+    return status;
+}

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "machine/share.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "engine/engine.h"
+#include "pool/hooks.h"
+
+#include <resourcepool/statistics.h>
+#include <stdlib.h>
+#include <string.h>
+
+rp_share_opener rp_share_open_remote = NULL;
+
+rp_status rp_share_decide(rp_share wanted, rp_share *share, rp_error *err) {
+    const char *text = getenv("RESOURCE_POOL_SHARE");
+    if (wanted == RP_SHARE_PROCESS || wanted == RP_SHARE_MACHINE) {
+        *share = wanted;
+    } else if (wanted != RP_SHARE_DEFAULT) {
+        return rp_fail(err, RP_ERR_ARGUMENT, "rp_pool_options.share is %d, which is no rp_share",
+                       (int)wanted);
+    } else if (!text || !text[0] || strcmp(text, "process") == 0) {
+        *share = RP_SHARE_PROCESS;
+    } else if (strcmp(text, "machine") == 0) {
+        *share = RP_SHARE_MACHINE;
+    } else {
+        rp_fail(err, RP_ERR_ARGUMENT, "RESOURCE_POOL_SHARE is '%.60s'", text);
+        rp_hint(err, "it is 'process' or 'machine'");
+        return RP_ERR_ARGUMENT;
+    }
+    return RP_OK;
+}
+
+/* Why the machine's models cannot be had; each program says so once. */
+static void tell_alone(const rp_error *why) {
+    static _Atomic bool is_told;
+    struct rp_logger logger = rp_logger_make(RP_LOG_OFF, NULL, NULL);
+    if (atomic_exchange(&is_told, true)) return;
+    rp_log(&logger, RP_LOG_WARNING, "event=alone message=\"models are not shared: %s\"",
+           why->message);
+}
+
+/* Whether a program can go on by itself: it is the broker that fails, not the model. */
+static bool is_for_want_of_broker(rp_status status) {
+    return status == RP_ERR_ABSENT || status == RP_ERR_UNSUPPORTED || status == RP_ERR_STATE ||
+           status == RP_ERR_IO || status == RP_ERR_TIMEOUT || status == RP_ERR_DATA;
+}
+
+static rp_status lease(struct rp_client *client, const char *path, const rp_model_options *options,
+                       const _Atomic int *cancelled, rp_model **model, rp_error *err) {
+    struct rp_reply reply = {.frame = NULL};
+    const struct rp_message message = {.type = RP_MESSAGE_ACQUIRE,
+                                       .acquire = {.kind = RP_KIND_MODEL,
+                                                   .threads = options->threads,
+                                                   .resource_type = "model",
+                                                   .name = path,
+                                                   .device = options->device,
+                                                   .precision = options->precision,
+                                                   .engine = options->engine}};
+    rp_status status = rp_client_call(client, &message, NULL, RP_NEVER_NS, cancelled, &reply, err);
+    if (status != RP_OK) return status;
+    if (reply.message.type != RP_MESSAGE_LEASED) {
+        status = rp_fail(err, RP_ERR_DATA, "the broker answered a request for '%s' with %s", path,
+                         rp_message_name(reply.message.type));
+    } else {
+        status = rp_share_open_remote(rp_client_share(client), &reply, path, model, err);
+        if (status != RP_OK) {
+            const struct rp_message release = {.type = RP_MESSAGE_RELEASE,
+                                               .release = {reply.message.leased.lease_id}};
+            rp_client_tell(client, &release);
+            rp_client_drop(client);
+        }
+    }
+    rp_reply_fini(&reply);
+    return status;
+}
+
+/* The hook of a pool that shares. A broker that dies meanwhile is asked for once more, anew. */
+static rp_status open_model(void *user, const char *path, const rp_model_options *options,
+                            const _Atomic int *cancelled, rp_model **model, rp_error *err) {
+    (void)user;
+    rp_error why = RP_ERROR_INIT;
+    rp_status status = RP_ERR_STATE;
+    bool is_asked = false;
+    for (int round = 0; round < 2 && status == RP_ERR_STATE; round++) {
+        struct rp_client *client = NULL;
+        status = rp_client_acquire(NULL, &client, &why);
+        is_asked = status == RP_OK;
+        if (is_asked) status = lease(client, path, options, cancelled, model, &why);
+        rp_client_drop(client);
+    }
+    if (status == RP_OK) return RP_OK;
+    if (!is_for_want_of_broker(status) || (is_asked && status != RP_ERR_STATE)) {
+        if (err) *err = why;
+        return status;
+    }
+    tell_alone(&why);
+    return rp_model_open_until(path, options, cancelled, RP_NEVER_NS, model, err);
+}
+
+rp_status rp_pool_open(const rp_pool_options *options, rp_pool **pool, rp_error *err) {
+    static const struct rp_pool_hooks hooks = {.open_model = open_model,
+                                               .goes_with_last_lease = true};
+    rp_pool_options own = RP_POOL_OPTIONS_INIT;
+    if (options) memcpy(&own, options, options->size < sizeof own ? options->size : sizeof own);
+    rp_share share;
+    rp_status status = rp_share_decide(own.share, &share, err);
+    if (status != RP_OK) return status;
+    bool is_shared = share == RP_SHARE_MACHINE && rp_share_open_remote;
+    return rp_pool_open_hooked(options, is_shared ? &hooks : NULL, pool, err);
+}
