@@ -5,13 +5,14 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "engine/engine.h"
+#include "machine/remote_lease.h"
 #include "pool/hooks.h"
 
 #include <resourcepool/statistics.h>
 #include <stdlib.h>
 #include <string.h>
 
-rp_share_opener rp_share_open_remote = NULL;
+rp_share_opener rp_share_open_remote = rp_remote_model_lease;
 
 rp_status rp_share_decide(rp_share wanted, rp_share *share, rp_error *err) {
     const char *text = getenv("RESOURCE_POOL_SHARE");

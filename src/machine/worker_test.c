@@ -595,10 +595,10 @@ static void the_broker_opens_attaches_and_ends_through_its_host(void **state) {
     assert_ok(open_on(rp_worker_of(held), ring.fd, NULL, NULL, &model, &err));
     close(ring.fd);
     assert_ok(run_once(model, 1, &err));
-    host.end(host.user, held);
+    rp_worker_end(rp_worker_of(held), "as a test");
     assert_status(run_once(model, 1, &err), RP_ERR_STATE);
-    assert_says(err.message, "evicted by force");
-    assert_int_not_equal(host.attach(host.user, held, getpid(), &ring, &err), RP_OK);
+    assert_says(err.message, "was ended: as a test");
+    assert_status(host.attach(host.user, held, getpid(), &ring, &err), RP_ERR_STATE);
     host.detach(host.user, held, ring.id);
     rp_model_close(model);
     rp_model_close(held);
