@@ -7,6 +7,7 @@
 #include "base/status.h"
 #include "machine/broker.h"
 #include "machine/client.h"
+#include "machine/launch.h"
 #include "machine/machine.h"
 #include "machine/object_store.h"
 #include "machine/worker_host.h"
@@ -18,13 +19,11 @@
 enum { CALL_MS = 10000 };
 
 rp_status rp_broker_serve(const rp_broker_options *options, rp_error *err) {
-    char program[4096];
-    ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
-    if (length < 0) return rp_fail_errno(err, "cannot tell which program this is");
-    program[length] = '\0';
+    char program[RP_PROGRAM_BYTES];
+    rp_status status = rp_launch_find_program(program, err);
+    if (status != RP_OK) return status;
     const struct rp_broker_host host = rp_worker_host(program);
-    const struct rp_broker_setup setup = {
-        .options = options, .host = &host, .store = &rp_object_store};
+    const struct rp_broker_setup setup = {.options = options, .host = &host, .store = &rp_object_store};
     return rp_broker_run(&setup, err);
 }
 

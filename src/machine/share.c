@@ -3,77 +3,16 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/memory.h"
 #include "base/status.h"
 #include "engine/engine.h"
-#include "machine/remote_model.h"
+#include "machine/remote_lease.h"
 #include "pool/hooks.h"
 
 #include <resourcepool/statistics.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* --- a model that the broker leased ---------------------------------------------------------- */
-
-/* What goes back to the broker with the model. */
-struct leased {
-    struct rp_client *client;
-    uint64_t lease_id;
-};
-
-static bool is_broker_alive(void *user) {
-    const struct leased *leased = user;
-    return rp_client_is_alive(leased->client);
-}
-
-static void give_back(void *user) {
-    struct leased *leased = user;
-    const struct rp_message release = {.type = RP_MESSAGE_RELEASE, .release = {leased->lease_id}};
-    rp_client_tell(leased->client, &release);
-    rp_client_drop(leased->client);
-    rp_free(leased);
-}
-
-static rp_status open_leased(struct rp_client *client, struct rp_reply *reply, const char *path,
-                             rp_model **model, rp_error *err) {
-    struct rp_engine_ports inputs = {0};
-    struct rp_engine_ports outputs = {0};
-    if (reply->descriptors.count != 1) {
-        return rp_fail(err, RP_ERR_DATA, "the broker leased '%s' without a way to run it", path);
-    }
-    struct leased *leased = rp_alloc(sizeof *leased);
-    if (!leased) return rp_fail(err, RP_ERR_MEMORY, "no memory for a lease on '%s'", path);
-    *leased = (struct leased){client, reply->message.leased.lease_id};
-    rp_status status = rp_ports_decode(&reply->message.leased.inputs, &inputs, err);
-    if (status == RP_OK) status = rp_ports_decode(&reply->message.leased.outputs, &outputs, err);
-    if (status == RP_OK) {
-        const struct rp_remote_request request = {
-            .path = path,
-            .device = reply->message.leased.device,
-            .precision = reply->message.leased.precision,
-            .engine = reply->message.leased.engine,
-            .threads = reply->message.leased.threads,
-            .memory_bytes = reply->message.leased.memory_bytes,
-            .ring_fd = reply->descriptors.fds[0],
-            .inputs = &inputs,
-            .outputs = &outputs,
-            .is_alive = is_broker_alive,
-            .closed = give_back,
-            .user = leased,
-        };
-        status = rp_remote_model_open(&request, model, err);
-    }
-    if (status != RP_OK) {
-        rp_engine_ports_fini(&inputs);
-        rp_engine_ports_fini(&outputs);
-        rp_free(leased);
-    }
-    return status;
-}
-
-rp_share_opener rp_share_open_remote = open_leased;
-
-/* --- whether to share ------------------------------------------------------------------------ */
+rp_share_opener rp_share_open_remote = rp_remote_model_lease;
 
 rp_status rp_share_decide(rp_share wanted, rp_share *share, rp_error *err) {
     const char *text = getenv("RESOURCE_POOL_SHARE");
