@@ -28,7 +28,7 @@ enum {
     RP_BENCH_HARDWARE_ROWS = 3,
     RP_BENCH_CLASSIFY_ROWS = 4,
     RP_BENCH_MACHINE_ROWS = 4,
-    RP_BENCH_SEGMENT_ROWS = 2,
+    RP_BENCH_SEGMENT_ROWS = 4,
 };
 
 RP_BEGIN_DECLS
@@ -114,11 +114,13 @@ RP_API RP_MUST_CHECK rp_status rp_bench_machine(rp_measure *rows, const char *pr
 
 /**
  * Measure what sharing bytes costs: to publish an object of 417 MiB, beside one write of the same
- * bytes into fresh memory of that kind; to attach it.
+ * bytes into fresh memory of that kind; to attach it. Each by itself, and through a broker that is
+ * started for it and ended.
  *
  * rows    RP_BENCH_SEGMENT_ROWS of them, filled in; the caller's
  * rounds  how often each figure is taken, 3 to 99
- * RP_ERR_MEMORY: it takes 834 MiB at a time. About half a second a round.
+ * RP_ERR_MEMORY: it takes 834 MiB at a time. About a second a round. Writes below /tmp and removes
+ * it again.
  */
 RP_API RP_MUST_CHECK rp_status rp_bench_segment(rp_measure *rows, size_t rounds, rp_error *err);
 

@@ -11,6 +11,9 @@
 #include "machine/segment.h"
 
 #include <fcntl.h>
+#include <resourcepool/machine.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -61,14 +64,101 @@ static double time_attach(int fd, rp_error *err) {
     return status == RP_OK ? ms : -1;
 }
 
-rp_status rp_bench_segment(rp_measure *rows, size_t rounds, rp_error *err) {
+/* --- through a broker of its own ----------------------------------------------------------- */
+
+struct served {
+    char folder[64];
+    rp_machine *machine;
+};
+
+static void end_broker(struct served *served) {
+    static const char *const files[] = {"broker.sock", "broker.lock", "broker.start", "broker.log"};
+    if (served->machine) {
+        rp_status status = rp_machine_stop(served->machine, true, NULL);
+        (void)status; /* it also ends by itself */
+    }
+    rp_machine_close(served->machine);
+    for (size_t i = 0; served->folder[0] && i < sizeof files / sizeof files[0]; i++) {
+        char path[128];
+        snprintf(path, sizeof path, "%s/%s", served->folder, files[i]);
+        unlink(path);
+    }
+    if (served->folder[0]) rmdir(served->folder);
+}
+
+static rp_status start_broker(struct served *served, rp_error *err) {
+    rp_machine_options options = RP_MACHINE_OPTIONS_INIT;
+    char folder[sizeof served->folder] = "/tmp/resourcepool-bench-XXXXXX";
+    if (!mkdtemp(folder)) return rp_fail_errno(err, "cannot make a folder for a broker");
+    memcpy(served->folder, folder, sizeof folder);
+    options.folder = served->folder;
+    return rp_machine_open(&options, &served->machine, err);
+}
+
+/* Publish under a fresh name, then get it again `ATTACHES` times, then have it taken out. */
+static rp_status time_served(struct served *served, size_t round, const rp_object_part *parts,
+                             double *publish_ms, double *get_ms, rp_error *err) {
+    char key[32];
+    char entry[64];
+    rp_object *objects[ATTACHES + 1] = {NULL};
+    rp_object_build *build = NULL;
+    rp_cleared cleared;
+    snprintf(key, sizeof key, "bench-%zu", round);
+    snprintf(entry, sizeof entry, "object:%s@cpu", key);
+    int64_t start_ns = rp_clock_ns();
+    rp_status status =
+        rp_machine_object_get(served->machine, key, 0, &objects[ATTACHES], &build, err);
+    if (status == RP_OK) {
+        status = rp_machine_object_publish(build, parts, PARTS, &objects[ATTACHES], err);
+    }
+    *publish_ms = rp_elapsed_ms(start_ns, rp_clock_ns());
+    start_ns = rp_clock_ns();
+    for (int i = 0; i < ATTACHES && status == RP_OK; i++) {
+        status = rp_machine_object_get(served->machine, key, 0, &objects[i], &build, err);
+    }
+    *get_ms = rp_elapsed_ms(start_ns, rp_clock_ns()) / ATTACHES;
+    for (int i = 0; i <= ATTACHES; i++) {
+        rp_machine_object_release(objects[i]);
+    }
+    if (status == RP_OK) status = rp_machine_evict(served->machine, entry, true, &cleared, err);
+    return status;
+}
+
+/* --- all of it ----------------------------------------------------------------------------- */
+
+struct figures {
     double publish[RP_BENCH_ROUNDS_MAX];
+    double served[RP_BENCH_ROUNDS_MAX];
     double write_once[RP_BENCH_ROUNDS_MAX];
     double attach[RP_BENCH_ROUNDS_MAX];
+    double get[RP_BENCH_ROUNDS_MAX];
     double promised[RP_BENCH_ROUNDS_MAX];
-    rp_object_part parts[PARTS];
+};
+
+static rp_status time_all(struct served *served, const char *bytes, const rp_object_part *parts,
+                          struct figures *figures, size_t rounds, rp_error *err) {
     int fd = -1;
     uint64_t size = 0;
+    rp_status status = rp_segment_create(parts, PARTS, &fd, &size, err);
+    for (size_t i = 0; i < rounds && status == RP_OK; i++) {
+        figures->attach[i] = time_attach(fd, err);
+        figures->promised[i] = 5;
+        if (figures->attach[i] < 0) status = err->status;
+    }
+    if (fd >= 0) close(fd);
+    for (size_t i = 0; i < rounds && status == RP_OK; i++) {
+        figures->publish[i] = time_publish(parts, err);
+        figures->write_once[i] = time_write(bytes, err);
+        if (figures->publish[i] < 0 || figures->write_once[i] < 0) return err->status;
+        status = time_served(served, i, parts, &figures->served[i], &figures->get[i], err);
+    }
+    return status;
+}
+
+rp_status rp_bench_segment(rp_measure *rows, size_t rounds, rp_error *err) {
+    struct served served = {.machine = NULL};
+    struct figures figures;
+    rp_object_part parts[PARTS];
     rp_error why = RP_ERROR_INIT;
     rp_status status = rp_segment_check_room(2 * OBJECT_BYTES, &why);
     char *bytes = status == RP_OK ? rp_alloc(OBJECT_BYTES) : NULL;
@@ -80,27 +170,22 @@ rp_status rp_bench_segment(rp_measure *rows, size_t rounds, rp_error *err) {
             size_t rest = i + 1 == PARTS ? OBJECT_BYTES % PARTS : 0;
             parts[i] = (rp_object_part){bytes + i * each, each + rest};
         }
-        status = rp_segment_create(parts, PARTS, &fd, &size, &why);
+        status = start_broker(&served, &why);
     }
-    for (size_t i = 0; i < rounds && status == RP_OK; i++) {
-        attach[i] = time_attach(fd, &why);
-        promised[i] = 5;
-        if (attach[i] < 0) status = why.status;
-    }
-    if (fd >= 0) close(fd);
-    for (size_t i = 0; i < rounds && status == RP_OK; i++) {
-        publish[i] = time_publish(parts, &why);
-        write_once[i] = time_write(bytes, &why);
-        if (publish[i] < 0 || write_once[i] < 0) status = why.status;
-    }
+    if (status == RP_OK) status = time_all(&served, bytes, parts, &figures, rounds, &why);
     if (status == RP_OK) {
-        rows[0] = rp_bench_summarise("publish 417 MiB (baseline: written once)", "ms", publish,
-                                     write_once, rounds);
-        rows[1] = rp_bench_summarise("attach 417 MiB (baseline: the promised 5 ms)", "ms", attach,
-                                     promised, rounds);
+        rows[0] = rp_bench_summarise("write and seal 417 MiB (baseline: written once)", "ms",
+                                     figures.publish, figures.write_once, rounds);
+        rows[1] = rp_bench_summarise("publish 417 MiB at the broker (same baseline)", "ms",
+                                     figures.served, figures.write_once, rounds);
+        rows[2] = rp_bench_summarise("map 417 MiB (baseline: the promised 5 ms)", "ms",
+                                     figures.attach, figures.promised, rounds);
+        rows[3] = rp_bench_summarise("get 417 MiB from the broker (baseline: 5 ms)", "ms",
+                                     figures.get, figures.promised, rounds);
     } else if (err) {
         *err = why;
     }
+    end_broker(&served);
     rp_free(bytes);
     return status;
 }
