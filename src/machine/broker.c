@@ -280,6 +280,7 @@ rp_status rp_broker_run(const struct rp_broker_setup *setup, rp_error *err) {
     const char *level = getenv("RESOURCE_POOL_LOG");
     broker->logger = rp_logger_make(level ? level_of(level) : RP_LOG_INFO, write_line, NULL);
     raise_descriptor_limit();
+    signal(SIGPIPE, SIG_IGN); /* who read stderr may have gone */
 
     rp_status status = open_broker(broker, err);
     if (status == RP_OK) {

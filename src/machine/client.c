@@ -427,8 +427,11 @@ static void free_client(struct rp_client *client) {
         rp_free(client->told);
         client->told = next;
     }
-    rp_condition_fini(&client->changed);
-    rp_lock_fini(&client->lock);
+    /* In a child of fork() threads that are not here may seem to hold and await these. */
+    if (!atomic_load(&client->is_inherited)) {
+        rp_condition_fini(&client->changed);
+        rp_lock_fini(&client->lock);
+    }
     rp_free(client->frame);
     rp_free(client);
 }

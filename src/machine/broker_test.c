@@ -1,0 +1,1015 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The broker and its clients as they are: processes, a socket, kill -9. Models are the simulated
+ * engine's and live in the broker here; who opens them is a hook.
+ */
+#include "machine/broker.h"
+
+#include "base/clock.h"
+#include "base/limits.h"
+#include "base/memory.h"
+#include "base/text.h"
+#include "machine/client.h"
+#include "machine/share.h"
+#include "pool/hooks.h"
+
+#include "../../tests/test.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <resourcepool/lease.h>
+#include <resourcepool/statistics.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { PATIENCE_MS = 20000, LEAKED = 99 };
+
+static rp_error err;
+static char folder[64];
+static pid_t broker_pid;
+static rp_broker_options options;
+
+/* ---- brokers ---- */
+
+static int make_folder(void **state) {
+    (void)state;
+    snprintf(folder, sizeof folder, "/tmp/rp-broker-XXXXXX");
+    if (!mkdtemp(folder)) return -1;
+    setenv("RESOURCE_POOL_BROKER", folder, 1);
+    setenv("RESOURCE_POOL_HISTORY", "off", 1);
+    setenv("RESOURCE_POOL_LOG", "error", 1);
+    return 0;
+}
+
+static int remove_folder(void **state) {
+    (void)state;
+    static const char *const names[] = {"broker.sock", "broker.lock", "broker.start", "broker.log"};
+    char path[128];
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        snprintf(path, sizeof path, "%s/%s", folder, names[i]);
+        unlink(path);
+    }
+    return rmdir(folder);
+}
+
+/* The machine's description, the rules of placement: made once in a process, and kept. */
+static void keep_what_a_process_keeps(void) {
+    rp_pool *pool = NULL;
+    rp_lease *lease = NULL;
+    rp_request request = RP_REQUEST_INIT;
+    request.type = "model";
+    request.name = "a";
+    request.engine = "simulated";
+    if (rp_pool_open_hooked(NULL, NULL, &pool, NULL) != RP_OK ||
+        rp_pool_get_model(pool, &request, &lease, NULL) != RP_OK) {
+        _exit(98);
+    }
+    rp_lease_release(lease, NULL);
+    rp_pool_close(pool, NULL);
+}
+
+/* A broker in a process of its own; its exit status is that of rp_broker_run(). */
+static pid_t start_with(const struct rp_broker_host *host, int *ready_fd) {
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        close(ends[0]);
+        options.ready_fd = ends[1];
+        const struct rp_broker_setup setup = {.options = &options, .host = host};
+        keep_what_a_process_keeps();
+        int64_t live = rp_memory_live_count();
+        rp_status status = rp_broker_run(&setup, &err);
+        _exit(rp_memory_live_count() == live ? (int)status : LEAKED);
+    }
+    close(ends[1]);
+    *ready_fd = ends[0];
+    return pid;
+}
+
+static bool is_ready(int ready_fd) {
+    char line[32] = "";
+    ssize_t length = read(ready_fd, line, sizeof line - 1);
+    close(ready_fd);
+    return length > 0 && strncmp(line, "ready ", 6) == 0;
+}
+
+static void begin_with(const struct rp_broker_host *host) {
+    int ready_fd;
+    broker_pid = start_with(host, &ready_fd);
+    assert_true(is_ready(ready_fd));
+}
+
+static void begin(void) {
+    options = (rp_broker_options)RP_BROKER_OPTIONS_INIT;
+    begin_with(NULL);
+}
+
+/* How a process ended: its exit status, or 1000 and the signal. */
+static int wait_for_end(pid_t pid) {
+    int status;
+    int64_t deadline_ns = rp_deadline_after_ms(PATIENCE_MS);
+    while (waitpid(pid, &status, WNOHANG) == 0) {
+        if (rp_clock_ns() > deadline_ns) {
+            kill(pid, SIGKILL);
+            waitpid(pid, &status, 0);
+            fail_msg("process %d does not end", (int)pid);
+        }
+        usleep(1000);
+    }
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+}
+
+/* Ask it to end, which only works when nothing is leased. */
+static void end(void) {
+    kill(broker_pid, SIGTERM);
+    assert_int_equal(wait_for_end(broker_pid), RP_OK);
+}
+
+/* ---- clients ---- */
+
+static struct rp_client *connect_to_broker(void) {
+    const struct rp_client_options no_start = {.no_start = true};
+    struct rp_client *client = NULL;
+    assert_ok(rp_client_acquire(&no_start, &client, &err));
+    return client;
+}
+
+static rp_status acquire(struct rp_client *client, const char *name, int64_t timeout_ms,
+                         struct rp_reply *reply) {
+    const struct rp_message message = {.type = RP_MESSAGE_ACQUIRE,
+                                       .acquire = {.kind = RP_KIND_MODEL,
+                                                   .timeout_ms = (uint64_t)timeout_ms,
+                                                   .resource_type = "model",
+                                                   .name = name,
+                                                   .engine = "simulated"}};
+    return rp_client_call(client, &message, NULL, rp_deadline_after_ms(PATIENCE_MS), NULL, reply,
+                          &err);
+}
+
+static uint64_t lease_id(struct rp_reply *reply) {
+    assert_int_equal(reply->message.type, RP_MESSAGE_LEASED);
+    uint64_t id = reply->message.leased.lease_id;
+    rp_reply_fini(reply);
+    return id;
+}
+
+static void release(struct rp_client *client, uint64_t id) {
+    const struct rp_message message = {.type = RP_MESSAGE_RELEASE, .release = {id}};
+    rp_client_tell(client, &message);
+}
+
+static json_t *ask_for(bool is_status) {
+    rp_machine_options machine_options = RP_MACHINE_OPTIONS_INIT;
+    rp_machine *machine = NULL;
+    char *text = NULL;
+    machine_options.no_start = true;
+    assert_ok(rp_machine_open(&machine_options, &machine, &err));
+    assert_ok(is_status ? rp_machine_status(machine, true, &text, &err)
+                        : rp_machine_stats(machine, &text, &err));
+    rp_machine_close(machine);
+    json_t *document = json_loads(text, 0, NULL);
+    assert_non_null(document);
+    rp_free(text);
+    return document;
+}
+
+static int64_t stat_of(const char *key) {
+    json_t *document = ask_for(false);
+    const json_t *value = json_object_get(document, key);
+    assert_true(json_is_integer(value));
+    int64_t number = json_integer_value(value);
+    json_decref(document);
+    return number;
+}
+
+/* What the pool itself has given out, which the housekeeper takes back a little later. */
+static int64_t pool_leases(void) {
+    json_t *document = ask_for(true);
+    int64_t number =
+        json_integer_value(json_object_get(json_object_get(document, "totals"), "leases"));
+    json_decref(document);
+    return number;
+}
+
+static void wait_until(int64_t (*figure)(void), int64_t value) {
+    int64_t deadline_ns = rp_deadline_after_ms(PATIENCE_MS);
+    int64_t seen = figure();
+    while (seen != value && rp_clock_ns() < deadline_ns) {
+        usleep(2000);
+        seen = figure();
+    }
+    assert_int_equal(seen, value);
+}
+
+static int64_t lease_count(void) {
+    return stat_of("leases");
+}
+
+/* A process that leases that model, says so, and then does what `then` does. */
+static pid_t start_holder(const char *name, void (*then)(void)) {
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct rp_reply reply;
+        const struct rp_client_options no_start = {.no_start = true};
+        struct rp_client *client = NULL;
+        close(ends[0]);
+        if (rp_client_acquire(&no_start, &client, NULL) != RP_OK) _exit(1);
+        if (acquire(client, name, 0, &reply) != RP_OK) _exit(2);
+        if (write(ends[1], "x", 1) != 1) _exit(3);
+        close(ends[1]);
+        then();
+        _exit(0);
+    }
+    char byte;
+    close(ends[1]);
+    assert_int_equal(read(ends[0], &byte, 1), 1);
+    close(ends[0]);
+    return pid;
+}
+
+static void stay(void) {
+    for (;;) {
+        pause();
+    }
+}
+
+static void leave(void) {
+}
+
+/* ---- tests ---- */
+
+static void a_model_is_loaded_once_for_all(void **state) {
+    (void)state;
+    begin();
+    struct rp_client *client = connect_to_broker();
+    struct rp_reply reply;
+    assert_ok(acquire(client, "toy?load_ms=50&memory_bytes=1MiB", 0, &reply));
+    assert_string_equal(reply.message.leased.engine, "simulated");
+    assert_string_equal(reply.message.leased.device, "cpu");
+    assert_int_equal(reply.message.leased.memory_bytes, 1 << 20);
+    assert_true(reply.message.leased.inputs.size > 4);
+    struct rp_engine_ports ports = {0};
+    assert_ok(rp_ports_decode(&reply.message.leased.inputs, &ports, &err));
+    assert_int_equal(ports.count, 1);
+    rp_engine_ports_fini(&ports);
+    uint64_t first = lease_id(&reply);
+    pid_t others[3];
+    for (int i = 0; i < 3; i++) {
+        others[i] = start_holder("toy?load_ms=50&memory_bytes=1MiB", stay);
+    }
+    assert_int_equal(stat_of("loads"), 1);
+    assert_int_equal(stat_of("leases"), 4);
+    assert_int_equal(stat_of("hits"), 3);
+    json_t *document = ask_for(true);
+    assert_int_equal(json_array_size(json_object_get(document, "leases")), 4);
+    const json_t *row = json_array_get(json_object_get(document, "leases"), 0);
+    assert_says(json_string_value(json_object_get(row, "command")), "test_machine_broker");
+    assert_int_equal(json_array_size(json_object_get(document, "clients")), 4);
+    const json_t *known = json_array_get(json_object_get(document, "clients"), 0);
+    assert_true(json_integer_value(json_object_get(known, "started_ticks")) > 0);
+    json_decref(document);
+    for (int i = 0; i < 3; i++) {
+        kill(others[i], SIGKILL);
+        waitpid(others[i], NULL, 0);
+    }
+    wait_until(lease_count, 1);
+    wait_until(pool_leases, 1);
+    release(client, first);
+    wait_until(lease_count, 0);
+    wait_until(pool_leases, 0);
+    release(client, first); /* again, and one that never was: nothing happens */
+    release(client, 12345);
+    assert_int_equal(stat_of("entries"), 1);
+    rp_client_drop(client);
+    end();
+}
+
+/* Eight processes ask for the same at the same moment. */
+static void one_load_answers_all_who_wait(void **state) {
+    (void)state;
+    begin();
+    pid_t pids[8];
+    for (int i = 0; i < 8; i++) {
+        pids[i] = fork();
+        if (pids[i] != 0) continue;
+        struct rp_reply reply;
+        struct rp_client *client = NULL;
+        if (rp_client_acquire(NULL, &client, NULL) != RP_OK) _exit(1);
+        if (acquire(client, "slow?load_ms=300", 5000, &reply) != RP_OK) _exit(2);
+        release(client, reply.message.leased.lease_id);
+        _exit(0);
+    }
+    for (int i = 0; i < 8; i++) {
+        assert_int_equal(wait_for_end(pids[i]), 0);
+    }
+    assert_int_equal(stat_of("loads"), 1);
+    wait_until(pool_leases, 0);
+    end();
+}
+
+static void each_request_has_its_own_deadline(void **state) {
+    (void)state;
+    begin();
+    struct rp_client *client = connect_to_broker();
+    struct rp_reply reply;
+    int64_t start_ns = rp_clock_ns();
+    assert_status(acquire(client, "slow?load_ms=10000", 100, &reply), RP_ERR_TIMEOUT);
+    double waited_ms = rp_elapsed_ms(start_ns, rp_clock_ns());
+    assert_true(waited_ms >= 90 && waited_ms < 3000);
+    /* One with more time is not ended by one with less that asked first. */
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct rp_client *own = NULL;
+        if (rp_client_acquire(NULL, &own, NULL) != RP_OK) _exit(1);
+        _exit(acquire(own, "other?load_ms=600", 150, &reply) == RP_ERR_TIMEOUT ? 0 : 2);
+    }
+    usleep(50000);
+    assert_ok(acquire(client, "other?load_ms=600", 5000, &reply));
+    rp_reply_fini(&reply);
+    assert_int_equal(wait_for_end(pid), 0);
+    rp_client_drop(client);
+    wait_until(lease_count, 0);
+    end();
+}
+
+static _Atomic int flag;
+
+static void *fire_soon(void *unused) {
+    (void)unused;
+    usleep(100000);
+    atomic_store(&flag, 1);
+    return NULL;
+}
+
+static int64_t waiter_count(void) {
+    return stat_of("waiters");
+}
+
+static void a_request_that_is_called_off_leaves_nothing(void **state) {
+    (void)state;
+    begin();
+    struct rp_client *client = connect_to_broker();
+    struct rp_reply reply;
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, fire_soon, NULL), 0);
+    const struct rp_message message = {.type = RP_MESSAGE_ACQUIRE,
+                                       .acquire = {.kind = RP_KIND_MODEL,
+                                                   .resource_type = "model",
+                                                   .name = "slow?load_ms=10000",
+                                                   .engine = "simulated"}};
+    int64_t start_ns = rp_clock_ns();
+    assert_status(rp_client_call(client, &message, NULL, RP_NEVER_NS, &flag, &reply, &err),
+                  RP_ERR_CANCELLED);
+    assert_true(rp_elapsed_ms(start_ns, rp_clock_ns()) < 3000);
+    pthread_join(thread, NULL);
+    wait_until(waiter_count, 0);
+    /* The caller leaves before an answer that is on its way. */
+    for (int i = 0; i < 200; i++) {
+        const struct rp_message quick = {.type = RP_MESSAGE_ACQUIRE,
+                                         .acquire = {.kind = RP_KIND_MODEL,
+                                                     .resource_type = "model",
+                                                     .name = "quick",
+                                                     .engine = "simulated"}};
+        rp_status status =
+            rp_client_call(client, &quick, NULL, rp_clock_ns() + i * 1000, NULL, &reply, &err);
+        if (status == RP_OK) {
+            release(client, lease_id(&reply));
+        } else {
+            assert_int_equal(status, RP_ERR_TIMEOUT);
+        }
+    }
+    wait_until(lease_count, 0);
+    wait_until(pool_leases, 0);
+    rp_client_drop(client);
+    end();
+}
+
+static void room_is_made_and_refused_across_processes(void **state) {
+    (void)state;
+    options = (rp_broker_options)RP_BROKER_OPTIONS_INIT;
+    options.budget = "10MiB";
+    begin_with(NULL);
+    struct rp_client *client = connect_to_broker();
+    struct rp_reply reply;
+    assert_ok(acquire(client, "a?memory_bytes=6MiB", 0, &reply));
+    release(client, lease_id(&reply));
+    /* Idle: it goes. */
+    assert_ok(acquire(client, "b?memory_bytes=6MiB", 2000, &reply));
+    uint64_t b = lease_id(&reply);
+    assert_int_equal(stat_of("evictions"), 1);
+    /* Leased: it stays, and who asks for more is told who has it. */
+    assert_status(acquire(client, "c?memory_bytes=6MiB", 200, &reply), RP_ERR_CAPACITY);
+    assert_status(acquire(client, "d?memory_bytes=60MiB", 0, &reply), RP_ERR_CAPACITY);
+    pid_t holder = start_holder("e?memory_bytes=2MiB", leave);
+    assert_int_equal(wait_for_end(holder), 0);
+    release(client, b);
+    assert_ok(acquire(client, "c?memory_bytes=6MiB", 2000, &reply));
+    rp_reply_fini(&reply);
+    assert_true(stat_of("peak_bytes") <= 10 << 20);
+    rp_client_drop(client);
+    wait_until(lease_count, 0);
+    end();
+}
+
+static void a_load_that_fails_tells_everybody_why(void **state) {
+    (void)state;
+    begin();
+    struct rp_client *client = connect_to_broker();
+    struct rp_reply reply;
+    assert_status(acquire(client, "bad?fail=load", 0, &reply), RP_ERR_LOAD);
+    assert_says(err.message, "bad?fail=load");
+    assert_status(acquire(client, "x?what=1", 0, &reply), RP_ERR_ARGUMENT);
+    assert_true(err.hint[0] != '\0');
+    assert_int_equal(stat_of("leases"), 0);
+    rp_client_drop(client);
+    end();
+}
+
+static void orders_respect_leases_unless_forced(void **state) {
+    (void)state;
+    begin();
+    struct rp_client *client = connect_to_broker();
+    rp_machine *machine = NULL;
+    struct rp_reply reply;
+    rp_cleared cleared;
+    assert_ok(rp_machine_open(NULL, &machine, &err));
+    assert_ok(acquire(client, "a?memory_bytes=1MiB", 0, &reply));
+    char key[128];
+    snprintf(key, sizeof key, "%s", reply.message.leased.key);
+    uint64_t id = lease_id(&reply);
+    assert_status(rp_machine_evict(machine, key, false, &cleared, &err), RP_ERR_BUSY);
+    char pid[32];
+    snprintf(pid, sizeof pid, "process %d", (int)getpid());
+    assert_says(err.message, pid);
+    assert_status(rp_machine_evict(machine, "nothing", false, &cleared, &err), RP_ERR_NOT_FOUND);
+    assert_status(rp_machine_stop(machine, false, &err), RP_ERR_BUSY);
+    assert_ok(rp_machine_clear(machine, false, &cleared, &err));
+    assert_int_equal(cleared.removed_count, 0);
+    assert_int_equal(stat_of("leases"), 1);
+    assert_ok(rp_machine_evict(machine, key, true, &cleared, &err));
+    assert_int_equal(stat_of("leases"), 0);
+    wait_until(pool_leases, 0);
+    assert_int_equal(stat_of("entries"), 0);
+    release(client, id); /* what was taken away is given back all the same */
+    assert_ok(acquire(client, "a?memory_bytes=1MiB", 0, &reply));
+    release(client, lease_id(&reply));
+    assert_ok(rp_machine_evict(machine, key, false, &cleared, &err));
+    assert_int_equal(cleared.removed_count, 1);
+    assert_ok(acquire(client, "b", 0, &reply));
+    release(client, lease_id(&reply));
+    assert_ok(rp_machine_clear(machine, false, &cleared, &err));
+    assert_int_equal(cleared.removed_count, 1);
+    assert_ok(acquire(client, "b", 0, &reply));
+    rp_reply_fini(&reply);
+    assert_ok(rp_machine_stop(machine, true, &err));
+    assert_int_equal(wait_for_end(broker_pid), RP_OK);
+    rp_machine_close(machine);
+    rp_client_drop(client);
+}
+
+static void it_ends_when_idle_and_not_before(void **state) {
+    (void)state;
+    options = (rp_broker_options)RP_BROKER_OPTIONS_INIT;
+    options.idle_exit_ms = 300;
+    begin_with(NULL);
+    struct rp_client *client = connect_to_broker();
+    struct rp_reply reply;
+    assert_ok(acquire(client, "a", 0, &reply));
+    uint64_t id = lease_id(&reply);
+    usleep(700000);
+    assert_int_equal(waitpid(broker_pid, NULL, WNOHANG), 0);
+    int64_t start_ns = rp_clock_ns();
+    release(client, id);
+    assert_int_equal(wait_for_end(broker_pid), RP_OK);
+    assert_true(rp_elapsed_ms(start_ns, rp_clock_ns()) >= 290);
+    assert_status(acquire(client, "a", 0, &reply), RP_ERR_STATE);
+    assert_says(err.message, "has gone");
+    assert_false(rp_client_is_alive(client));
+    rp_client_drop(client);
+    const struct rp_client_options no_start = {.no_start = true};
+    assert_status(rp_client_acquire(&no_start, &client, &err), RP_ERR_ABSENT);
+    assert_string_equal(err.message, "no broker is running");
+}
+
+static void sigterm_waits_for_leases_and_a_second_one_does_not(void **state) {
+    (void)state;
+    for (int twice = 0; twice < 2; twice++) {
+        begin();
+        struct rp_client *client = connect_to_broker();
+        struct rp_reply reply;
+        assert_ok(acquire(client, "a", 0, &reply));
+        uint64_t id = lease_id(&reply);
+        kill(broker_pid, SIGTERM);
+        usleep(200000);
+        assert_int_equal(waitpid(broker_pid, NULL, WNOHANG), 0);
+        assert_status(acquire(client, "b", 0, &reply), RP_ERR_STATE);
+        assert_says(err.message, "is stopping");
+        if (twice) {
+            kill(broker_pid, SIGTERM);
+        } else {
+            release(client, id);
+        }
+        assert_int_equal(wait_for_end(broker_pid), RP_OK);
+        rp_client_drop(client);
+    }
+}
+
+/* A plain connection, without anything that a client would do. */
+static int plain_connection(void) {
+    char path[128];
+    int fd = -1;
+    snprintf(path, sizeof path, "%s/broker.sock", folder);
+    assert_ok(rp_channel_connect(path, &fd, &err));
+    return fd;
+}
+
+static void expect_end(int fd) {
+    static char frame[RP_CHANNEL_FRAME_BYTES_MAX];
+    struct rp_descriptors descriptors;
+    size_t bytes;
+    assert_status(rp_channel_receive(fd, frame, &bytes, &descriptors,
+                                     rp_deadline_after_ms(PATIENCE_MS), &err),
+                  RP_ERR_STATE);
+    close(fd);
+}
+
+static void garbage_ends_its_own_connection_only(void **state) {
+    (void)state;
+    begin();
+    struct rp_client *client = connect_to_broker();
+    struct rp_reply reply;
+    assert_ok(acquire(client, "a", 0, &reply));
+    uint64_t id = lease_id(&reply);
+    static char frame[RP_CHANNEL_FRAME_BYTES_MAX];
+    size_t bytes;
+    int fd = plain_connection();
+    assert_int_equal(send(fd, "garbage", 7, MSG_NOSIGNAL), 7);
+    expect_end(fd);
+    /* Right, but before hello. */
+    fd = plain_connection();
+    struct rp_message message = {.type = RP_MESSAGE_STATS, .number = 1};
+    assert_ok(rp_frame_write(&message, frame, &bytes, &err));
+    assert_int_equal(send(fd, frame, bytes, MSG_NOSIGNAL), bytes);
+    expect_end(fd);
+    /* Cut off, after hello. */
+    fd = plain_connection();
+    message = (struct rp_message){.type = RP_MESSAGE_HELLO, .hello = {RP_FRAME_VERSION, 1, "x"}};
+    assert_ok(rp_frame_write(&message, frame, &bytes, &err));
+    assert_int_equal(send(fd, frame, bytes, MSG_NOSIGNAL), bytes);
+    assert_true(recv(fd, frame, sizeof frame, 0) > 0);
+    message = (struct rp_message){.type = RP_MESSAGE_EVICT, .evict = {"key", 0}};
+    assert_ok(rp_frame_write(&message, frame, &bytes, &err));
+    assert_int_equal(send(fd, frame, bytes - 1, MSG_NOSIGNAL), bytes - 1);
+    expect_end(fd);
+    /* A descriptor where none belongs. */
+    fd = plain_connection();
+    struct rp_descriptors one = {{0}, 1};
+    message = (struct rp_message){.type = RP_MESSAGE_HELLO, .hello = {RP_FRAME_VERSION, 1, "x"}};
+    assert_ok(rp_frame_write(&message, frame, &bytes, &err));
+    assert_ok(rp_channel_send(fd, frame, bytes, &one, 0, &err));
+    expect_end(fd);
+    assert_int_equal(stat_of("leases"), 1);
+    release(client, id);
+    wait_until(lease_count, 0);
+    rp_client_drop(client);
+    end();
+}
+
+static void a_process_may_wait_for_so_many_answers(void **state) {
+    (void)state;
+    begin();
+    static char frame[RP_CHANNEL_FRAME_BYTES_MAX];
+    struct rp_descriptors descriptors;
+    size_t bytes;
+    int fd = plain_connection();
+    struct rp_message message = {.type = RP_MESSAGE_HELLO, .hello = {RP_FRAME_VERSION, 1, "x"}};
+    assert_ok(rp_frame_write(&message, frame, &bytes, &err));
+    assert_int_equal(send(fd, frame, bytes, MSG_NOSIGNAL), bytes);
+    assert_true(recv(fd, frame, sizeof frame, 0) > 0);
+    for (uint32_t i = 1; i <= RP_LIMIT_CLIENT_REQUESTS + 1; i++) {
+        message = (struct rp_message){.type = RP_MESSAGE_ACQUIRE,
+                                      .number = i,
+                                      .acquire = {.kind = RP_KIND_MODEL,
+                                                  .resource_type = "model",
+                                                  .name = "slow?load_ms=60000",
+                                                  .engine = "simulated"}};
+        assert_ok(rp_frame_write(&message, frame, &bytes, &err));
+        assert_ok(rp_channel_send(fd, frame, bytes, NULL, RP_NEVER_NS, &err));
+    }
+    assert_ok(rp_channel_receive(fd, frame, &bytes, &descriptors, rp_deadline_after_ms(PATIENCE_MS),
+                                 &err));
+    assert_ok(rp_frame_parse(frame, bytes, &message, &err));
+    assert_int_equal(message.number, RP_LIMIT_CLIENT_REQUESTS + 1);
+    assert_int_equal(message.failed.status, RP_ERR_LIMIT);
+    assert_int_equal(waiter_count(), RP_LIMIT_CLIENT_REQUESTS);
+    close(fd);
+    wait_until(waiter_count, 0);
+    assert_int_equal(stat_of("loads"), 1);
+    end();
+}
+
+static void another_version_is_refused_politely(void **state) {
+    (void)state;
+    begin();
+    static char frame[RP_CHANNEL_FRAME_BYTES_MAX];
+    struct rp_descriptors descriptors;
+    size_t bytes;
+    int fd = plain_connection();
+    struct rp_message message = {
+        .type = RP_MESSAGE_HELLO, .version = 2, .number = 5, .hello = {2, 1, "from the future"}};
+    assert_ok(rp_frame_write(&message, frame, &bytes, &err));
+    assert_int_equal(send(fd, frame, bytes, MSG_NOSIGNAL), bytes);
+    assert_ok(rp_channel_receive(fd, frame, &bytes, &descriptors, rp_deadline_after_ms(PATIENCE_MS),
+                                 &err));
+    assert_ok(rp_frame_parse(frame, bytes, &message, &err));
+    assert_int_equal(message.type, RP_MESSAGE_REFUSED);
+    assert_int_equal(message.number, 5);
+    assert_int_equal(message.failed.status, RP_ERR_UNSUPPORTED);
+    assert_says(message.failed.message, "version 1");
+    assert_true(message.failed.hint[0] != '\0');
+    expect_end(fd);
+    end();
+}
+
+static void a_client_that_does_not_read_is_let_go(void **state) {
+    (void)state;
+    begin();
+    static char frame[RP_CHANNEL_FRAME_BYTES_MAX];
+    size_t bytes;
+    int fd = plain_connection();
+    struct rp_message message = {.type = RP_MESSAGE_HELLO, .hello = {RP_FRAME_VERSION, 1, "x"}};
+    assert_ok(rp_frame_write(&message, frame, &bytes, &err));
+    assert_int_equal(send(fd, frame, bytes, MSG_NOSIGNAL), bytes);
+    rp_status status = RP_OK;
+    message = (struct rp_message){.type = RP_MESSAGE_STATUS, .number = 1, .status = {1}};
+    assert_ok(rp_frame_write(&message, frame, &bytes, &err));
+    /* Each answer has some 5 kB: 20,000 of them are over the limit. */
+    for (int i = 0; i < 20000 && status == RP_OK; i++) {
+        status = rp_channel_send(fd, frame, bytes, NULL, rp_deadline_after_ms(PATIENCE_MS), &err);
+    }
+    assert_int_equal(status, RP_ERR_STATE);
+    close(fd);
+    assert_int_equal(stat_of("leases"), 0);
+    end();
+}
+
+static void of_two_brokers_exactly_one_serves(void **state) {
+    (void)state;
+    enum { ROUNDS = 200 };
+    options = (rp_broker_options)RP_BROKER_OPTIONS_INIT;
+    for (int round = 0; round < ROUNDS; round++) {
+        int ready[2];
+        pid_t pids[2];
+        for (int i = 0; i < 2; i++) {
+            pids[i] = start_with(NULL, &ready[i]);
+        }
+        int served = 0;
+        for (int i = 0; i < 2; i++) {
+            bool serves = is_ready(ready[i]);
+            served += serves;
+            if (serves) {
+                broker_pid = pids[i];
+            } else {
+                assert_int_equal(wait_for_end(pids[i]), RP_ERR_BUSY);
+            }
+        }
+        assert_int_equal(served, 1);
+        struct rp_client *client = connect_to_broker();
+        assert_int_equal(rp_client_broker_pid(client), broker_pid);
+        rp_client_drop(client);
+        /* Every other time it leaves its socket and its lock file behind. */
+        kill(broker_pid, round % 2 ? SIGKILL : SIGTERM);
+        assert_int_equal(wait_for_end(broker_pid), round % 2 ? 1000 + SIGKILL : RP_OK);
+    }
+}
+
+static void a_socket_that_answers_is_never_taken(void **state) {
+    (void)state;
+    begin();
+    char path[128];
+    snprintf(path, sizeof path, "%s/broker.lock", folder);
+    assert_int_equal(unlink(path), 0); /* somebody tidied up */
+    int ready_fd;
+    pid_t second = start_with(NULL, &ready_fd);
+    assert_false(is_ready(ready_fd));
+    assert_int_equal(wait_for_end(second), RP_ERR_BUSY);
+    struct rp_client *client = connect_to_broker();
+    assert_int_equal(rp_client_broker_pid(client), broker_pid);
+    rp_client_drop(client);
+    end();
+}
+
+static void a_child_of_a_client_has_its_own_connection(void **state) {
+    (void)state;
+    begin();
+    struct rp_client *client = connect_to_broker();
+    struct rp_reply reply;
+    assert_ok(acquire(client, "a", 0, &reply));
+    uint64_t id = lease_id(&reply);
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (acquire(client, "a", 0, &reply) != RP_ERR_FORKED) _exit(1);
+        release(client, id); /* not the child's to give back */
+        struct rp_client *own = NULL;
+        if (rp_client_acquire(NULL, &own, NULL) != RP_OK || own == client) _exit(2);
+        if (acquire(own, "a", 0, &reply) != RP_OK) _exit(3);
+        rp_client_drop(client);
+        if (write(ends[1], "x", 1) != 1) _exit(4);
+        pause();
+        _exit(0);
+    }
+    char byte;
+    assert_int_equal(read(ends[0], &byte, 1), 1);
+    close(ends[0]);
+    close(ends[1]);
+    assert_int_equal(stat_of("leases"), 2);
+    /* The parent's end is seen at once, though its child lives on. */
+    rp_client_drop(client);
+    wait_until(lease_count, 1);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    wait_until(lease_count, 0);
+    end();
+}
+
+static void *ask_a_lot(void *shared) {
+    struct rp_client *client = shared;
+    for (int i = 0; i < 300; i++) {
+        struct rp_reply reply;
+        rp_error why = RP_ERROR_INIT;
+        char name[16];
+        snprintf(name, sizeof name, "m%d", i % 5);
+        const struct rp_message message = {.type = RP_MESSAGE_ACQUIRE,
+                                           .acquire = {.kind = RP_KIND_MODEL,
+                                                       .resource_type = "model",
+                                                       .name = name,
+                                                       .engine = "simulated"}};
+        if (rp_client_call(client, &message, NULL, rp_deadline_after_ms(PATIENCE_MS), NULL, &reply,
+                           &why) != RP_OK) {
+            return client;
+        }
+        char key[16 + sizeof name];
+        snprintf(key, sizeof key, "model:%s@cpu", name);
+        if (strncmp(reply.message.leased.key, key, strlen(key)) != 0) return client;
+        release(client, reply.message.leased.lease_id);
+        rp_reply_fini(&reply);
+    }
+    return NULL;
+}
+
+static void threads_share_one_connection(void **state) {
+    (void)state;
+    begin();
+    struct rp_client *client = connect_to_broker();
+    pthread_t threads[8];
+    for (int i = 0; i < 8; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, ask_a_lot, client), 0);
+    }
+    for (int i = 0; i < 8; i++) {
+        void *failed;
+        pthread_join(threads[i], &failed);
+        assert_null(failed);
+    }
+    wait_until(lease_count, 0);
+    wait_until(pool_leases, 0);
+    assert_int_equal(stat_of("clients"), 1);
+    rp_client_drop(client);
+    end();
+}
+
+static void a_dead_broker_is_an_error_and_a_stopped_one_a_timeout(void **state) {
+    (void)state;
+    begin();
+    struct rp_client *client = connect_to_broker();
+    struct rp_reply reply;
+    kill(broker_pid, SIGSTOP);
+    const struct rp_message message = {.type = RP_MESSAGE_STATS};
+    assert_status(
+        rp_client_call(client, &message, NULL, rp_deadline_after_ms(100), NULL, &reply, &err),
+        RP_ERR_TIMEOUT);
+    /* What it was told meanwhile it hears later, however much that is. */
+    for (int i = 0; i < 5000; i++) {
+        release(client, 1000000);
+    }
+    kill(broker_pid, SIGCONT);
+    assert_int_equal(stat_of("clients"), 1);
+    kill(broker_pid, SIGKILL);
+    waitpid(broker_pid, NULL, 0);
+    assert_status(acquire(client, "a", 0, &reply), RP_ERR_STATE);
+    rp_client_drop(client);
+    begin();
+    client = connect_to_broker(); /* a new one is found, over the socket that the old one left */
+    assert_int_equal(rp_client_broker_pid(client), broker_pid);
+    rp_client_drop(client);
+    end();
+}
+
+/* ---- hosts ---- */
+
+/* A host whose models are as if in another process: it counts, and one may die. */
+struct host_figures {
+    _Atomic int opened;
+    _Atomic int closed;
+    _Atomic int attached;
+    _Atomic int detached;
+    _Atomic int is_dead;
+};
+static struct host_figures *figures; /* in memory that the broker's process shares */
+
+static const struct rp_engine_ops *ops_of_engine;
+static struct rp_engine_ops ops_that_count;
+
+static void close_and_count(rp_model *model) {
+    figures->closed++;
+    ops_of_engine->close(model);
+}
+
+static rp_status open_and_count(void *user, const char *path, const rp_model_options *model_options,
+                                const _Atomic int *cancelled, rp_model **model, rp_error *why) {
+    assert_ptr_equal(user, figures);
+    rp_status status = rp_model_open_until(path, model_options, cancelled, RP_NEVER_NS, model, why);
+    if (status != RP_OK) return status;
+    ops_of_engine = (*model)->ops;
+    ops_that_count = *ops_of_engine;
+    ops_that_count.close = close_and_count;
+    (*model)->ops = &ops_that_count;
+    figures->opened++;
+    figures->is_dead = 0;
+    return RP_OK;
+}
+
+static rp_status attach_and_count(void *user, rp_model *model, pid_t client,
+                                  struct rp_broker_ring *ring, rp_error *why) {
+    (void)user;
+    (void)model;
+    (void)client;
+    if (figures->is_dead) return rp_fail(why, RP_ERR_STATE, "the worker has died");
+    int fd = memfd_create("ring", MFD_CLOEXEC);
+    if (fd < 0 || write(fd, "ring", 4) != 4) return rp_fail_errno(why, "no ring");
+    *ring = (struct rp_broker_ring){fd, (uint64_t)++figures->attached, 4};
+    return RP_OK;
+}
+
+static void detach_and_count(void *user, rp_model *model, uint64_t ring_id) {
+    (void)user;
+    assert_non_null(model);
+    assert_true(ring_id > 0);
+    figures->detached++;
+}
+
+static void a_host_opens_models_and_gives_out_rings(void **state) {
+    (void)state;
+    figures =
+        mmap(NULL, sizeof *figures, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    const struct rp_broker_host host = {figures, open_and_count, attach_and_count,
+                                        detach_and_count};
+    options = (rp_broker_options)RP_BROKER_OPTIONS_INIT;
+    begin_with(&host);
+    struct rp_client *client = connect_to_broker();
+    struct rp_reply reply;
+    assert_ok(acquire(client, "a", 0, &reply));
+    assert_int_equal(reply.descriptors.count, 1);
+    assert_int_equal(reply.message.leased.ring_bytes, 4);
+    char bytes[5] = "";
+    int fd = rp_descriptors_take(&reply.descriptors);
+    assert_int_equal(pread(fd, bytes, 4, 0), 4);
+    assert_string_equal(bytes, "ring");
+    close(fd);
+    uint64_t id = lease_id(&reply);
+    /* One that has died is loaded afresh, while the old one is still leased. */
+    figures->is_dead = 1;
+    assert_ok(acquire(client, "a", 0, &reply));
+    release(client, lease_id(&reply));
+    assert_int_equal(figures->opened, 2);
+    release(client, id);
+    rp_client_drop(client);
+    wait_until(lease_count, 0);
+    end();
+    assert_int_equal(figures->closed, 2);
+    assert_int_equal(figures->attached, 2);
+    assert_int_equal(figures->detached, 2);
+    munmap(figures, sizeof *figures);
+}
+
+/* ---- pools that share ---- */
+
+static struct {
+    int opened;
+    int closed;
+    struct rp_client *client;
+    uint64_t lease_id;
+} remote;
+
+static void close_remote(rp_model *model) {
+    (void)model;
+    const struct rp_message message = {.type = RP_MESSAGE_RELEASE, .release = {remote.lease_id}};
+    rp_client_tell(remote.client, &message);
+    rp_client_drop(remote.client);
+    remote.closed++;
+}
+
+static rp_status open_stub(struct rp_client *client, struct rp_reply *reply, const char *path,
+                           rp_model **model, rp_error *why) {
+    static const struct rp_engine_ops ops = {.name = "stub", .close = close_remote};
+    const struct rp_engine_request request = {.path = path, .device = "cpu", .threads = 1};
+    rp_status status = rp_model_make(&ops, &request, model, why);
+    if (status != RP_OK) return status;
+    remote.opened++;
+    remote.client = client;
+    remote.lease_id = reply->message.leased.lease_id;
+    return RP_OK;
+}
+
+static void a_pool_that_shares_asks_the_broker(void **state) {
+    (void)state;
+    begin();
+    rp_pool_options pool_options = RP_POOL_OPTIONS_INIT;
+    rp_pool *pool = NULL;
+    rp_lease *lease = NULL;
+    rp_lease *second = NULL;
+    rp_request request = RP_REQUEST_INIT;
+    rp_share_open_remote = open_stub;
+    pool_options.share = RP_SHARE_MACHINE;
+    request.type = "embedding";
+    request.name = "a";
+    request.engine = "simulated";
+    assert_ok(rp_pool_open(&pool_options, &pool, &err));
+    assert_ok(rp_pool_get_model(pool, &request, &lease, &err));
+    assert_ok(rp_pool_get_model(pool, &request, &second, &err));
+    assert_int_equal(remote.opened, 1);
+    assert_int_equal(stat_of("leases"), 1);
+    rp_lease_release(lease, NULL);
+    assert_int_equal(stat_of("leases"), 1);
+    rp_lease_release(second, NULL); /* the last one here: the machine's goes with it */
+    wait_until(lease_count, 0);
+    assert_int_equal(remote.closed, 1);
+    assert_ok(rp_pool_close(pool, &err));
+    end();
+    /* Without a broker, and with none to start, it works alone. */
+    setenv("RESOURCE_POOL_RPOOL", "/nowhere/rpool", 1);
+    assert_ok(rp_pool_open(&pool_options, &pool, &err));
+    assert_ok(rp_pool_get_model(pool, &request, &lease, &err));
+    assert_string_equal(rp_model_engine(rp_lease_model(lease)), "simulated");
+    assert_int_equal(remote.opened, 1);
+    rp_lease_release(lease, NULL);
+    assert_ok(rp_pool_close(pool, &err));
+    unsetenv("RESOURCE_POOL_RPOOL");
+    rp_share_open_remote = NULL;
+}
+
+static void what_a_pool_shares_is_decided_once(void **state) {
+    (void)state;
+    rp_share share = RP_SHARE_DEFAULT;
+    unsetenv("RESOURCE_POOL_SHARE");
+    assert_ok(rp_share_decide(RP_SHARE_DEFAULT, &share, &err));
+    assert_int_equal(share, RP_SHARE_PROCESS);
+    setenv("RESOURCE_POOL_SHARE", "machine", 1);
+    assert_ok(rp_share_decide(RP_SHARE_DEFAULT, &share, &err));
+    assert_int_equal(share, RP_SHARE_MACHINE);
+    assert_ok(rp_share_decide(RP_SHARE_PROCESS, &share, &err));
+    assert_int_equal(share, RP_SHARE_PROCESS);
+    setenv("RESOURCE_POOL_SHARE", "everybody", 1);
+    assert_status(rp_share_decide(RP_SHARE_DEFAULT, &share, &err), RP_ERR_ARGUMENT);
+    assert_status(rp_share_decide((rp_share)9, &share, &err), RP_ERR_ARGUMENT);
+    unsetenv("RESOURCE_POOL_SHARE");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_model_is_loaded_once_for_all),
+        cmocka_unit_test(one_load_answers_all_who_wait),
+        cmocka_unit_test(each_request_has_its_own_deadline),
+        cmocka_unit_test(a_request_that_is_called_off_leaves_nothing),
+        cmocka_unit_test(room_is_made_and_refused_across_processes),
+        cmocka_unit_test(a_load_that_fails_tells_everybody_why),
+        cmocka_unit_test(orders_respect_leases_unless_forced),
+        cmocka_unit_test(it_ends_when_idle_and_not_before),
+        cmocka_unit_test(sigterm_waits_for_leases_and_a_second_one_does_not),
+        cmocka_unit_test(garbage_ends_its_own_connection_only),
+        cmocka_unit_test(a_process_may_wait_for_so_many_answers),
+        cmocka_unit_test(another_version_is_refused_politely),
+        cmocka_unit_test(a_client_that_does_not_read_is_let_go),
+        cmocka_unit_test(of_two_brokers_exactly_one_serves),
+        cmocka_unit_test(a_socket_that_answers_is_never_taken),
+        cmocka_unit_test(a_child_of_a_client_has_its_own_connection),
+        cmocka_unit_test(threads_share_one_connection),
+        cmocka_unit_test(a_dead_broker_is_an_error_and_a_stopped_one_a_timeout),
+        cmocka_unit_test(a_host_opens_models_and_gives_out_rings),
+        cmocka_unit_test(a_pool_that_shares_asks_the_broker),
+        cmocka_unit_test(what_a_pool_shares_is_decided_once),
+    };
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
