@@ -94,7 +94,8 @@ struct run_broker {
     json_int_t pid;
     struct run_counts counts;
     json_t *entries;  /* hits by key at the latest look */
-    json_t *failures; /* [{key, reason}] */
+    json_t *failures; /* [{reason}], after run_broker_close() */
+    long log_offset;  /* where the broker's log ended before the run */
     json_t *leaked;   /* [{key, pid, command}], after run_broker_close() */
     json_int_t totals[5];
 };

@@ -83,6 +83,58 @@ static void remove_folder(struct run_broker *broker) {
     rmdir(broker->folder);
 }
 
+/* --- what failed ----------------------------------------------------------------------------- */
+
+/* The log of a broker that a client started; one that somebody runs in a terminal has none. */
+static FILE *open_log(const struct run_broker *broker) {
+    char path[FOLDER_BYTES + 16];
+    char folder[FOLDER_BYTES];
+    usual_folder(folder, sizeof folder);
+    snprintf(path, sizeof path, "%s/broker.log", broker->folder[0] ? broker->folder : folder);
+    return fopen(path, "re");
+}
+
+static void note_log_end(struct run_broker *broker) {
+    FILE *log = open_log(broker);
+    if (log && fseek(log, 0, SEEK_END) == 0) broker->log_offset = ftell(log);
+    if (log) fclose(log);
+}
+
+static bool has_reason(const json_t *failures, const char *reason) {
+    size_t i;
+    const json_t *row;
+    json_array_foreach(failures, i, row) {
+        if (strcmp(json_string_value(json_object_get(row, "reason")), reason) == 0) return true;
+    }
+    return false;
+}
+
+/* The reasons stand in the broker's log, in its words; each once, however often it was met. */
+static void find_failures(struct run_broker *broker) {
+    static const char event[] = "event=not_leased ";
+    char line[1024];
+    FILE *log = broker->counts.load_failures > 0 ? open_log(broker) : NULL;
+    /* Shorter than it was: it has begun anew. */
+    if (log && fseek(log, 0, SEEK_END) == 0 && ftell(log) < broker->log_offset) {
+        broker->log_offset = 0;
+    }
+    if (log && fseek(log, broker->log_offset, SEEK_SET) == 0) {
+        while (fgets(line, sizeof line, log) && json_array_size(broker->failures) < FAILURES_MAX) {
+            char *reason = strstr(line, event);
+            if (!reason) continue;
+            reason += sizeof event - 1;
+            reason[strcspn(reason, "\n")] = '\0';
+            if (has_reason(broker->failures, reason)) continue;
+            json_t *row = json_pack("{s:s}", "reason", reason);
+            if (row) json_array_append_new(broker->failures, row);
+        }
+    }
+    if (log) fclose(log);
+    if (broker->counts.load_failures == 0 || json_array_size(broker->failures) > 0) return;
+    json_array_append_new(broker->failures,
+                          json_pack("{s:s}", "reason", "the broker keeps no log that says why"));
+}
+
 /* --- open ------------------------------------------------------------------------------------ */
 
 static void name_run(struct run_broker *broker) {
@@ -120,7 +172,8 @@ static rp_status reach(struct run_broker *broker, const char *budget, rp_error *
         options.no_start = false;
     }
     /* The one that is started takes its budget from the environment. */
-    char *before = set_text("RESOURCE_POOL_BUDGET") ? strdup(getenv("RESOURCE_POOL_BUDGET")) : NULL;
+    const char *outer = getenv("RESOURCE_POOL_BUDGET");
+    char *before = outer ? strdup(outer) : NULL;
     if (budget) setenv("RESOURCE_POOL_BUDGET", budget, 1);
     rp_status status = rp_machine_open(&options, &broker->machine, err);
     if (budget && broker->kind == RUN_BROKER_SHARED) {
@@ -177,7 +230,7 @@ rp_status run_broker_open(struct run_broker *broker, const struct run_broker_wis
     /* What was before is the ground to count from. */
     uint64_t memory_bytes = broker->counts.memory_bytes;
     broker->counts = (struct run_counts){.memory_bytes = memory_bytes, .peak_bytes = memory_bytes};
-    json_array_clear(broker->failures);
+    note_log_end(broker);
     return RP_OK;
 }
 
@@ -345,6 +398,7 @@ static void stop_own(struct run_broker *broker) {
 void run_broker_close(struct run_broker *broker) {
     run_broker_look(broker);
     find_leaked(broker);
+    find_failures(broker);
     if (broker->kind == RUN_BROKER_ISOLATED) stop_own(broker);
     rp_machine_close(broker->machine);
     broker->machine = NULL;

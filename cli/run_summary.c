@@ -89,8 +89,7 @@ static void print_lists(const struct run_broker *broker, const struct run_outcom
     size_t i;
     const json_t *row;
     json_array_foreach(broker->failures, i, row) {
-        fprintf(stderr, "rpool: failed: %s: %s\n", json_string_value(json_object_get(row, "key")),
-                json_string_value(json_object_get(row, "reason")));
+        fprintf(stderr, "rpool: failed: %s\n", json_string_value(json_object_get(row, "reason")));
     }
     json_array_foreach(broker->leaked, i, row) {
         fprintf(stderr, "rpool: leaked: %s, leased by process %lld, which has ended\n",
@@ -393,7 +392,7 @@ rp_status run_junit_write(const char *path, const struct run_broker *broker, rp_
     char *joined = NULL;
     size_t length = 0;
     size_t joined_length = 0;
-    struct place place;
+    struct place place = {0};
     rp_status status = read_file(path, &text, &length, err);
     if (status == RP_OK && length > 1 && (text[0] == '\0' || text[1] == '\0')) {
         status = rp_fail(err, RP_ERR_UNSUPPORTED, "'%s' is in UTF-16", path);

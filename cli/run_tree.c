@@ -66,8 +66,8 @@ struct process {
     pid_t pid;
     pid_t parent;
     pid_t group;
-    unsigned long long start; /* in ticks since the machine started: with pid, the process */
-    bool is_below;            /* descends from rpool                                       */
+    long long start; /* in ticks since the machine started: with pid, the process */
+    bool is_below;   /* descends from rpool                                       */
 };
 
 struct tree {
@@ -106,18 +106,23 @@ static bool read_process(pid_t pid, struct process *process) {
     if (length <= 0) return false;
     text[length] = '\0';
     const char *rest = strrchr(text, ')');
-    int parent;
-    int group;
-    char state;
-    unsigned long long start;
-    if (!rest ||
-        sscanf(rest + 1,
-               " %c %d %d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
-               &state, &parent, &group, &start) != 4 ||
-        state == 'Z' || state == 'X') {
+    if (!rest || rest[1] != ' ' || rest[2] == 'Z' || rest[2] == 'X' || rest[2] == '\0')
         return false;
+    /* Fields 4, 5 and 22 of proc(5); the state before them is the third. */
+    long long fields[23] = {0};
+    const char *at = rest + 3;
+    for (int i = 4; i <= 22; i++) {
+        char *end;
+        fields[i] = strtoll(at, &end, 10);
+        if (end == at) return false;
+        at = end;
     }
-    *process = (struct process){.pid = pid, .parent = parent, .group = group, .start = start};
+    *process = (struct process){
+        .pid = pid,
+        .parent = (pid_t)fields[4],
+        .group = (pid_t)fields[5],
+        .start = fields[22],
+    };
     return true;
 }
 
