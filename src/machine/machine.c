@@ -23,7 +23,8 @@ rp_status rp_broker_serve(const rp_broker_options *options, rp_error *err) {
     rp_status status = rp_launch_find_program(program, err);
     if (status != RP_OK) return status;
     const struct rp_broker_host host = rp_worker_host(program);
-    const struct rp_broker_setup setup = {.options = options, .host = &host, .store = &rp_object_store};
+    const struct rp_broker_setup setup = {
+        .options = options, .host = &host, .store = &rp_object_store};
     return rp_broker_run(&setup, err);
 }
 
