@@ -11,7 +11,7 @@
 #include <glob.h>
 #include <sys/stat.h>
 
-#define PAGE_START "page {\"url\": \"file:///page.html\", "
+#define PAGE_START "page = {\"url\": \"file:///page.html\", "
 
 static const char hardware_page[] =
     PAGE_START "\"gpu\": true, \"ml\": true, \"adapter\": {\"vendor\": \"nvidia\", "
@@ -74,10 +74,10 @@ static void a_page_that_is_not_loaded_is_asked_again(void **state) {
     rp_error err = RP_ERROR_INIT;
     struct rp_browser_answer answer = {0};
     char answers[1024];
-    snprintf(answers, sizeof answers, "blank 5\n%s", software_page);
+    snprintf(answers, sizeof answers, "blank = 5\n%s", software_page);
     assert_ok(ask_for(answers, 5000, &answer, &err));
     assert_true(answer.is_fallback);
-    assert_status(ask_for("blank 1000000\n", 300, &answer, &err), RP_ERR_TIMEOUT);
+    assert_status(ask_for("blank = 1000000\n", 300, &answer, &err), RP_ERR_TIMEOUT);
     assert_int_equal(count_profiles(), 0);
 }
 
@@ -88,17 +88,17 @@ static void a_browser_that_fails_costs_its_time_and_leaves_nothing(void **state)
         rp_status status;
         const char *message;
     } cases[] = {
-        {"start hang\n", RP_ERR_TIMEOUT, "did not answer in time"},
-        {"start crash\n", RP_ERR_ABSENT, "ended"},
-        {"start exit\n", RP_ERR_ABSENT, "ended"},
-        {"start endless\n", RP_ERR_DATA, "more than"},
-        {"Target.createTarget hang\n", RP_ERR_TIMEOUT, "did not answer in time"},
-        {"Runtime.evaluate crash\n", RP_ERR_ABSENT, "ended without an answer"},
-        {"Browser.getVersion nonsense\n", RP_ERR_DATA, "no JSON"},
-        {"Browser.getVersion {\"product\": 7}\n", RP_ERR_DATA,
+        {"start = hang\n", RP_ERR_TIMEOUT, "did not answer in time"},
+        {"start = segv\n", RP_ERR_ABSENT, "ended"},
+        {"start = exit\n", RP_ERR_ABSENT, "ended"},
+        {"start = endless\n", RP_ERR_DATA, "more than"},
+        {"Target.createTarget = hang\n", RP_ERR_TIMEOUT, "did not answer in time"},
+        {"Runtime.evaluate = segv\n", RP_ERR_ABSENT, "ended without an answer"},
+        {"Browser.getVersion = nonsense\n", RP_ERR_DATA, "no JSON"},
+        {"Browser.getVersion = {\"product\": 7}\n", RP_ERR_DATA,
          "does not answer Browser.getVersion"},
-        {"Target.createTarget {}\n", RP_ERR_DATA, "does not answer Target.createTarget"},
-        {"Runtime.evaluate {\"result\": {}}\n", RP_ERR_DATA, "has no value"},
+        {"Target.createTarget = {}\n", RP_ERR_DATA, "does not answer Target.createTarget"},
+        {"Runtime.evaluate = {\"result\": {}}\n", RP_ERR_DATA, "has no value"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         rp_error err = RP_ERROR_INIT;
@@ -119,7 +119,7 @@ static void one_that_does_not_end_is_killed(void **state) {
     rp_error err = RP_ERROR_INIT;
     struct rp_browser_answer answer = {0};
     int64_t start_ns = rp_clock_ns();
-    assert_ok(ask_for("no-exit 1\n", 2000, &answer, &err));
+    assert_ok(ask_for("no-exit = 1\n", 2000, &answer, &err));
     assert_true(rp_elapsed_ms(start_ns, rp_clock_ns()) < 3000);
     assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
 }
@@ -262,7 +262,7 @@ static void webgpu_on_a_gpu_has_the_memory_that_vulkan_tells(void **state) {
     assert_int_equal(device->memory_bytes_free, RP_UNKNOWN_U64);
     rp_snapshot_release(snapshot);
     char answers[1024];
-    snprintf(answers, sizeof answers, "%svk.count 2\n", hardware_page);
+    snprintf(answers, sizeof answers, "%svk.count = 2\n", hardware_page);
     snapshot = ask(&rp_device_webgpu, answers);
     device = fake_device(snapshot, "webgpu:chromium");
     assert_text(device->name, "nvidia lovelace");
@@ -291,11 +291,11 @@ static void webgpu_without_an_adapter_is_there_with_its_reason(void **state) {
     } cases[] = {
         {PAGE_START "\"gpu\": true, \"ml\": false}\n",
          "chromium 156.0.1.2 finds no adapter; Vulkan sees 'NVIDIA Graphics' (GPU)"},
-        {"vkCreateInstance -9\n" PAGE_START "\"gpu\": true, \"ml\": false}\n",
+        {"result.vkCreateInstance = -9\n" PAGE_START "\"gpu\": true, \"ml\": false}\n",
          "finds no adapter; Vulkan sees nothing"},
         {PAGE_START "\"gpu\": false, \"ml\": false}\n", "chromium 156.0.1.2 has no WebGPU"},
         {PAGE_START "\"gpu\": true, \"gpu_error\": \"TypeError: x\"}\n", "TypeError: x"},
-        {"start exit\n", "chromium ended"},
+        {"start = exit\n", "chromium ended"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct rp_snapshot *snapshot = ask(&rp_device_webgpu, cases[i].answers);

@@ -18,20 +18,20 @@ static struct rp_snapshot *ask(const char *machine, const char *answers) {
 }
 
 static const char laptop[] =
-    "devices CPU GPU NPU\n"
-    "CPU.FULL_DEVICE_NAME Intel(R) Core(TM) Ultra 7 258V\n"
-    "CPU.OPTIMIZATION_CAPABILITIES FP32 FP16 INT8 BIN EXPORT_IMPORT\n"
-    "GPU.FULL_DEVICE_NAME Intel(R) Arc(TM) 140V GPU (16GB) (iGPU)\n"
-    "GPU.OPTIMIZATION_CAPABILITIES FP32 BIN FP16 INT8 GPU_HW_MATMUL GPU_USM_MEMORY\n"
-    "GPU.DEVICE_TYPE integrated\n"
-    "GPU.DEVICE_UUID 8680a0640400000000020000000000ff\n"
-    "GPU.GPU_DEVICE_TOTAL_MEM_SIZE 16718598144\n"
-    "GPU.GPU_EXECUTION_UNITS_COUNT 64\n"
-    "NPU.FULL_DEVICE_NAME Intel(R) AI Boost\n"
-    "NPU.OPTIMIZATION_CAPABILITIES FP16 INT8 EXPORT_IMPORT\n"
-    "NPU.NPU_DEVICE_TOTAL_MEM_SIZE 33285996544\n"
-    "NPU.NPU_DRIVER_VERSION 1005\n"
-    "zeInit 0x78000001\n";
+    "devices = CPU GPU NPU\n"
+    "CPU.FULL_DEVICE_NAME = Intel(R) Core(TM) Ultra 7 258V\n"
+    "CPU.OPTIMIZATION_CAPABILITIES = FP32 FP16 INT8 BIN EXPORT_IMPORT\n"
+    "GPU.FULL_DEVICE_NAME = Intel(R) Arc(TM) 140V GPU (16GB) (iGPU)\n"
+    "GPU.OPTIMIZATION_CAPABILITIES = FP32 BIN FP16 INT8 GPU_HW_MATMUL GPU_USM_MEMORY\n"
+    "GPU.DEVICE_TYPE = integrated\n"
+    "GPU.DEVICE_UUID = 8680a0640400000000020000000000ff\n"
+    "GPU.GPU_DEVICE_TOTAL_MEM_SIZE = 16718598144\n"
+    "GPU.GPU_EXECUTION_UNITS_COUNT = 64\n"
+    "NPU.FULL_DEVICE_NAME = Intel(R) AI Boost\n"
+    "NPU.OPTIMIZATION_CAPABILITIES = FP16 INT8 EXPORT_IMPORT\n"
+    "NPU.NPU_DEVICE_TOTAL_MEM_SIZE = 33285996544\n"
+    "NPU.NPU_DRIVER_VERSION = 1005\n"
+    "result.zeInit = 0x78000001\n";
 
 static void each_of_its_devices_is_described(void **state) {
     (void)state;
@@ -72,12 +72,13 @@ static void each_of_its_devices_is_described(void **state) {
 static void level_zero_adds_free_memory_and_the_address(void **state) {
     (void)state;
     struct rp_snapshot *snapshot =
-        ask("plain", "devices GPU.0 GPU.1\n"
-                     "GPU.0.FULL_DEVICE_NAME Intel(R) Arc(TM) A770 Graphics (dGPU)\n"
-                     "GPU.1.FULL_DEVICE_NAME Intel(R) UHD Graphics 770 (iGPU)\n"
-                     "GPU.1.DEVICE_TYPE integrated\n"
-                     "ze.count 2\nze.1.name Intel(R) UHD Graphics 770\nze.1.flags 1\nze.1.pci 16\n"
-                     "ze.1.device 0x4680\nze.1.units 0\nze.1.free -1\n");
+        ask("plain",
+            "devices = GPU.0 GPU.1\n"
+            "GPU.0.FULL_DEVICE_NAME = Intel(R) Arc(TM) A770 Graphics (dGPU)\n"
+            "GPU.1.FULL_DEVICE_NAME = Intel(R) UHD Graphics 770 (iGPU)\n"
+            "GPU.1.DEVICE_TYPE = integrated\n"
+            "ze.count = 2\nze.1.name = Intel(R) UHD Graphics 770\nze.1.flags = 1\nze.1.pci = 16\n"
+            "ze.1.device = 0x4680\nze.1.units = 0\nze.1.free = -1\n");
     const rp_device *first = fake_device(snapshot, "openvino:GPU.0");
     assert_text(first->accelerator->pci_address, "0000:03:00.0");
     assert_text(first->accelerator->pci_id, "8086:56a0");
@@ -93,19 +94,21 @@ static void level_zero_adds_free_memory_and_the_address(void **state) {
     assert_int_equal(second->accelerator->compute_unit_count, RP_UNKNOWN_U32);
     rp_snapshot_release(snapshot);
     /* Two of one name, without a number to tell them apart: neither is guessed. */
-    snapshot = ask("plain", "devices GPU.0 GPU.1\nze.count 2\nze.0.name Arc\nze.1.name Arc\n"
-                            "GPU.0.FULL_DEVICE_NAME Arc\nGPU.1.FULL_DEVICE_NAME Arc\n");
+    snapshot =
+        ask("plain", "devices = GPU.0 GPU.1\nze.count = 2\nze.0.name = Arc\nze.1.name = Arc\n"
+                     "GPU.0.FULL_DEVICE_NAME = Arc\nGPU.1.FULL_DEVICE_NAME = Arc\n");
     assert_null(fake_device(snapshot, "openvino:GPU.0")->accelerator->pci_address);
     rp_snapshot_release(snapshot);
     /* What Level Zero claims beyond what it gave is not followed. */
-    snapshot = ask("plain", "ze.claims 4000000000\n");
+    snapshot = ask("plain", "ze.claims = 4000000000\n");
     assert_int_equal(snapshot->device_count, 1);
     rp_snapshot_release(snapshot);
 }
 
 static void a_card_that_it_does_not_list_is_there_with_what_is_missing(void **state) {
     (void)state;
-    struct rp_snapshot *snapshot = ask("intel-arc-npu", "devices CPU\nzeInit 0x78000001\n");
+    struct rp_snapshot *snapshot =
+        ask("intel-arc-npu", "devices = CPU\nresult.zeInit = 0x78000001\n");
     assert_int_equal(snapshot->device_count, 3);
     const rp_device *gpu = fake_device(snapshot, "openvino:GPU");
     assert_false(gpu->available);
@@ -123,23 +126,23 @@ static void a_card_that_it_does_not_list_is_there_with_what_is_missing(void **st
 static void names_that_are_no_ids_and_lies_are_left_out(void **state) {
     (void)state;
     struct rp_snapshot *snapshot =
-        ask("plain", "devices CPU CPU AUTO:GPU,CPU GPU/0 TEMPLATE\nCPU.DEVICE_TYPE odd\n");
+        ask("plain", "devices = CPU CPU AUTO:GPU,CPU GPU/0 TEMPLATE\nCPU.DEVICE_TYPE = odd\n");
     assert_int_equal(snapshot->device_count, 2);
     assert_null(fake_device(snapshot, "openvino:TEMPLATE")->accelerator->type);
     assert_int_equal(snapshot->note_count, 3);
     assert_says(snapshot->notes[0], "lists 'CPU' twice");
     assert_says(snapshot->notes[1], "'AUTO:GPU,CPU' left out");
     rp_snapshot_release(snapshot);
-    snapshot = ask("plain", "devices GPU\nGPU.GPU_DEVICE_TOTAL_MEM_SIZE 99999999999999999999\n"
-                            "GPU.GPU_EXECUTION_UNITS_COUNT -4\nzeInit 1\n");
+    snapshot = ask("plain", "devices = GPU\nGPU.GPU_DEVICE_TOTAL_MEM_SIZE = 99999999999999999999\n"
+                            "GPU.GPU_EXECUTION_UNITS_COUNT = -4\nresult.zeInit = 1\n");
     assert_int_equal(fake_device(snapshot, "openvino:GPU")->memory_bytes_total, RP_UNKNOWN_U64);
     rp_snapshot_release(snapshot);
     rp_error err = RP_ERROR_INIT;
-    fake_answers("count 0\n");
+    fake_answers("count = 0\n");
     snapshot = fake_snapshot("plain");
     assert_status(rp_device_openvino.ask(snapshot, &err), RP_ERR_ABSENT);
     assert_says(err.message, "lists no device");
-    fake_answers("count 70\n");
+    fake_answers("count = 70\n");
     assert_status(rp_device_openvino.ask(snapshot, &err), RP_ERR_ABSENT);
     assert_says(err.message, "70 devices, which is not believed");
     assert_int_equal(snapshot->device_count, 0);
@@ -152,8 +155,10 @@ static void its_errors_are_reasons(void **state) {
         const char *answers;
         const char *message;
     } cases[] = {
-        {"ov_core_create -1\n", "OpenVINO cannot start: general error (-1): Cannot load library"},
-        {"ov_core_get_available_devices -1\n", "OpenVINO cannot list its devices: general error"},
+        {"result.ov_core_create = -1\n",
+         "OpenVINO cannot start: general error (-1): Cannot load library"},
+        {"result.ov_core_get_available_devices = -1\n",
+         "OpenVINO cannot list its devices: general error"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         rp_error err = RP_ERROR_INIT;
@@ -164,11 +169,11 @@ static void its_errors_are_reasons(void **state) {
         assert_says(err.hint, "pip install");
         rp_snapshot_release(snapshot);
     }
-    fake_answers("ov_core_get_available_devices hang\n");
+    fake_answers("act.ov_core_get_available_devices = hang\n");
     assert_int_equal(fake_ending(&rp_device_openvino, "plain", 1), 'h');
-    fake_answers("ov_core_create crash\n");
+    fake_answers("act.ov_core_create = segv\n");
     assert_int_equal(fake_ending(&rp_device_openvino, "plain", 5), 'c');
-    fake_answers("zeInit crash\n");
+    fake_answers("act.zeInit = segv\n");
     assert_int_equal(fake_ending(&rp_device_openvino, "plain", 5), 'c');
 }
 

@@ -76,10 +76,10 @@ static void what_is_in_the_way_is_the_reason(void **state) {
         {FAKE_QNN, "snapdragon-no-qnn", "", "/dev/fastrpc-cdsp is not there"},
         {FAKE_QNN_OLD, "snapdragon-x", "", "QnnInterface_getProviders"},
         {"off", "snapdragon-x", "", "switched off"},
-        {FAKE_QNN, "snapdragon-x", "QnnInterface_getProviders 1003\n", "1003"},
-        {FAKE_QNN, "snapdragon-x", "count 0\n", "names no interface"},
-        {FAKE_QNN, "snapdragon-x", "list 0\n", "names no interface"},
-        {FAKE_QNN, "snapdragon-x", "major 4000000000\n", "not believed"},
+        {FAKE_QNN, "snapdragon-x", "result.QnnInterface_getProviders = 1003\n", "1003"},
+        {FAKE_QNN, "snapdragon-x", "count = 0\n", "names no interface"},
+        {FAKE_QNN, "snapdragon-x", "list = 0\n", "names no interface"},
+        {FAKE_QNN, "snapdragon-x", "major = 4000000000\n", "not believed"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         setenv("RESOURCE_POOL_QNN", cases[i].library, 1);
@@ -90,9 +90,9 @@ static void what_is_in_the_way_is_the_reason(void **state) {
         rp_snapshot_release(snapshot);
     }
     setenv("RESOURCE_POOL_QNN", FAKE_QNN, 1);
-    fake_answers("QnnInterface_getProviders hang\n");
+    fake_answers("act.QnnInterface_getProviders = hang\n");
     assert_int_equal(fake_ending(&rp_device_qualcomm, "snapdragon-x", 1), 'h');
-    fake_answers("QnnInterface_getProviders crash\n");
+    fake_answers("act.QnnInterface_getProviders = segv\n");
     assert_int_equal(fake_ending(&rp_device_qualcomm, "snapdragon-x", 5), 'c');
 }
 

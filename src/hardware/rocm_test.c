@@ -158,7 +158,8 @@ static struct rp_snapshot *ask(const char *machine, const char *answers) {
 static void hip_says_what_programs_get_and_in_which_order(void **state) {
     (void)state;
     struct rp_snapshot *snapshot = ask(
-        "mi300x", "count 2\npci.0 0000:26:00.0\npci.1 0000:05:00.0\nname.1 Instinct, the first\n");
+        "mi300x",
+        "count = 2\npci.0 = 0000:26:00.0\npci.1 = 0000:05:00.0\nname.1 = Instinct, the first\n");
     assert_int_equal(snapshot->device_count, 2);
     assert_text(accelerator_of(snapshot, "rocm:0")->pci_address, "0000:26:00.0");
     assert_text(accelerator_of(snapshot, "rocm:1")->pci_address, "0000:05:00.0");
@@ -172,7 +173,7 @@ static void hip_says_what_programs_get_and_in_which_order(void **state) {
 static void a_gpu_that_hip_hides_is_there_with_its_reason(void **state) {
     (void)state;
     setenv("HIP_VISIBLE_DEVICES", "1", 1);
-    struct rp_snapshot *snapshot = ask("mi300x", "count 1\npci.0 0000:26:00.0\n");
+    struct rp_snapshot *snapshot = ask("mi300x", "count = 1\npci.0 = 0000:26:00.0\n");
     unsetenv("HIP_VISIBLE_DEVICES");
     assert_true(fake_device(snapshot, "rocm:0")->available);
     const rp_device *hidden = fake_device(snapshot, "rocm:1");
@@ -181,7 +182,7 @@ static void a_gpu_that_hip_hides_is_there_with_its_reason(void **state) {
     assert_text(hidden->accelerator->pci_address, "0000:05:00.0");
     rp_snapshot_release(snapshot);
     /* And without such a variable. */
-    snapshot = ask("mi300x", "hipGetDeviceCount 100\ncount 99\n");
+    snapshot = ask("mi300x", "result.hipGetDeviceCount = 100\ncount = 99\n");
     assert_int_equal(snapshot->device_count, 2);
     assert_text(fake_device(snapshot, "rocm:1")->reason, "HIP does not list it");
     rp_snapshot_release(snapshot);
@@ -189,17 +190,18 @@ static void a_gpu_that_hip_hides_is_there_with_its_reason(void **state) {
 
 static void what_hip_says_wrongly_is_not_believed(void **state) {
     (void)state;
-    struct rp_snapshot *snapshot = ask("mi300x", "count 2000000000\n");
+    struct rp_snapshot *snapshot = ask("mi300x", "count = 2000000000\n");
     assert_int_equal(snapshot->device_count, 2);
     assert_false(fake_device(snapshot, "rocm:0")->available);
     assert_says(fake_device(snapshot, "rocm:0")->reason, "not believed");
     rp_snapshot_release(snapshot);
-    snapshot = ask("mi300x", "hipGetDeviceCount 3\n");
+    snapshot = ask("mi300x", "result.hipGetDeviceCount = 3\n");
     assert_says(fake_device(snapshot, "rocm:1")->reason, "hipErrorNotInitialized");
     rp_snapshot_release(snapshot);
     /* An address that no card has, the same one twice, memory beyond all bounds, no name. */
-    snapshot = ask("mi300x", "count 3\npci.0 nonsense\npci.1 0000:05:00.0\npci.2 0000:05:00.0\n"
-                             "bytes.0 -1\nbytes.2 0\nhipDeviceGetName 1\n");
+    snapshot =
+        ask("mi300x", "count = 3\npci.0 = nonsense\npci.1 = 0000:05:00.0\npci.2 = 0000:05:00.0\n"
+                      "bytes.0 = -1\nbytes.2 = 0\nresult.hipDeviceGetName = 1\n");
     assert_int_equal(snapshot->device_count, 4);
     assert_null(accelerator_of(snapshot, "rocm:0")->pci_address);
     assert_int_equal(fake_device(snapshot, "rocm:0")->memory_bytes_total, RP_UNKNOWN_U64);
@@ -209,7 +211,7 @@ static void what_hip_says_wrongly_is_not_believed(void **state) {
     assert_int_equal(fake_device(snapshot, "rocm:2")->memory_bytes_total, RP_UNKNOWN_U64);
     assert_false(fake_device(snapshot, "rocm:3")->available);
     rp_snapshot_release(snapshot);
-    char answers[400] = "count 1\nname.0 ";
+    char answers[400] = "count = 1\nname.0 = ";
     memset(answers + strlen(answers), 'x', 300);
     snapshot = ask("mi300x", answers);
     assert_int_equal(strlen(fake_device(snapshot, "rocm:0")->name), 255);
@@ -238,11 +240,11 @@ static void a_library_that_is_too_old_or_switched_off_leaves_the_cards(void **st
 
 static void a_hang_and_a_crash_are_the_child_s(void **state) {
     (void)state;
-    fake_answers("hipGetDeviceCount hang\n");
+    fake_answers("act.hipGetDeviceCount = hang\n");
     assert_int_equal(fake_ending(&rp_device_rocm, "mi300x", 1), 'h');
-    fake_answers("hipDeviceGetName crash\n");
+    fake_answers("act.hipDeviceGetName = segv\n");
     assert_int_equal(fake_ending(&rp_device_rocm, "mi300x", 5), 'c');
-    fake_answers("count 1\n");
+    fake_answers("count = 1\n");
     assert_int_equal(fake_ending(&rp_device_rocm, "mi300x", 5), 'e');
 }
 
@@ -306,7 +308,7 @@ static void names_are_read_from_their_lines(void **state) {
 static void every_allocation_may_fail(void **state) {
     (void)state;
     int64_t before = rp_memory_live_count();
-    fake_answers("count 1\n");
+    fake_answers("count = 1\n");
     for (int asked = 0; asked < 2; asked++) {
         for (uint64_t n = 1;; n++) {
             rp_error err = RP_ERROR_INIT;

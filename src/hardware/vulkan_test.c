@@ -16,8 +16,9 @@ static void devices_are_read_and_found_by_their_maker(void **state) {
     (void)state;
     rp_error err = RP_ERROR_INIT;
     char text[256];
-    fake_answers("vk.count 3\nvk.1.name llvmpipe (LLVM 15)\nvk.1.vendor 0x10005\nvk.1.type 4\n"
-                 "vk.2.name Intel(R) UHD\nvk.2.vendor 0x8086\nvk.2.type 1\n");
+    fake_answers(
+        "vk.count = 3\nvk.1.name = llvmpipe (LLVM 15)\nvk.1.vendor = 0x10005\nvk.1.type = 4\n"
+        "vk.2.name = Intel(R) UHD\nvk.2.vendor = 0x8086\nvk.2.type = 1\n");
     assert_ok(rp_vulkan_list(&devices, &err));
     assert_int_equal(devices.count, 3);
     assert_text(devices.devices[0].name, "NVIDIA Graphics");
@@ -31,7 +32,7 @@ static void devices_are_read_and_found_by_their_maker(void **state) {
     assert_text(rp_vulkan_describe(&devices, text, sizeof text),
                 "'NVIDIA Graphics' (GPU), 'llvmpipe (LLVM 15)' (software), 'Intel(R) UHD' (GPU)");
     /* Two of one maker: which of them it is cannot be told. */
-    fake_answers("vk.count 2\n");
+    fake_answers("vk.count = 2\n");
     assert_ok(rp_vulkan_list(&devices, &err));
     assert_null(rp_vulkan_find_vendor(&devices, "nvidia"));
 }
@@ -40,19 +41,20 @@ static void lies_and_failures_are_survived(void **state) {
     (void)state;
     rp_error err = RP_ERROR_INIT;
     char text[16];
-    fake_answers("vkCreateInstance -9\n");
+    fake_answers("result.vkCreateInstance = -9\n");
     assert_status(rp_vulkan_list(&devices, &err), RP_ERR_ABSENT);
     assert_says(err.message, "no driver is installed");
-    fake_answers("vk.count 0\n");
+    fake_answers("vk.count = 0\n");
     assert_status(rp_vulkan_list(&devices, &err), RP_ERR_ABSENT);
     assert_says(err.message, "lists no device");
-    fake_answers("vkEnumeratePhysicalDevices -3\n");
+    fake_answers("result.vkEnumeratePhysicalDevices = -3\n");
     assert_status(rp_vulkan_list(&devices, &err), RP_ERR_ABSENT);
-    fake_answers("vk.count 40\n");
+    fake_answers("vk.count = 40\n");
     assert_ok(rp_vulkan_list(&devices, &err));
     assert_int_equal(devices.count, RP_VULKAN_DEVICES_MAX);
     assert_int_equal(strlen(rp_vulkan_describe(&devices, text, sizeof text)), sizeof text - 1);
-    fake_answers("vk.claims 4000000000\nvk.0.heaps 4000000000\nvk.0.type 77\nvk.0.bytes -1\n");
+    fake_answers(
+        "vk.claims = 4000000000\nvk.0.heaps = 4000000000\nvk.0.type = 77\nvk.0.bytes = -1\n");
     assert_ok(rp_vulkan_list(&devices, &err));
     assert_int_equal(devices.count, 1);
     assert_int_equal(devices.devices[0].type, RP_VULKAN_OTHER);

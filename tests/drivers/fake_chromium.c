@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A browser as its debugging pipe shows it: messages that end in NUL, in by descriptor 3, out by 4.
- * Scripted: "page JSON" is what the page returns, "blank N" how often the empty page answers first,
- * and "METHOD ..." what happens at a method: "hang", "crash", "exit", "nonsense", "endless" or JSON
+ * Scripted: "page" is what the page returns, "blank" how often the empty page answers first, and
+ * "METHOD" what happens at a method: "hang", "segv", "exit", "nonsense", "endless" or JSON
  * to answer. "no-exit" stays when the pipe closes.
  */
-#include "answers.h"
+#include "script.h"
 
 static void send_text(const char *text, size_t length) {
     /* In pieces, as a pipe may deliver them. */
@@ -34,7 +34,7 @@ static void misbehave(const char *how) {
             pause();
         }
     }
-    if (strcmp(how, "crash") == 0) {
+    if (strcmp(how, "segv") == 0) {
         signal(SIGSEGV, SIG_DFL);
         raise(SIGSEGV);
     }
@@ -57,7 +57,7 @@ static void answer(const char *message) {
     long id = at ? strtol(at + 5, NULL, 10) : 0;
     at = strstr(message, "\"method\":\"");
     if (at) sscanf(at + 10, "%63[A-Za-z.]", method);
-    if (answer_text(method, scripted, sizeof scripted)) {
+    if (script_find(method, scripted, sizeof scripted)) {
         if (scripted[0] == '{') {
             reply(id, scripted);
             return;
@@ -70,11 +70,11 @@ static void answer(const char *message) {
         reply(id, "{\"targetId\": \"T1\"}");
     } else if (strcmp(method, "Target.attachToTarget") == 0) {
         reply(id, "{\"sessionId\": \"S1\"}");
-    } else if (asked++ < answer_number("blank", 1)) {
+    } else if (asked++ < script_number_or("blank", 1)) {
         reply(id, "{\"result\": {\"value\": {\"url\": \"about:blank\", \"gpu\": false}}}");
     } else {
         char result[4096];
-        answer_text("page", page, sizeof page);
+        script_find("page", page, sizeof page);
         snprintf(result, sizeof result, "{\"result\": {\"type\": \"object\", \"value\": %s}}",
                  page);
         reply(id, result);
@@ -85,7 +85,8 @@ int main(void) {
     static char message[1 << 16];
     size_t length = 0;
     char text[16];
-    if (answer_text("start", text, sizeof text)) misbehave(text);
+    script_load("FAKE_SCRIPT");
+    if (script_find("start", text, sizeof text)) misbehave(text);
     while (true) {
         char byte;
         ssize_t got = read(3, &byte, 1);
@@ -95,6 +96,6 @@ int main(void) {
         answer(message);
         length = 0;
     }
-    if (answer_text("no-exit", text, sizeof text)) misbehave("hang");
+    if (script_find("no-exit", text, sizeof text)) misbehave("hang");
     return 0;
 }

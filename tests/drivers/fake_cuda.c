@@ -8,8 +8,7 @@
 
 #include "script.h"
 
-#define EXPORT                                 __attribute__((visibility("default")))
-#define DECLARE(required, function, arguments) EXPORT int function arguments;
+#define DECLARE(required, function, arguments) FAKE_API int function arguments;
 RP_CUDA_FUNCTIONS(DECLARE)
 
 enum { NOT_SUPPORTED = 801 };

@@ -6,7 +6,7 @@
  */
 #include "hardware/level_zero_abi.h"
 
-#include "answers.h"
+#include "script.h"
 
 FAKE_API int zeInit(uint32_t flags);
 FAKE_API int zeDriverGet(uint32_t *count, void **drivers);
@@ -30,29 +30,30 @@ static unsigned index_of(void *handle) {
 static long long number(void *handle, const char *what, long long otherwise) {
     char key[64];
     snprintf(key, sizeof key, "ze.%u.%s", index_of(handle), what);
-    return answer_number(key, otherwise);
+    return script_number_or(key, otherwise);
 }
 
 int zeInit(uint32_t flags) {
     (void)flags;
-    return answer_code("zeInit");
+    script_load("FAKE_SCRIPT");
+    return script_enter(-1, __func__);
 }
 
 int zeDriverGet(uint32_t *count, void **drivers) {
     if (*count > 0) drivers[0] = handle_of(0);
     *count = 1;
-    return answer_code("zeDriverGet");
+    return script_enter(-1, __func__);
 }
 
 int zeDeviceGet(void *driver, uint32_t *count, void **devices) {
     (void)driver;
-    uint32_t real = (uint32_t)answer_number("ze.count", 1);
+    uint32_t real = (uint32_t)script_number_or("ze.count", 1);
     for (uint32_t i = 0; i < real && i < *count; i++) {
         devices[i] = handle_of(i);
     }
     /* As the specification has it: more are there than fit, and the count stays as it was. */
-    *count = (uint32_t)answer_number("ze.claims", real < *count ? real : *count);
-    return answer_code("zeDeviceGet");
+    *count = (uint32_t)script_number_or("ze.claims", real < *count ? real : *count);
+    return script_enter(-1, __func__);
 }
 
 int zeDeviceGetProperties(void *device, struct rp_ze_device *properties) {
@@ -60,7 +61,7 @@ int zeDeviceGetProperties(void *device, struct rp_ze_device *properties) {
     char name[RP_ZE_NAME_BYTES] = "Intel(R) Arc(TM) A770 Graphics";
     if (properties->structure != RP_ZE_DEVICE_PROPERTIES) return 0x78000004;
     snprintf(key, sizeof key, "ze.%u.name", index_of(device));
-    answer_text(key, name, sizeof name);
+    script_find(key, name, sizeof name);
     properties->type = (uint32_t)number(device, "type", RP_ZE_TYPE_GPU);
     properties->vendor = 0x8086;
     properties->device = (uint32_t)number(device, "device", 0x56a0);
@@ -70,14 +71,14 @@ int zeDeviceGetProperties(void *device, struct rp_ze_device *properties) {
     properties->slice_count = 8;
     properties->uuid[0] = (uint8_t)number(device, "uuid", 0x86);
     memcpy(properties->name, name, sizeof name);
-    return answer_code("zeDeviceGetProperties");
+    return script_enter(-1, __func__);
 }
 
 int zeDeviceGetMemoryProperties(void *device, uint32_t *count, struct rp_ze_memory *memory) {
     if (*count == 0 || memory[0].structure != RP_ZE_DEVICE_MEMORY_PROPERTIES) return 0x78000004;
     *count = 1;
     memory[0].bytes = (uint64_t)number(device, "total", 16225243136);
-    return answer_code("zeDeviceGetMemoryProperties");
+    return script_enter(-1, __func__);
 }
 
 int zeDevicePciGetPropertiesExt(void *device, struct rp_ze_pci *pci) {
@@ -87,19 +88,19 @@ int zeDevicePciGetPropertiesExt(void *device, struct rp_ze_pci *pci) {
     pci->bus = packed >> 8 & 0xff;
     pci->slot = packed >> 3 & 0x1f;
     pci->function = packed & 7;
-    return answer_code("zeDevicePciGetPropertiesExt");
+    return script_enter(-1, __func__);
 }
 
 int zesDeviceEnumMemoryModules(void *device, uint32_t *count, void **modules) {
     if (!getenv("ZES_ENABLE_SYSMAN")) return 0x78000001;
     if (*count > 0) modules[0] = device;
     *count = 1;
-    return answer_code("zesDeviceEnumMemoryModules");
+    return script_enter(-1, __func__);
 }
 
 int zesMemoryGetState(void *module, struct rp_zes_memory_state *state) {
     if (state->structure != RP_ZES_MEM_STATE) return 0x78000004;
     state->bytes_free = (uint64_t)number(module, "free", 12884901888);
     state->bytes_total = (uint64_t)number(module, "total", 16225243136);
-    return answer_code("zesMemoryGetState");
+    return script_enter(-1, __func__);
 }

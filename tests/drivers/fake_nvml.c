@@ -8,8 +8,6 @@
 
 #include "script.h"
 
-#define EXPORT __attribute__((visibility("default")))
-
 enum { NOT_FOUND = RP_NVML_NOT_FOUND, NOT_SUPPORTED = RP_NVML_NOT_SUPPORTED };
 
 /* A handle is 100 times the number of its GPU plus 1, and the number of its slice plus 1. */
@@ -65,7 +63,7 @@ static int text_of(rp_nvml_handle handle, const char *key, char *out, unsigned i
         if (result_ != 0) return result_;                                                          \
     } while (0)
 
-#define DECLARE(required, function, arguments) EXPORT int function arguments;
+#define DECLARE(required, function, arguments) FAKE_API int function arguments;
 RP_NVML_FUNCTIONS(DECLARE)
 
 int nvmlInit_v2(void) {

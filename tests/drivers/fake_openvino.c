@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* OpenVINO's libopenvino_c, as far as it is asked, with scripted answers. FAKE_OLD lacks much. */
-#include "answers.h"
+#include "script.h"
 
 struct version {
     const char *build_number;
@@ -45,10 +45,10 @@ static void free_listed(void) {
 
 int ov_get_openvino_version(struct version *version) {
     char text[256] = "2026.4.1-22222-0123abcd-releases/2026/4";
-    answer_text("version", text, sizeof text);
+    script_find("version", text, sizeof text);
     version->build_number = copy(text);
     version->description = copy("fake");
-    return answer_code("ov_get_openvino_version");
+    return script_enter(-1, __func__);
 }
 
 void ov_version_free(struct version *version) {
@@ -57,7 +57,8 @@ void ov_version_free(struct version *version) {
 }
 
 int ov_core_create(void **core) {
-    int code = answer_code("ov_core_create");
+    script_load("FAKE_SCRIPT");
+    int code = script_enter(-1, __func__);
     if (code == 0) *core = malloc(1);
     return code;
 }
@@ -71,9 +72,9 @@ void ov_core_free(void *core) {
 int ov_core_get_available_devices(const void *core, struct devices *devices) {
     char text[1024] = "CPU";
     (void)core;
-    int code = answer_code("ov_core_get_available_devices");
+    int code = script_enter(-1, __func__);
     if (code != 0) return code;
-    answer_text("devices", text, sizeof text);
+    script_find("devices", text, sizeof text);
     devices->devices = calloc(65, sizeof(char *));
     if (!devices->devices) abort();
     devices->count = 0;
@@ -81,7 +82,7 @@ int ov_core_get_available_devices(const void *core, struct devices *devices) {
         if (*word) devices->devices[devices->count++] = copy(word);
     }
     listed = devices->devices;
-    long long claimed = answer_number("count", -1);
+    long long claimed = script_number_or("count", -1);
     if (claimed >= 0) devices->count = (size_t)claimed;
     return 0;
 }
@@ -96,7 +97,7 @@ int ov_core_get_property(const void *core, const char *device, const char *key, 
     char text[1024];
     (void)core;
     snprintf(name, sizeof name, "%s.%s", device, key);
-    if (!answer_text(name, text, sizeof text)) return -5;
+    if (!script_find(name, text, sizeof text)) return -5;
     *value = copy(text);
     return 0;
 }

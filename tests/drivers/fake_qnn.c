@@ -2,7 +2,7 @@
 /* Qualcomm's libQnnHtp, as far as it is asked, with scripted answers. FAKE_OLD lacks its symbol. */
 #include "hardware/qnn_abi.h"
 
-#include "answers.h"
+#include "script.h"
 
 FAKE_API uint64_t QnnInterface_getProviders(const struct rp_qnn_interface ***providers,
                                             uint32_t *count);
@@ -16,10 +16,11 @@ int qnn_fake(void) {
 uint64_t QnnInterface_getProviders(const struct rp_qnn_interface ***providers, uint32_t *count) {
     static struct rp_qnn_interface interface = {.backend_id = 6, .provider_name = "HTP"};
     static const struct rp_qnn_interface *all[] = {&interface};
-    interface.core_version.major = (uint32_t)answer_number("major", 2);
-    interface.core_version.minor = (uint32_t)answer_number("minor", 25);
-    *providers = answer_number("list", 1) != 0 ? all : NULL;
-    *count = (uint32_t)answer_number("count", 1);
-    return (uint64_t)answer_code("QnnInterface_getProviders");
+    script_load("FAKE_SCRIPT");
+    interface.core_version.major = (uint32_t)script_number_or("major", 2);
+    interface.core_version.minor = (uint32_t)script_number_or("minor", 25);
+    *providers = script_number_or("list", 1) != 0 ? all : NULL;
+    *count = (uint32_t)script_number_or("count", 1);
+    return (uint64_t)script_enter(-1, __func__);
 }
 #endif

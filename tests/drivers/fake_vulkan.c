@@ -5,7 +5,7 @@
  */
 #include "hardware/vulkan_abi.h"
 
-#include "answers.h"
+#include "script.h"
 
 FAKE_API int vkCreateInstance(const struct rp_vk_instance_info *info, const void *allocator,
                               void **instance);
@@ -17,14 +17,15 @@ FAKE_API void vkGetPhysicalDeviceMemoryProperties(void *device, struct rp_vk_mem
 static long long number(void *device, const char *what, long long otherwise) {
     char key[64];
     snprintf(key, sizeof key, "vk.%u.%s", (unsigned)(uintptr_t)device - 1, what);
-    return answer_number(key, otherwise);
+    return script_number_or(key, otherwise);
 }
 
 int vkCreateInstance(const struct rp_vk_instance_info *info, const void *allocator,
                      void **instance) {
     (void)allocator;
+    script_load("FAKE_SCRIPT");
     if (info->type != RP_VK_TYPE_INSTANCE_INFO || info->extension_count != 0) return -1;
-    int code = answer_code("vkCreateInstance");
+    int code = script_enter(-1, __func__);
     if (code == 0) *instance = malloc(1);
     return code;
 }
@@ -36,13 +37,13 @@ void vkDestroyInstance(void *instance, const void *allocator) {
 
 int vkEnumeratePhysicalDevices(void *instance, uint32_t *count, void **devices) {
     (void)instance;
-    uint32_t real = (uint32_t)answer_number("vk.count", 1);
+    uint32_t real = (uint32_t)script_number_or("vk.count", 1);
     uint32_t given = real < *count ? real : *count;
     for (uint32_t i = 0; i < given; i++) {
         devices[i] = (void *)(uintptr_t)(i + 1);
     }
-    *count = (uint32_t)answer_number("vk.claims", given);
-    int code = answer_code("vkEnumeratePhysicalDevices");
+    *count = (uint32_t)script_number_or("vk.claims", given);
+    int code = script_enter(-1, __func__);
     return code != 0 ? code : given < real ? RP_VK_INCOMPLETE : 0;
 }
 
@@ -50,7 +51,7 @@ void vkGetPhysicalDeviceProperties(void *device, struct rp_vk_properties *proper
     char key[64];
     char name[RP_VK_NAME_BYTES] = "NVIDIA Graphics";
     snprintf(key, sizeof key, "vk.%u.name", (unsigned)(uintptr_t)device - 1);
-    answer_text(key, name, sizeof name);
+    script_find(key, name, sizeof name);
     properties->vendor_id = (uint32_t)number(device, "vendor", 0x10de);
     properties->device_id = (uint32_t)number(device, "device", 0x2684);
     properties->type = (uint32_t)number(device, "type", 2);

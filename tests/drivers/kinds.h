@@ -29,7 +29,7 @@ static inline void fake_answers(const char *text) {
     static char path[64];
     if (path[0] == '\0') {
         snprintf(path, sizeof path, "/tmp/rp-answers-%d", (int)getpid());
-        setenv("RP_FAKE_ANSWERS", path, 1);
+        setenv("FAKE_SCRIPT", path, 1);
     }
     FILE *file = fopen(path, "w");
     assert_non_null(file);
@@ -38,7 +38,7 @@ static inline void fake_answers(const char *text) {
 }
 
 static inline void fake_forget_answers(void) {
-    const char *path = getenv("RP_FAKE_ANSWERS");
+    const char *path = getenv("FAKE_SCRIPT");
     if (path) unlink(path);
 }
 

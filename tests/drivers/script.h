@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What fake drivers read: a small file of lines "key = value", named by an environment variable.
- * A line for one device ("gpu3.name = ...") comes before one for all ("gpu.name = ...").
+ * What fake drivers read: a small file of lines "key = value", named by an environment variable
+ * and read when the driver is initialised. A line for one device ("gpu3.name = ...") comes before
+ * one for all ("gpu.name = ..."); each driver says what it answers where no line does.
  *
  *     act.FUNCTION = hang | segv | abort | exit | slow | print | spawn
  *     result.FUNCTION = NUMBER            gpu3.result.FUNCTION = NUMBER
@@ -11,6 +12,7 @@
 
 #include <signal.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,11 +20,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#define FAKE_API __attribute__((visibility("default")))
+
 static char script_bytes[64 << 10];
 
 static inline void script_load(const char *variable) {
     const char *path = getenv(variable);
     FILE *file = path ? fopen(path, "re") : NULL;
+    script_bytes[0] = '\0';
     if (!file) return;
     size_t length = fread(script_bytes, 1, sizeof script_bytes - 1, file);
     script_bytes[length] = '\0';
@@ -62,6 +67,12 @@ static inline bool script_number(int device, const char *key, unsigned long long
     if (!script_text(device, key, text, sizeof text)) return false;
     *value = strtoull(text, NULL, 0);
     return true;
+}
+
+/* For drivers whose keys name the device themselves. */
+static inline long long script_number_or(const char *key, long long otherwise) {
+    char text[64];
+    return script_find(key, text, sizeof text) ? strtoll(text, NULL, 0) : otherwise;
 }
 
 static inline void script_sleep(long ms) {
