@@ -51,6 +51,7 @@ typedef struct rp_numa_node {
     size_t size;                 /* of this struct, as the library was built */
     uint32_t index;              /* the operating system's number            */
     uint64_t memory_bytes_total; /* RP_UNKNOWN_U64 when not known            */
+    const char *processors;      /* those near it, as a list: "0-55"; NULL   */
 } rp_numa_node;
 
 /** What only the processor has. A count that is not known is RP_UNKNOWN_U32. */

@@ -124,13 +124,14 @@ static rp_status read_identity(struct rp_snapshot *snapshot, rp_device *device, 
 }
 
 static rp_status put_numa(struct rp_snapshot *snapshot, rp_cpu *cpu, size_t count,
-                          const uint32_t *indexes, const uint64_t *bytes, rp_error *err) {
+                          const uint32_t *indexes, const uint64_t *bytes,
+                          const char *const *processors, rp_error *err) {
     if (count == 0) return RP_OK;
     const rp_numa_node **nodes = rp_snapshot_alloc(snapshot, count * sizeof *nodes);
     rp_numa_node *each = rp_snapshot_alloc(snapshot, count * sizeof *each);
     if (!nodes || !each) return rp_fail_no_memory(err);
     for (size_t i = 0; i < count; i++) {
-        each[i] = (rp_numa_node){sizeof each[i], indexes[i], bytes[i]};
+        each[i] = (rp_numa_node){sizeof each[i], indexes[i], bytes[i], processors[i]};
         nodes[i] = &each[i];
     }
     cpu->numa_nodes = nodes;
@@ -139,6 +140,9 @@ static rp_status put_numa(struct rp_snapshot *snapshot, rp_cpu *cpu, size_t coun
     return RP_OK;
 }
 
+/* The processors of a node: a list of 8,192 of them, every other one, is cut and not known. */
+enum { LIST_BYTES = 4096 };
+
 static rp_status put_topology(struct rp_snapshot *snapshot, rp_cpu *cpu, hwloc_topology_t topology,
                               rp_error *err) {
     cpu->logical_count = known_count(hwloc_get_nbobjs_by_type(topology, HWLOC_OBJ_PU));
@@ -146,15 +150,21 @@ static rp_status put_topology(struct rp_snapshot *snapshot, rp_cpu *cpu, hwloc_t
     cpu->socket_count = known_count(hwloc_get_nbobjs_by_type(topology, HWLOC_OBJ_PACKAGE));
     uint32_t indexes[RP_LIMIT_NUMA_NODES];
     uint64_t bytes[RP_LIMIT_NUMA_NODES];
+    const char *processors[RP_LIMIT_NUMA_NODES];
     size_t count = 0;
     hwloc_obj_t node = NULL;
     while (count < RP_LIMIT_NUMA_NODES &&
            (node = hwloc_get_next_obj_by_type(topology, HWLOC_OBJ_NUMANODE, node))) {
         uint64_t local = node->attr->numanode.local_memory; /* 0: hwloc does not know */
+        char list[LIST_BYTES];
+        int length = hwloc_bitmap_list_snprintf(list, sizeof list, node->cpuset);
+        bool is_whole = length > 0 && (size_t)length < sizeof list;
+        processors[count] = is_whole ? rp_snapshot_text(snapshot, list, (size_t)length) : NULL;
+        if (is_whole && !processors[count]) return rp_fail_no_memory(err);
         indexes[count] = node->os_index;
         bytes[count++] = local > 0 && local <= INT64_MAX ? local : RP_UNKNOWN_U64;
     }
-    return put_numa(snapshot, cpu, count, indexes, bytes, err);
+    return put_numa(snapshot, cpu, count, indexes, bytes, processors, err);
 }
 
 /* Count this machine by hwloc. *counted stays false when it cannot. */
@@ -225,6 +235,23 @@ static int compare_u64(const void *left, const void *right) {
     return (a > b) - (a < b);
 }
 
+/* What stands in a node's cpulist; NULL when it is no list. */
+static rp_status read_node_list(struct rp_snapshot *snapshot, uint32_t number, const char **list,
+                                rp_error *err) {
+    char path[96];
+    struct rp_proc_file file;
+    uint32_t count;
+    snprintf(path, sizeof path, "/sys/devices/system/node/node%u/cpulist", number);
+    rp_status status = rp_proc_file_read(&file, snapshot->root, path, err);
+    struct rp_span text = rp_span_trim(span_of(&file));
+    if (status == RP_OK && file.bytes && rp_cpulist_count(text, &count) && count > 0) {
+        *list = rp_snapshot_text(snapshot, text.at, text.length);
+        if (!*list) status = rp_fail_no_memory(err);
+    }
+    rp_proc_file_fini(&file);
+    return status;
+}
+
 static rp_status read_sysfs_nodes(struct rp_snapshot *snapshot, rp_cpu *cpu, uint32_t *numbers,
                                   rp_error *err) {
     uint32_t count;
@@ -232,6 +259,7 @@ static rp_status read_sysfs_nodes(struct rp_snapshot *snapshot, rp_cpu *cpu, uin
         read_list(snapshot->root, "/sys/devices/system/node/online", numbers, &count, err);
     if (count > RP_LIMIT_NUMA_NODES) count = 0;
     uint64_t bytes[RP_LIMIT_NUMA_NODES];
+    const char *processors[RP_LIMIT_NUMA_NODES] = {NULL};
     for (uint32_t i = 0; status == RP_OK && i < count; i++) {
         char path[96];
         struct rp_proc_file file;
@@ -239,8 +267,10 @@ static rp_status read_sysfs_nodes(struct rp_snapshot *snapshot, rp_cpu *cpu, uin
         status = rp_proc_file_read(&file, snapshot->root, path, err);
         bytes[i] = file.bytes ? rp_proc_meminfo_bytes(span_of(&file), "MemTotal:") : RP_UNKNOWN_U64;
         rp_proc_file_fini(&file);
+        if (status == RP_OK) status = read_node_list(snapshot, numbers[i], &processors[i], err);
     }
-    return status == RP_OK ? put_numa(snapshot, cpu, count, numbers, bytes, err) : status;
+    return status == RP_OK ? put_numa(snapshot, cpu, count, numbers, bytes, processors, err)
+                           : status;
 }
 
 /* Lists of processors that the count needs: too large for the stack of a small thread. */

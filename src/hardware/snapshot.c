@@ -230,6 +230,7 @@ static const rp_cpu *copy_cpu(struct rp_snapshot *snapshot, const rp_cpu *from) 
         if (!nodes || !each) return NULL;
         for (size_t i = 0; i < from->numa_node_count; i++) {
             each[i] = *from->numa_nodes[i];
+            if (!keep_text(snapshot, &each[i].processors)) return NULL;
             nodes[i] = &each[i];
         }
         cpu->numa_nodes = nodes;

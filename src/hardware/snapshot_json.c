@@ -70,6 +70,9 @@ static json_t *from_cpu(struct writer *writer, const rp_cpu *cpu) {
         json_t *node = json_object();
         put(writer, node, "index", from_u32(cpu->numa_nodes[i]->index));
         put(writer, node, "memory_bytes_total", from_u64(cpu->numa_nodes[i]->memory_bytes_total));
+        if (cpu->numa_nodes[i]->processors) {
+            put(writer, node, "processors", json_string(cpu->numa_nodes[i]->processors));
+        }
         append(writer, nodes, node);
     }
     put(writer, object, "numa_nodes", nodes);
@@ -470,6 +473,16 @@ static rp_status read_fields(const struct place *place, const struct rp_fields *
     return status;
 }
 
+/* A list of processors such as "0-3,8". */
+static rp_status read_processors(const struct place *place, const char **list) {
+    uint32_t count;
+    rp_status status = get_text(place, "processors", list);
+    if (status != RP_OK || !*list) return status;
+    struct rp_span text = {*list, strlen(*list)};
+    if (rp_cpulist_count(text, &count) && count > 0) return RP_OK;
+    return refuse(place, "processors", "'%.40s' is no list of processors such as '0-3,8'", *list);
+}
+
 static rp_status read_numa(const struct place *place, rp_cpu *cpu) {
     const json_t *array;
     size_t count;
@@ -484,8 +497,9 @@ static rp_status read_numa(const struct place *place, rp_cpu *cpu) {
         struct place inside;
         status = enter(place, "numa_nodes", array, i, &inside);
         if (status != RP_OK) return status;
-        each[i] = (rp_numa_node){sizeof each[i], RP_UNKNOWN_U32, RP_UNKNOWN_U64};
+        each[i] = (rp_numa_node){sizeof each[i], RP_UNKNOWN_U32, RP_UNKNOWN_U64, NULL};
         status = get_u32(&inside, "index", &each[i].index);
+        if (status == RP_OK) status = read_processors(&inside, &each[i].processors);
         if (status == RP_OK) {
             status = get_u64(&inside, "memory_bytes_total", INT64_MAX, &each[i].memory_bytes_total);
         }

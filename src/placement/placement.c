@@ -16,6 +16,7 @@
 #include "base/status.h"
 #include "base/text.h"
 #include "engine/engine.h"
+#include "placement/nearness.h"
 #include "placement/precision.h"
 
 #include <stdio.h>
@@ -75,6 +76,7 @@ struct placing {
     const char *named;             /* NULL: auto                              */
     const rp_device *named_device; /* NULL: what is named is a kind, or not here */
     const rp_device *processor;
+    uint64_t near_nodes;                 /* rp_near_nodes() */
     const char *allowed[PRECISIONS_MAX]; /* narrower precisions that would do */
     size_t allowed_count;
     struct need needs[PRECISIONS_MAX];
@@ -524,6 +526,16 @@ static double score_of_room(const struct pair *pair, double left) {
     return is_packed ? whole * (1 - left) : whole * left;
 }
 
+/* A process that is bound to some processors prefers what is near them. */
+static double score_of_nearness(const struct pair *pair) {
+    const rp_accelerator *told = pair->device->accelerator;
+    uint64_t near = pair->placing->near_nodes;
+    if (near == UINT64_MAX || !told || told->numa_node >= 64) return 0;
+    if ((near >> told->numa_node & 1) == 0) return 0;
+    say(pair->row, "near the processors that may be used");
+    return 3;
+}
+
 /* The processor's memory is slower than an accelerator's own, and more of it says nothing. */
 static double score_of_memory(const rp_device *device) {
     const rp_accelerator *told = device->accelerator;
@@ -579,7 +591,8 @@ static void judge(struct pair *pair) {
         return;
     }
     score += score_of_wishes(pair) + score_of_precision(pair) + kind_order[pair->device->kind] +
-             score_of_state(pair) + score_of_room(pair, left) + score_of_memory(pair->device);
+             score_of_state(pair) + score_of_nearness(pair) + score_of_room(pair, left) +
+             score_of_memory(pair->device);
     say(pair->row, "%s for %s%s%s", rp_level_name(pair->spot->level),
         rp_family_name(pair->placing->family), note ? ": " : "", note ? note : "");
     candidate->accepted = true;
@@ -939,6 +952,7 @@ static rp_status start(struct placing *placing, const rp_place_request *request,
     placing->named = is_auto ? NULL : wishes->device;
     placing->named_device = rp_snapshot_find_device(request->snapshot, placing->named);
     placing->processor = rp_snapshot_find_device(request->snapshot, "cpu");
+    placing->near_nodes = rp_near_nodes(placing->processor ? placing->processor->cpu : NULL);
     return take_precisions(placing, err);
 }
 

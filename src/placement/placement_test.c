@@ -383,6 +383,35 @@ static void the_plan_outlives_what_it_was_made_of(void **state) {
     rp_plan_destroy(asking.plan);
 }
 
+static void a_process_that_is_bound_gets_the_card_near_it(void **state) {
+    (void)state;
+#define BOUND(affinity)                                                                            \
+    "{\"version\":1,\"devices\":[{\"id\":\"cpu\",\"kind\":\"cpu\",\"memory_bytes_total\":"         \
+    "4294967296,"                                                                                  \
+    "\"memory_bytes_free\":4294967296,\"cpu\":{\"logical_count\":8,\"affinity\":\"" affinity       \
+    "\",\"numa_nodes\":[{\"index\":0,\"processors\":\"0-3\"},{\"index\":1,\"processors\":\"4-7\"}" \
+    "]}}" CARD(0, 10737418240, 0) CARD(1, 10737418240, 1) "]}"
+    static const struct {
+        const char *json;
+        const char *device;
+    } cases[] = {
+        {BOUND("0-7"), "cuda:0"}, /* not bound */
+        {BOUND("5,6"), "cuda:1"},
+        {BOUND("1-2"), "cuda:0"},
+        {BOUND("3-4"), "cuda:0"}, /* some of each */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct asking asking;
+        start_on(&asking, cases[i].json, GIB);
+        rp_error err = RP_ERROR_INIT;
+        assert_ok(rp_place(&asking.request, &asking.plan, &err));
+        assert_ok(rp_plan_placement(asking.plan, &asking.placement, &err));
+        assert_string_equal(asking.placement.device, cases[i].device);
+        rp_plan_destroy(asking.plan);
+        rp_snapshot_release(asking.snapshot);
+    }
+}
+
 static void want_of_memory_is_told(void **state) {
     (void)state;
     struct asking asking;
@@ -420,6 +449,7 @@ int main(void) {
         cmocka_unit_test(a_preference_that_could_not_be_kept_is_told),
         cmocka_unit_test(rules_of_the_callers_count),
         cmocka_unit_test(the_plan_outlives_what_it_was_made_of),
+        cmocka_unit_test(a_process_that_is_bound_gets_the_card_near_it),
         cmocka_unit_test(want_of_memory_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
