@@ -278,7 +278,7 @@ static const uint8_t *take(struct cursor *from, size_t size) {
 
 static uint16_t take_u16(struct cursor *from) {
     const uint8_t *bytes = take(from, 2);
-    return bytes ? (uint16_t)(bytes[0] | bytes[1] << 8) : 0;
+    return bytes ? (uint16_t)((unsigned)bytes[0] | (unsigned)bytes[1] << 8) : 0;
 }
 
 static uint32_t take_u32(struct cursor *from) {
