@@ -4,6 +4,7 @@
 #include "base/limits.h"
 #include "base/memory.h"
 #include "base/status.h"
+#include "engine/engine.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -145,6 +146,10 @@ static rp_status add_plan(const struct rp_choice_request *asked, struct rp_choic
     if (request->memory_bytes > 0) {
         place.memory_bytes = request->memory_bytes;
         place.memory_method = "request";
+    } else if (request->engine && !request->construct) {
+        const char *path = request->path ? request->path : request->name;
+        place.memory_bytes = rp_engine_estimate(request->engine, path, device ? device : "cpu");
+        place.memory_method = "engine";
     }
     rp_plan *plan = NULL;
     rp_status status = rp_place(&place, &plan, err);
