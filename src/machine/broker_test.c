@@ -953,21 +953,21 @@ static void a_broker_without_memory_lives_on(void **state) {
 
 static void a_broker_that_cannot_begin_says_so(void **state) {
     (void)state;
-    int code = RP_ERR_MEMORY;
-    int n = 1;
+    enum { ALLOCATIONS = 40 };
+    int refused = 0;
     options = (rp_broker_options)RP_BROKER_OPTIONS_INIT;
     options.idle_exit_ms = 1;
-    for (; code != RP_OK && n < 500; n++) {
+    for (int n = 1; n <= ALLOCATIONS; n++) {
         fail_broker_at = (uint64_t)n;
         int ready_fd;
         pid_t pid = start_with(NULL, &ready_fd);
         close(ready_fd);
-        code = wait_for_end(pid);
+        int code = wait_for_end(pid);
         if (code != RP_OK) assert_int_equal(code, RP_ERR_MEMORY);
+        refused += code != RP_OK;
     }
     fail_broker_at = 0;
-    assert_int_equal(code, RP_OK);
-    assert_true(n > 5);
+    assert_true(refused >= 3 && refused < ALLOCATIONS);
 }
 
 static void a_host_opens_models_and_gives_out_rings(void **state) {
