@@ -399,7 +399,8 @@ static void own_command(char out[RP_LIMIT_COMMAND_BYTES + 1]) {
         length--;
     }
     for (size_t i = 0; i < length; i++) {
-        out[i] = bytes[i] == '\0' ? ' ' : bytes[i];
+        out[i] = bytes[i];
+        if (out[i] == '\0') out[i] = ' ';
     }
     out[length] = '\0';
     rp_text_make_printable(out);

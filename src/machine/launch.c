@@ -73,7 +73,7 @@ static rp_status lock_start(const struct rp_address *address, int64_t deadline_n
     int fd = open(address->start, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0) return rp_fail_errno(err, "cannot open '%s'", address->start);
     while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-        const struct timespec pause = {0, TRY_MS * 1000000};
+        const struct timespec pause = {0, TRY_MS * 1000000L};
         if (errno != EWOULDBLOCK && errno != EINTR) {
             rp_status status = rp_fail_errno(err, "cannot lock '%s'", address->start);
             close(fd);
