@@ -231,18 +231,21 @@ static rp_status open_broker(struct rp_broker *broker, rp_error *err) {
     struct rp_address address;
     rp_status status = rp_address_find(broker->options.folder, &address, err);
     if (status == RP_OK) status = rp_claim_take(&address, &broker->claim, err);
-    if (status == RP_OK) status = open_pool(broker, err);
     if (status != RP_OK) return status;
     broker->frame = rp_alloc(RP_CHANNEL_FRAME_BYTES_MAX);
     if (!broker->frame) return rp_fail(err, RP_ERR_MEMORY, "no memory for the broker");
     if (!rp_broker_threads_open(broker, err)) return RP_ERR_IO;
     if (!open_events(broker)) return rp_fail(err, RP_ERR_MEMORY, "no memory for the broker's loop");
-    if (broker->store_ops.open) return broker->store_ops.open(broker, &broker->store, err);
-    return RP_OK;
+    status = open_pool(broker, err);
+    if (status != RP_OK || !broker->store_ops.open) return status;
+    return broker->store_ops.open(broker, &broker->store, err);
 }
 
 /* What is still leased ends here, with its client's connection. */
 static rp_status close_broker(struct rp_broker *broker, rp_error *err) {
+    /* Events go before their descriptors, whose numbers a helper thread may get at once. */
+    if (broker->accepting) event_del(broker->accepting);
+    if (broker->accept_again) event_del(broker->accept_again);
     rp_claim_leave(&broker->claim);
     if (broker->frame) rp_broker_call_off_all(broker);
     while (broker->clients) {
@@ -257,6 +260,7 @@ static rp_status close_broker(struct rp_broker *broker, rp_error *err) {
     }
     if (broker->store) broker->store_ops.close(broker->store);
     close_events(broker);
+    if (broker->has_threads) close(broker->posted_fd);
     rp_table_fini(&broker->leases);
     rp_free(broker->frame);
     return rp_pool_close(broker->pool, err);

@@ -181,6 +181,7 @@ bool rp_broker_threads_open(struct rp_broker *broker, rp_error *err) {
     if (rc == 0) return true;
     broker->thread_count = 0;
     broker->has_threads = false;
+    close(broker->posted_fd);
     errno = rc;
     rp_fail_errno(err, "cannot start the broker's housekeeper");
     return false;
@@ -198,7 +199,6 @@ bool rp_broker_threads_close(struct rp_broker *broker, int64_t deadline_ns) {
     rp_lock_release(&broker->lock);
     if (!is_in_time) return false;
     rp_broker_run_posted(broker);
-    close(broker->posted_fd);
     rp_condition_fini(&broker->changed);
     rp_lock_fini(&broker->lock);
     return true;

@@ -85,13 +85,13 @@ void rp_reply_fini(struct rp_reply *reply) {
 
 /* The child keeps no end of its parent's connections: the broker must see when the parent ends. */
 static void after_fork(void) {
-    pthread_mutex_init(&registry_lock, NULL);
     for (struct rp_client *client = registry; client; client = client->next) {
         close(client->fd);
         atomic_store(&client->is_inherited, true);
         client->is_listed = false;
     }
     registry = NULL;
+    pthread_mutex_unlock(&registry_lock);
 }
 
 static void before_fork(void) {
