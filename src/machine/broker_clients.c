@@ -253,7 +253,7 @@ static bool handle(struct rp_broker_client *client, const struct rp_message *mes
 static bool receive_one(struct rp_broker_client *client) {
     struct rp_broker *broker = client->broker;
     struct rp_descriptors descriptors = {.count = 0};
-    struct rp_message message;
+    struct rp_message message = {.type = 0};
     size_t bytes;
     rp_error why = RP_ERROR_INIT;
     rp_status status = rp_channel_receive(client->fd, broker->frame, &bytes, &descriptors, 0, &why);

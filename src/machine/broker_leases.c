@@ -334,9 +334,10 @@ static void answer_waits(struct rp_broker_job *job) {
         uint32_t number = job->waits->number;
         rp_error why = RP_ERROR_INIT;
         rp_status status = RP_OK;
-        end_wait(job->waits);
+        bool is_last = !job->waits->next;
+        end_wait(job->waits); /* takes it off the list */
         rp_lease *ticket = job->ticket;
-        if (job->waits) {
+        if (!is_last) {
             ticket = rp_pool_hit_model(job->broker->pool, &request);
             if (!ticket) status = rp_lease_clone(job->ticket, &ticket, &why);
         } else {

@@ -93,7 +93,7 @@ static rp_status lock_start(const struct rp_address *address, int64_t deadline_n
 /* The first line that the broker says: "ready PID", or why it cannot serve. */
 static rp_status await_ready(const struct rp_address *address, int fd, int64_t deadline_ns,
                              rp_error *err) {
-    char line[LINE_BYTES];
+    char line[LINE_BYTES] = "";
     size_t length = 0;
     while (length < sizeof line - 1 && !memchr(line, '\n', length)) {
         int64_t left_ms = (deadline_ns - rp_clock_ns()) / 1000000;

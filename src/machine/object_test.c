@@ -189,7 +189,7 @@ static uint64_t publish(struct desk *desk, char *client, const char *key, size_t
 
 static void one_builds_and_all_others_wait(void **state) {
     (void)state;
-    struct desk desk;
+    struct desk desk = {0};
     size_t seen = 0;
     int descriptors = open_descriptors();
     open_desk(&desk, NULL, 0);
@@ -219,7 +219,7 @@ static void one_builds_and_all_others_wait(void **state) {
 
 static void the_pool_counts_each_request_once(void **state) {
     (void)state;
-    struct desk desk;
+    struct desk desk = {0};
     rp_error err = RP_ERROR_INIT;
     rp_statistics *statistics = NULL;
     size_t seen = 0;
@@ -241,7 +241,7 @@ static void the_pool_counts_each_request_once(void **state) {
 
 static void when_a_builder_leaves_the_next_builds(void **state) {
     (void)state;
-    struct desk desk;
+    struct desk desk = {0};
     size_t seen = 0;
     open_desk(&desk, NULL, 0);
     get(&desk, anna, 1, "x");
@@ -265,7 +265,7 @@ static void when_a_builder_leaves_the_next_builds(void **state) {
 
 static void when_the_last_leaves_the_build_is_forgotten(void **state) {
     (void)state;
-    struct desk desk;
+    struct desk desk = {0};
     size_t seen = 0;
     open_desk(&desk, NULL, 0);
     get(&desk, anna, 1, "x");
@@ -279,7 +279,7 @@ static void when_the_last_leaves_the_build_is_forgotten(void **state) {
 
 static void a_builder_that_fails_tells_all_who_wait(void **state) {
     (void)state;
-    struct desk desk;
+    struct desk desk = {0};
     size_t seen = 0;
     rp_error why = RP_ERROR_INIT;
     open_desk(&desk, NULL, 0);
@@ -307,7 +307,7 @@ static void a_builder_that_fails_tells_all_who_wait(void **state) {
 
 static void rubbish_is_refused_and_the_next_builds(void **state) {
     (void)state;
-    struct desk desk;
+    struct desk desk = {0};
     size_t seen = 0;
     int descriptors = open_descriptors();
     open_desk(&desk, NULL, 0);
@@ -330,7 +330,7 @@ static void rubbish_is_refused_and_the_next_builds(void **state) {
 
 static void waiting_ends_at_the_deadline_and_names_the_builder(void **state) {
     (void)state;
-    struct desk desk;
+    struct desk desk = {0};
     size_t seen = 0;
     open_desk(&desk, NULL, 0);
     int64_t now_ns = rp_clock_ns();
@@ -363,7 +363,7 @@ static void waiting_ends_at_the_deadline_and_names_the_builder(void **state) {
 
 static void what_happens_while_a_put_is_under_way(void **state) {
     (void)state;
-    struct desk desk;
+    struct desk desk = {0};
     size_t seen = 0;
     open_desk(&desk, NULL, 0);
     desk.holds_jobs = true;
@@ -386,7 +386,7 @@ static void what_happens_while_a_put_is_under_way(void **state) {
 
 static void a_put_that_nobody_wants_any_more_waits_for_no_room(void **state) {
     (void)state;
-    struct desk desk;
+    struct desk desk = {0};
     size_t seen = 0;
     open_desk(&desk, "cpu=10MiB", 0);
     publish(&desk, cleo, "in the way", 6 << 20);
@@ -416,7 +416,7 @@ static void a_put_that_nobody_wants_any_more_waits_for_no_room(void **state) {
 
 static void a_put_that_was_never_answered_is_taken_back_at_the_end(void **state) {
     (void)state;
-    struct desk desk;
+    struct desk desk = {0};
     int descriptors = open_descriptors();
     for (int is_done = 0; is_done < 2; is_done++) {
         size_t seen = 0;
@@ -436,7 +436,7 @@ static void a_put_that_was_never_answered_is_taken_back_at_the_end(void **state)
 
 static void a_called_off_request_gives_back_whatever_it_got(void **state) {
     (void)state;
-    struct desk desk;
+    struct desk desk = {0};
     size_t seen = 0;
     open_desk(&desk, NULL, 0);
     get(&desk, anna, 1, "x");
@@ -456,7 +456,7 @@ static void a_called_off_request_gives_back_whatever_it_got(void **state) {
 
 static void the_budget_of_the_pool_counts_and_idle_objects_make_room(void **state) {
     (void)state;
-    struct desk desk;
+    struct desk desk = {0};
     size_t seen = 0;
     open_desk(&desk, "cpu=10MiB", 0);
     uint64_t first = publish(&desk, anna, "first", 6 << 20);
@@ -482,7 +482,7 @@ static void the_budget_of_the_pool_counts_and_idle_objects_make_room(void **stat
 
 static void there_is_a_most_of_objects(void **state) {
     (void)state;
-    struct desk desk;
+    struct desk desk = {0};
     size_t seen = 0;
     rp_error err = RP_ERROR_INIT;
     open_desk(&desk, NULL, 2);
@@ -503,7 +503,7 @@ static void there_is_a_most_of_objects(void **state) {
 
 static void a_process_may_not_ask_without_end(void **state) {
     (void)state;
-    struct desk desk;
+    struct desk desk = {0};
     open_desk(&desk, NULL, 0);
     for (uint32_t i = 0; i < RP_LIMIT_CLIENT_REQUESTS; i++) {
         char key[32];
@@ -535,7 +535,7 @@ static void a_process_may_not_ask_without_end(void **state) {
 
 static void keys_are_checked(void **state) {
     (void)state;
-    struct desk desk;
+    struct desk desk = {0};
     size_t seen = 0;
     char *longest = malloc(RP_LIMIT_NAME_BYTES + 8);
     memset(longest, 'k', RP_LIMIT_NAME_BYTES + 7);
@@ -555,7 +555,7 @@ static void keys_are_checked(void **state) {
 
 static void without_a_thread_everybody_is_told(void **state) {
     (void)state;
-    struct desk desk;
+    struct desk desk = {0};
     size_t seen = 0;
     int descriptors = open_descriptors();
     open_desk(&desk, NULL, 0);
@@ -577,7 +577,7 @@ static void each_allocation_may_fail(void **state) {
     int64_t blocks = 0;
     bool is_over = false;
     for (uint64_t n = 1; !is_over; n++) {
-        struct desk desk;
+        struct desk desk = {0};
         open_desk(&desk, NULL, 0);
         publish(&desk, cleo, "other", 10); /* the snapshot and the seat are there */
         size_t seen = desk.count;
