@@ -20,11 +20,11 @@ struct rp_question {
      */
     const rp_snapshot *previous;
     bool is_patient; /* the caller asked for all there is: a driver gets RP_CHILD_SLOW_MS       */
+    bool is_harmful; /* out: it hung, crashed or babbled: whoever asks next suffers the same */
 
     struct rp_snapshot *answer; /* out: devices, absences and notes of that kind, or NULL     */
     rp_error why;               /* out: without an answer, why there is none                  */
-    bool is_harmful; /* out: it hung, crashed or babbled: whoever asks next suffers the same */
-    double ms;       /* out: from the start of its child to the end of the answer  */
+    double ms;                  /* out: from the start of its child to the end of the answer  */
 };
 
 /*
