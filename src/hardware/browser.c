@@ -595,3 +595,19 @@ rp_status rp_browser_ask(const struct rp_browser *browser, int timeout_ms,
     if (status == RP_OK) *answer = told;
     return status;
 }
+
+rp_status rp_browser_probe(struct rp_snapshot *snapshot, rp_device_kind kind, const char *prefix,
+                           const char *what, rp_error *err) {
+    struct rp_browsers *browsers = rp_alloc(sizeof *browsers);
+    if (!browsers) return rp_fail_no_memory(err);
+    bool is_simulated = false;
+    rp_status status = rp_browser_add_simulated(snapshot, kind, prefix, &is_simulated, err);
+    if (status == RP_OK) {
+        if (snapshot->root[0] == '\0') rp_browsers_find(browsers);
+        if (!rp_browsers_can_ask(browsers)) {
+            status = rp_browser_fail_absent(snapshot, browsers, what, err);
+        }
+    }
+    rp_free(browsers);
+    return status;
+}

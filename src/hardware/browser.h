@@ -80,4 +80,11 @@ rp_status rp_browser_fail_absent(const struct rp_snapshot *snapshot,
                                  const struct rp_browsers *browsers, const char *what,
                                  rp_error *err);
 
+/*
+ * The fast look of both kinds: a simulated device, if the environment asks for one, and whether
+ * there is a browser to ask. `prefix` and `what` are those of the two calls above.
+ */
+rp_status rp_browser_probe(struct rp_snapshot *snapshot, rp_device_kind kind, const char *prefix,
+                           const char *what, rp_error *err);
+
 #endif

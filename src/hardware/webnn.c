@@ -81,19 +81,7 @@ static rp_status webnn_ask(struct rp_snapshot *snapshot, rp_error *err) {
 }
 
 static rp_status webnn_probe(struct rp_snapshot *snapshot, rp_error *err) {
-    struct rp_browsers *browsers = rp_alloc(sizeof *browsers);
-    if (!browsers) return rp_fail_no_memory(err);
-    bool is_simulated = false;
-    rp_status status =
-        rp_browser_add_simulated(snapshot, RP_DEVICE_WEBNN, "WEBNN", &is_simulated, err);
-    if (status == RP_OK) {
-        if (snapshot->root[0] == '\0') rp_browsers_find(browsers);
-        if (!rp_browsers_can_ask(browsers)) {
-            status = rp_browser_fail_absent(snapshot, browsers, "WebNN", err);
-        }
-    }
-    rp_free(browsers);
-    return status;
+    return rp_browser_probe(snapshot, RP_DEVICE_WEBNN, "WEBNN", "WebNN", err);
 }
 
 const struct rp_device_ops rp_device_webnn = {
