@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/status.h"
+#include "base/text.h"
 #include "machine/broker.h"
 #include "machine/client.h"
 #include "machine/launch.h"
@@ -18,14 +19,27 @@
 
 enum { CALL_MS = 10000 };
 
+/* What a worker may have: all of the budget, when that is one figure; 0: no limit. */
+static uint64_t worker_limit_of(const rp_broker_options *options) {
+    uint64_t bytes = 0;
+    bool is_one = options && options->budget && rp_text_parse_bytes(options->budget, &bytes);
+    return is_one ? bytes : 0;
+}
+
 rp_status rp_broker_serve(const rp_broker_options *options, rp_error *err) {
     char program[RP_PROGRAM_BYTES];
     rp_status status = rp_launch_find_program(program, err);
     if (status != RP_OK) return status;
-    const struct rp_broker_host host = rp_worker_host(program);
+    struct rp_worker_host *host = NULL;
+    status = rp_worker_host_open(program, worker_limit_of(options), &host, err);
+    if (status != RP_OK) return status;
+    const struct rp_broker_host calls = rp_worker_host_calls(host);
     const struct rp_broker_setup setup = {
-        .options = options, .host = &host, .store = &rp_object_store};
-    return rp_broker_run(&setup, err);
+        .options = options, .host = &calls, .store = &rp_object_store};
+    status = rp_broker_run(&setup, err);
+    /* After RP_ERR_BUSY a load may be under way still; the process ends with it. */
+    if (status == RP_OK) rp_worker_host_close(host);
+    return status;
 }
 
 rp_status rp_machine_open(const rp_machine_options *options, rp_machine **machine, rp_error *err) {

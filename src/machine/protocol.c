@@ -84,10 +84,9 @@ static const struct field loaded_fields[] = {
     TEXT_OF(loaded.device, RP_LIMIT_DEVICE_BYTES - 1),
     MAYBE(loaded.precision, RP_LIMIT_PRECISION_BYTES - 1), NUMBER(loaded.threads),
     NUMBER(loaded.simulated), BYTES_OF(loaded.inputs), BYTES_OF(loaded.outputs), LAST};
-static const struct field ring_fields[] = {LONG(ring.ring_id), LONG(ring.client_pid),
-                                    LONG(ring.ring_bytes), LAST};
+static const struct field ring_fields[] = {NUMBER(ring.worker), LONG(ring.ring_id),
+                                    LONG(ring.client_pid), LONG(ring.ring_bytes), LAST};
 static const struct field ring_close_fields[] = {LONG(ring_close.ring_id), LAST};
-static const struct field bytes_now_fields[] = {LONG(bytes.memory_bytes), LAST};
 static const struct field nothing_fields[] = {LAST};
 
 static const struct field *const fields_of[] = {
@@ -103,7 +102,7 @@ static const struct field *const fields_of[] = {
     [RP_MESSAGE_STATS] = nothing_fields,           [RP_MESSAGE_LOAD] = load_fields,
     [RP_MESSAGE_LOADED] = loaded_fields,           [RP_MESSAGE_RING] = ring_fields,
     [RP_MESSAGE_DONE] = nothing_fields,            [RP_MESSAGE_RING_CLOSE] = ring_close_fields,
-    [RP_MESSAGE_BYTES] = bytes_now_fields,
+    [RP_MESSAGE_UNLOAD] = nothing_fields,
 };
 
 static const struct {

@@ -52,12 +52,12 @@ enum { RP_FRAME_MAGIC = 0x4D505231 /* "1RPM" */, RP_FRAME_VERSION = 1, RP_FRAME_
     X(CLEAR,        17, "clear",       0, 0)        \
     X(STOP,         18, "stop",        0, 0)        \
     X(STATS,        19, "stats",       0, 0)        \
-    X(LOAD,         20, "load",        0, 0)        \
+    X(LOAD,         20, "load",        0, 1)        \
     X(LOADED,       21, "loaded",      0, 0)        \
     X(RING,         22, "ring",        1, 1)        \
     X(DONE,         23, "done",        0, 0)        \
     X(RING_CLOSE,   24, "ring_close",  0, 0)        \
-    X(BYTES,        25, "bytes",       0, 0)
+    X(UNLOAD,       25, "unload",      0, 0)
 /* clang-format on */
 
 enum rp_message_type {
@@ -175,7 +175,7 @@ struct rp_message {
             uint32_t threads;
         } load;
         struct {
-            uint64_t memory_bytes; /* RP_UNKNOWN_U64; also BYTES, as an answer */
+            uint64_t memory_bytes; /* RP_UNKNOWN_U64 */
             const char *engine;
             const char *device;
             const char *precision;
@@ -185,6 +185,7 @@ struct rp_message {
             struct rp_bytes outputs;
         } loaded;
         struct {
+            uint32_t worker; /* the number of the LOAD whose model it is for */
             uint64_t ring_id;
             uint64_t client_pid;
             uint64_t ring_bytes;
@@ -192,9 +193,6 @@ struct rp_message {
         struct {
             uint64_t ring_id;
         } ring_close;
-        struct {
-            uint64_t memory_bytes;
-        } bytes;
     };
 };
 

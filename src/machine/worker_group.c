@@ -84,10 +84,11 @@ static bool write_figure(const struct rp_worker_group *group, const char *name, 
 
 bool rp_worker_group_make(struct rp_worker_groups *groups, uint64_t limit_bytes,
                           struct rp_worker_group *group) {
+    static _Atomic uint32_t last_number; /* of this process, whoever asks */
     *group = (struct rp_worker_group){0};
     if (groups->version == 0) return false;
     snprintf(group->folder, sizeof group->folder, "%s/" PREFIX "%d-%" PRIu32, groups->folder,
-             (int)getpid(), atomic_fetch_add(&groups->made, 1) + 1);
+             (int)getpid(), atomic_fetch_add(&last_number, 1) + 1);
     if (mkdir(group->folder, 0755) != 0) {
         groups->version = 0; /* nor will it be allowed later */
         return false;

@@ -9,6 +9,7 @@
 
 #include "hardware/cgroup.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -16,7 +17,6 @@
 struct rp_worker_groups {
     _Atomic int version;                 /* 1 or 2; 0: none can be made */
     char folder[RP_CGROUP_FOLDER_BYTES]; /* of the broker's own group   */
-    _Atomic uint32_t made;
 };
 
 struct rp_worker_group {

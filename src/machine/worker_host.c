@@ -3,17 +3,51 @@
 
 #include "base/clock.h"
 #include "base/limits.h"
+#include "base/lock.h"
 #include "base/memory.h"
 #include "base/status.h"
+#include "machine/crashes.h"
+#include "machine/turns.h"
+#include "machine/worker_group.h"
 
 #include <assert.h>
+#include <resourcepool/facts.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+enum { SMALL_BYTES = 16 << 20, SMALL_COUNT_MAX = 32 };
+
+struct rp_worker_host {
+    /* Constant. */
+    const char *program;
+    uint64_t limit_bytes;
+    int turns_fd;
+
+    struct rp_worker_groups groups;
+    struct rp_crashes crashes;
+
+    struct rp_lock lock;
+    struct small *smalls; /* guarded by lock */
+};
+
+/* A model that shares its process, or would; from before it is loaded until it is taken out. */
+struct small {
+    struct small *next; /* guarded by host.lock */
+    struct rp_worker *worker;
+    char engine[RP_LIMIT_ENGINE_BYTES]; /* as asked for; "": any */
+    char device[RP_LIMIT_DEVICE_BYTES];
+};
+
+/* What stands behind a model of the pool. */
 struct hosted {
     struct rp_engine_ops ops; /* with the name of the engine that runs in the worker */
     char engine[RP_LIMIT_ENGINE_BYTES];
+    struct rp_worker_host *host;
     struct rp_worker *worker;
+    struct small *small; /* NULL: its process is its own */
 };
 
 static rp_status hosted_probe(rp_engine_info *info, rp_error *err) {
@@ -48,9 +82,23 @@ static uint64_t hosted_bytes(const rp_model *model) {
     return bytes != RP_UNKNOWN_U64 ? bytes : rp_worker_bytes(hosted->worker);
 }
 
+/* Nobody joins it any more. */
+static void forget_small(struct rp_worker_host *host, struct small *small) {
+    if (!small) return;
+    rp_lock_acquire(&host->lock);
+    struct small **at = &host->smalls;
+    while (*at != small) {
+        at = &(*at)->next;
+    }
+    *at = small->next;
+    rp_lock_release(&host->lock);
+    rp_free(small);
+}
+
 static void hosted_close(rp_model *model) {
     struct hosted *hosted = model->state;
     if (!hosted) return;
+    forget_small(hosted->host, hosted->small);
     rp_worker_stop(hosted->worker, "the broker took it out", NULL);
     rp_free(hosted);
     model->state = NULL;
@@ -77,7 +125,8 @@ static struct hosted *hosted_create(struct rp_worker *worker) {
 }
 
 /* The pool's model of a worker; on failure the worker is still the caller's. */
-static rp_status make_model(struct rp_worker *worker, const char *path, rp_model **model,
+static rp_status make_model(struct rp_worker_host *host, struct rp_worker *worker,
+                            struct small *small, const char *path, rp_model **model,
                             rp_error *err) {
     const struct rp_worker_facts *facts = rp_worker_facts(worker);
     struct rp_engine_request request = {
@@ -100,29 +149,98 @@ static rp_status make_model(struct rp_worker *worker, const char *path, rp_model
         rp_free(hosted);
         return status;
     }
+    hosted->host = host;
+    hosted->small = small;
     made->state = hosted;
     *model = made;
     return RP_OK;
 }
 
+/* On a minder's thread, under its lock. */
+static void note_crash(void *user, const struct rp_worker *worker, const rp_error *story,
+                       bool was_alone) {
+    struct rp_worker_host *host = user;
+    rp_crashes_add(&host->crashes, rp_worker_path(worker), was_alone, story, rp_clock_ns());
+}
+
+/* Whether its weights, wherever they are kept, take less than an engine does. */
+static bool is_small(struct rp_worker_host *host, const struct rp_worker_request *request) {
+    rp_model_facts facts;
+    struct stat found;
+    if (rp_crashes_has(&host->crashes, request->path, rp_clock_ns())) return false;
+    /* Without a file there is nothing to share for: the simulated engine's names. */
+    if (stat(request->path, &found) != 0 || !S_ISREG(found.st_mode)) return false;
+    if (found.st_size > SMALL_BYTES) return false;
+    if (rp_model_facts_read(request->path, NULL, &facts, NULL) != RP_OK) return false;
+    return facts.weights_bytes <= SMALL_BYTES; /* no when unknown */
+}
+
+/* Begin to load a small model, beside others if there is a process with room. */
+static rp_status begin_small(struct rp_worker_host *host, struct rp_worker_request *request,
+                             struct small **small, struct rp_worker **worker, rp_error *err) {
+    struct small *made = rp_alloc(sizeof *made);
+    if (!made) return rp_fail(err, RP_ERR_MEMORY, "no memory for the model '%s'", request->path);
+    snprintf(made->engine, sizeof made->engine, "%s", request->engine ? request->engine : "");
+    snprintf(made->device, sizeof made->device, "%s", request->device ? request->device : "cpu");
+    rp_status status = RP_ERR_STATE;
+    rp_lock_acquire(&host->lock);
+    for (struct small *at = host->smalls; at && status == RP_ERR_STATE; at = at->next) {
+        uint32_t count = rp_worker_count(at->worker);
+        if (count == 0 || count >= SMALL_COUNT_MAX || strcmp(at->engine, made->engine) != 0 ||
+            strcmp(at->device, made->device) != 0) {
+            continue;
+        }
+        request->beside = at->worker;
+        status = rp_worker_begin(request, worker, err);
+    }
+    if (status == RP_ERR_STATE) {
+        request->beside = NULL;
+        status = rp_worker_begin(request, worker, err);
+    }
+    if (status == RP_OK) {
+        made->worker = *worker;
+        made->next = host->smalls;
+        host->smalls = made;
+        *small = made;
+    } else {
+        rp_free(made);
+    }
+    rp_lock_release(&host->lock);
+    return status;
+}
+
 static rp_status host_open_model(void *user, const char *path, const rp_model_options *options,
                                  const _Atomic int *cancelled, rp_model **model, rp_error *err) {
+    struct rp_worker_host *host = user;
     rp_model_options own = RP_MODEL_OPTIONS_INIT;
     if (options) memcpy(&own, options, options->size < sizeof own ? options->size : sizeof own);
     struct rp_worker_request request = {
-        .program = user,
+        .program = host->program,
         .path = path,
         .engine = own.engine,
         .device = own.device,
         .precision = own.precision,
         .threads = own.threads,
+        .turns_fd = host->turns_fd,
+        .groups = &host->groups,
+        .limit_bytes = host->limit_bytes,
+        .crashed = note_crash,
+        .user = host,
         .cancelled = cancelled,
         .deadline_ns = RP_NEVER_NS,
     };
     struct rp_worker *worker = NULL;
-    rp_status status = rp_worker_spawn(&request, &worker, err);
-    if (status == RP_OK) status = make_model(worker, path, model, err);
-    if (status != RP_OK) rp_worker_stop(worker, NULL, NULL);
+    struct small *small = NULL;
+    rp_status status = rp_crashes_check(&host->crashes, path, rp_clock_ns(), err);
+    if (status != RP_OK) return status;
+    status = is_small(host, &request) ? begin_small(host, &request, &small, &worker, err)
+                                      : rp_worker_begin(&request, &worker, err);
+    if (status == RP_OK) status = rp_worker_await(worker, &request, err);
+    if (status == RP_OK) status = make_model(host, worker, small, path, model, err);
+    if (status != RP_OK) {
+        forget_small(host, small);
+        rp_worker_stop(worker, NULL, NULL);
+    }
     return status;
 }
 
@@ -145,13 +263,42 @@ static void host_detach(void *user, rp_model *model, uint64_t ring_id) {
     rp_worker_remove_ring(rp_worker_of(model), ring_id);
 }
 
-struct rp_broker_host rp_worker_host(const char *program) {
+struct rp_broker_host rp_worker_host_calls(struct rp_worker_host *host) {
     return (struct rp_broker_host){
-        .user = (void *)(uintptr_t)program,
+        .user = host,
         .open_model = host_open_model,
         .attach = host_attach,
         .detach = host_detach,
     };
+}
+
+rp_status rp_worker_host_open(const char *program, uint64_t limit_bytes,
+                              struct rp_worker_host **host, rp_error *err) {
+    struct rp_worker_host *made = rp_alloc(sizeof *made);
+    if (!made) return rp_fail(err, RP_ERR_MEMORY, "no memory for workers");
+    cpu_set_t set;
+    int processors = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    rp_status status = rp_turns_create((uint32_t)processors, &made->turns_fd, err);
+    if (status != RP_OK) {
+        rp_free(made);
+        return status;
+    }
+    made->program = program;
+    made->limit_bytes = limit_bytes;
+    rp_worker_groups_find(&made->groups);
+    rp_crashes_init(&made->crashes);
+    rp_lock_init(&made->lock);
+    *host = made;
+    return RP_OK;
+}
+
+void rp_worker_host_close(struct rp_worker_host *host) {
+    if (!host) return;
+    assert(!host->smalls);
+    close(host->turns_fd);
+    rp_crashes_fini(&host->crashes);
+    rp_lock_fini(&host->lock);
+    rp_free(host);
 }
 
 struct rp_worker *rp_worker_of(const rp_model *model) {

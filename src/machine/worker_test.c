@@ -8,6 +8,8 @@
 #include "cli/doubling_model.h"
 #include "machine/remote_model.h"
 #include "machine/ring.h"
+#include "machine/turns.h"
+#include "machine/worker_group.h"
 #include "machine/worker_host.h"
 
 #include "../../tests/test.h"
@@ -202,9 +204,11 @@ static void a_worker_inherits_nothing(void **state) {
     char *text = NULL;
     size_t length = 0;
     for (int fd = 4; fd < 64; fd++) {
-        struct stat info;
+        char target[64] = "";
         snprintf(path, sizeof path, "/proc/%d/fd/%d", pid, fd);
-        assert_int_equal(lstat(path, &info), -1);
+        /* But for what it opened itself. */
+        if (readlink(path, target, sizeof target - 1) < 0) continue;
+        assert_string_equal(target, "/memfd:rpool-turns (deleted)");
     }
     snprintf(path, sizeof path, "/proc/%d/environ", pid);
     assert_int_equal(rp_text_read_file(path, 1 << 20, &text, &length), 0);
@@ -576,13 +580,15 @@ static void outputs_that_do_not_fit_are_told_with_both_numbers(void **state) {
 static void the_broker_opens_attaches_and_ends_through_its_host(void **state) {
     (void)state;
     rp_error err = RP_ERROR_INIT;
-    struct rp_broker_host host = rp_worker_host(self);
+    struct rp_worker_host *workers = NULL;
     rp_model_options options = RP_MODEL_OPTIONS_INIT;
     rp_model *held = NULL;
     rp_model *model = NULL;
     struct rp_broker_ring ring = {.fd = -1};
     rp_result *result = NULL;
     int64_t blocks = rp_memory_live_count();
+    assert_ok(rp_worker_host_open(self, 0, &workers, &err));
+    struct rp_broker_host host = rp_worker_host_calls(workers);
     options.engine = "simulated";
     assert_status(host.open_model(host.user, "x?fail=load", &options, NULL, &held, &err),
                   RP_ERR_LOAD);
@@ -602,6 +608,7 @@ static void the_broker_opens_attaches_and_ends_through_its_host(void **state) {
     host.detach(host.user, held, ring.id);
     rp_model_close(model);
     rp_model_close(held);
+    rp_worker_host_close(workers);
     assert_int_equal(rp_memory_live_count(), blocks);
 }
 
@@ -615,6 +622,241 @@ static bool is_process(pid_t pid) {
     bool is = end && end[2] != 'Z' && end[2] != 'X';
     rp_free(text);
     return is;
+}
+
+/* ---- many models, few processes ---- */
+
+enum { SMALL_MODELS = 100 };
+
+static void make_small_model(int number, char path[256]) {
+    snprintf(path, 256, "%s/small-%d.onnx", folder, number);
+    write_file(path, doubling_model, sizeof doubling_model, 0600);
+}
+
+static size_t count_processes(rp_model *const models[], size_t count) {
+    pid_t pids[SMALL_MODELS];
+    size_t found = 0;
+    for (size_t i = 0; i < count; i++) {
+        pid_t pid = rp_worker_pid(rp_worker_of(models[i]));
+        size_t at = 0;
+        while (at < found && pids[at] != pid) {
+            at++;
+        }
+        if (at == found) pids[found++] = pid;
+    }
+    return found;
+}
+
+static rp_model *open_through(const struct rp_broker_host *host, const char *path) {
+    rp_error err = RP_ERROR_INIT;
+    rp_model_options options = RP_MODEL_OPTIONS_INIT;
+    rp_model *model = NULL;
+    options.engine = "simulated";
+    assert_ok(host->open_model(host->user, path, &options, NULL, &model, &err));
+    return model;
+}
+
+static void wait_for_death(rp_model *held) {
+    while (rp_worker_is_alive(rp_worker_of(held), NULL)) {
+        usleep(1000);
+    }
+}
+
+static void small_models_live_together_and_die_together(void **state) {
+    (void)state;
+    rp_error err = RP_ERROR_INIT;
+    struct rp_worker_host *workers = NULL;
+    rp_model *models[SMALL_MODELS];
+    char path[256];
+    assert_ok(rp_worker_host_open(self, 0, &workers, &err));
+    struct rp_broker_host host = rp_worker_host_calls(workers);
+    for (int i = 0; i < SMALL_MODELS; i++) {
+        make_small_model(i, path);
+        models[i] = open_through(&host, path);
+    }
+    assert_int_equal(count_processes(models, SMALL_MODELS), 4); /* of 32 at most */
+    /* Each answers for itself, and goes by itself. */
+    rp_model *first = attach(rp_worker_of(models[0]), NULL);
+    rp_model *second = attach(rp_worker_of(models[1]), NULL);
+    pid_t pid = rp_worker_pid(rp_worker_of(models[1]));
+    assert_int_equal(rp_worker_pid(rp_worker_of(models[0])), pid);
+    assert_ok(run_once(first, 1, &err));
+    assert_ok(run_once(second, 2, &err));
+    rp_model_close(models[0]);
+    assert_status(run_once(first, 1, &err), RP_ERR_STATE);
+    assert_says(err.message, "was ended: the broker took it out");
+    assert_ok(run_once(second, 2, &err));
+    assert_true(is_process(pid));
+    /* Its place is taken by the next. */
+    make_small_model(0, path);
+    models[0] = open_through(&host, path);
+    assert_int_equal(count_processes(models, SMALL_MODELS), 4);
+    /* They crash together, and then each has a process of its own. */
+    kill(pid, SIGTERM);
+    wait_for_death(models[1]);
+    assert_status(run_once(second, 2, &err), RP_ERR_RUN);
+    assert_says(err.message, "ended by SIGTERM");
+    rp_model_close(first);
+    rp_model_close(second);
+    for (int i = 1; i < 4; i++) {
+        assert_false(rp_worker_is_alive(rp_worker_of(models[i]), NULL));
+        rp_model_close(models[i]);
+        snprintf(path, sizeof path, "%s/small-%d.onnx", folder, i);
+        models[i] = open_through(&host, path);
+    }
+    assert_int_equal(count_processes(models + 1, 3), 3);
+    for (int i = 0; i < SMALL_MODELS; i++) {
+        rp_model_close(models[i]);
+        snprintf(path, sizeof path, "%s/small-%d.onnx", folder, i);
+        unlink(path);
+    }
+    assert_false(is_process(pid));
+    rp_worker_host_close(workers);
+    assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+}
+
+static void one_of_several_is_freed_when_its_runs_have_ended(void **state) {
+    (void)state;
+    rp_error err = RP_ERROR_INIT;
+    struct rp_worker *other = spawn("x");
+    struct rp_worker *worker = NULL;
+    struct rp_worker *failed = NULL;
+    struct rp_worker_end end = {0};
+    struct rp_worker_request request = simulated("y");
+    request.beside = other;
+    assert_ok(rp_worker_spawn(&request, &worker, &err));
+    assert_int_equal(rp_worker_pid(worker), rp_worker_pid(other));
+    assert_int_equal(rp_worker_count(other), 2);
+    assert_int_equal(rp_worker_bytes(worker), RP_UNKNOWN_U64); /* whose are they? */
+    rp_worker_stop(worker, "as a test", &end);
+    assert_true(end.is_verified);
+    /* A load that fails disturbs nobody. */
+    request.path = "y?fail=load";
+    assert_status(rp_worker_spawn(&request, &failed, &err), RP_ERR_LOAD);
+    assert_int_equal(rp_worker_count(other), 1);
+    /* One whose run goes on is not waited for, and nothing is claimed. */
+    request.path = "y?run_ms=3600000";
+    assert_ok(rp_worker_spawn(&request, &worker, &err));
+    rp_model *model = attach(worker, NULL);
+    struct caller caller = {.model = model, .deadline_ns = rp_deadline_after_ms(100)};
+    call(&caller);
+    assert_status(caller.status, RP_ERR_TIMEOUT);
+    end.is_verified = true;
+    rp_worker_stop(worker, "as a test", &end);
+    assert_false(end.is_verified);
+    rp_model_close(model);
+    model = attach(other, NULL);
+    assert_ok(run_once(model, 1, &err));
+    rp_model_close(model);
+    rp_worker_stop(other, NULL, &end);
+    assert_true(end.is_verified);
+    assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+}
+
+static void a_model_that_crashes_again_and_again_is_held_back(void **state) {
+    (void)state;
+    rp_error err = RP_ERROR_INIT;
+    struct rp_worker_host *workers = NULL;
+    rp_model *model = NULL;
+    rp_model_options options = RP_MODEL_OPTIONS_INIT;
+    assert_ok(rp_worker_host_open(self, 0, &workers, &err));
+    struct rp_broker_host host = rp_worker_host_calls(workers);
+    for (int i = 0; i < 3; i++) {
+        model = open_through(&host, "x");
+        kill(rp_worker_pid(rp_worker_of(model)), SIGABRT);
+        wait_for_death(model);
+        rp_model_close(model);
+    }
+    options.engine = "simulated";
+    assert_status(host.open_model(host.user, "x", &options, NULL, &model, &err), RP_ERR_LOAD);
+    assert_says(err.message, "held back for");
+    assert_says(err.message, "crashed 3 times: the worker of 'x' was ended by SIGABRT");
+    model = open_through(&host, "y");
+    rp_model_close(model);
+    rp_worker_host_close(workers);
+}
+
+static void workers_share_the_processors(void **state) {
+    (void)state;
+    int fd = -1;
+    rp_error err = RP_ERROR_INIT;
+    struct rp_worker *a = NULL;
+    struct rp_worker *b = NULL;
+    struct rp_worker_request request = simulated("a?run_ms=300");
+    assert_ok(rp_turns_create(1, &fd, &err));
+    request.turns_fd = fd;
+    assert_ok(rp_worker_spawn(&request, &a, &err));
+    request.path = "b";
+    assert_ok(rp_worker_spawn(&request, &b, &err));
+    rp_model *slow = attach(a, NULL);
+    rp_model *quick = attach(b, NULL);
+    struct caller running = {.model = slow, .deadline_ns = RP_NEVER_NS};
+    struct rp_turns turns;
+    struct rp_turn turn = {0};
+    pthread_t thread;
+    assert_ok(rp_turns_open(fd, &turns, &err));
+    assert_int_equal(pthread_create(&thread, NULL, call, &running), 0);
+    while (rp_turns_try(&turns, 1, &turn)) { /* until the slow one has it */
+        rp_turns_give(&turns, &turn);
+        usleep(1000);
+    }
+    kill(rp_worker_pid(a), SIGSTOP);
+    struct caller late = {.model = quick, .deadline_ns = rp_deadline_after_ms(200)};
+    call(&late);
+    assert_status(late.status, RP_ERR_TIMEOUT);
+    /* It is not let in the way of the others for ever. */
+    assert_ok(run_once(quick, 1, &err));
+    kill(rp_worker_pid(a), SIGCONT);
+    pthread_join(thread, NULL);
+    assert_ok(running.status);
+    assert_true(rp_turns_try(&turns, 1, &turn));
+    rp_turns_close(&turns);
+    rp_model_close(slow);
+    rp_model_close(quick);
+    rp_worker_stop(a, NULL, NULL);
+    rp_worker_stop(b, NULL, NULL);
+    close(fd);
+}
+
+static void the_kernel_takes_a_worker_that_is_over_its_limit(void **state) {
+    (void)state;
+    static const char hungry[] = "#!/bin/sh\nulimit -v 400000\nexec tail /dev/zero\n";
+    rp_error err = RP_ERROR_INIT;
+    struct rp_worker_groups groups;
+    struct rp_worker_group group;
+    struct rp_worker *worker = NULL;
+    char path[256];
+    rp_worker_groups_find(&groups);
+    if (!rp_worker_group_make(&groups, 1 << 20, &group)) {
+        print_message("skipped: no memory cgroup can be made here\n");
+        skip();
+    }
+    char made[sizeof group.folder];
+    memcpy(made, group.folder, sizeof made);
+    rp_worker_group_remove(&group);
+    assert_int_equal(access(made, F_OK), -1);
+    snprintf(path, sizeof path, "%s/program", folder);
+    write_file(path, hungry, sizeof hungry - 1, 0700);
+    struct rp_worker_request request = simulated("x");
+    request.program = path;
+    request.groups = &groups;
+    request.limit_bytes = 64 << 20;
+    assert_status(rp_worker_spawn(&request, &worker, &err), RP_ERR_MEMORY);
+    assert_says(err.message, "the kernel killed the worker of 'x' for lack of memory");
+    assert_says(err.message, "64.0 MiB, the budget");
+    /* What a broker that was killed left behind goes when the next one looks. */
+    pid_t pid = fork();
+    if (pid == 0) _exit(rp_worker_group_make(&groups, RP_UNKNOWN_U64, &group) ? 0 : 1);
+    int ended = 1;
+    assert_int_equal(waitpid(pid, &ended, 0), pid);
+    assert_int_equal(ended, 0);
+    char left[sizeof group.folder];
+    char number[16];
+    snprintf(number, sizeof number, "%ld", strtol(strrchr(made, '-') + 1, NULL, 10) + 2);
+    snprintf(left, sizeof left, "%s/rpool-worker-%d-%s", groups.folder, (int)pid, number);
+    assert_int_equal(access(left, F_OK), 0);
+    rp_worker_groups_find(&groups);
+    assert_int_equal(access(left, F_OK), -1);
 }
 
 static void a_worker_dies_with_its_starter(void **state) {
@@ -767,6 +1009,11 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_hostile_client_harms_itself_only),
         cmocka_unit_test(outputs_that_do_not_fit_are_told_with_both_numbers),
         cmocka_unit_test(the_broker_opens_attaches_and_ends_through_its_host),
+        cmocka_unit_test(small_models_live_together_and_die_together),
+        cmocka_unit_test(one_of_several_is_freed_when_its_runs_have_ended),
+        cmocka_unit_test(a_model_that_crashes_again_and_again_is_held_back),
+        cmocka_unit_test(workers_share_the_processors),
+        cmocka_unit_test(the_kernel_takes_a_worker_that_is_over_its_limit),
         cmocka_unit_test(a_worker_dies_with_its_starter),
         cmocka_unit_test(a_real_engine_gives_the_same_bits),
         cmocka_unit_test(a_real_model_gives_the_same_bits),

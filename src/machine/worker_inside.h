@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the two files of those who start workers share: worker_process.c has the process, worker.c
+ * the models in it.
+ */
+#ifndef RP_MACHINE_WORKER_INSIDE_H
+#define RP_MACHINE_WORKER_INSIDE_H
+
+#include "base/lock.h"
+#include "machine/channel.h"
+#include "machine/protocol.h"
+#include "machine/ring.h"
+#include "machine/worker.h"
+#include "machine/worker_group.h"
+
+enum { RP_PROCESS_PRINTED_BYTES = 2048 /* the end of what it printed is kept */ };
+
+enum rp_worker_state { RP_WORKER_LOADING, RP_WORKER_READY, RP_WORKER_GONE };
+
+/* A ring as the broker keeps it: to tell a story in. */
+struct rp_kept_ring {
+    struct rp_kept_ring *next;
+    uint32_t id;
+    struct rp_ring ring;
+};
+
+/* A model in a process. */
+struct rp_worker {
+    /* Constant. */
+    struct rp_process *process;
+    uint32_t number; /* its name in frames */
+    char *path;
+    rp_worker_crashed *crashed; /* NULL: nobody wants to know */
+    void *user;
+
+    struct rp_worker_facts facts; /* set before READY, constant afterwards */
+
+    /* Guarded by process.lock. */
+    enum rp_worker_state state;
+    bool is_stopping;
+    const char *why; /* of the stop */
+    rp_error story;  /* once it is GONE */
+    struct rp_kept_ring *rings;
+    struct rp_worker *next; /* in the process */
+};
+
+/* It goes with the last model that was in it. */
+struct rp_process {
+    /* Set before the minder starts, constant afterwards. */
+    char *program;
+    char **environment;
+    int channel;
+    int child_channel; /* both closed by the minder once the child has them */
+    int child_printed;
+    pthread_t minder;
+    bool has_minder;
+    uint64_t oom_kills; /* the machine's, when it started */
+    uint64_t limit_bytes;
+    struct rp_worker_group group;
+
+    struct rp_lock lock;
+    struct rp_condition changed;
+    pid_t pid;                 /* guarded by lock: 0 once reaped, so that no stranger is killed */
+    pid_t pid_shown;           /* guarded by lock */
+    bool is_ending;            /* guarded by lock: takes no more models */
+    bool is_over;              /* guarded by lock: reaped, and all has been told */
+    uint32_t last_number;      /* guarded by lock: of models and rings */
+    uint32_t live_count;       /* guarded by lock: models that are not GONE */
+    struct rp_worker *workers; /* guarded by lock: also those that are GONE and not freed yet */
+
+    /* The minder's own. */
+    int printed_fd;
+    char printed[RP_PROCESS_PRINTED_BYTES + 1];
+    size_t printed_used;
+};
+
+/* One that is not running yet; frames that are sent to it wait in its channel. */
+rp_status rp_process_create(const struct rp_worker_request *request, struct rp_process **process,
+                            rp_error *err);
+
+/* Its minder starts it; a failure of that is the story of its models. */
+rp_status rp_process_start(struct rp_process *process, rp_error *err);
+
+/* Once it is over, or was never started. */
+void rp_process_destroy(struct rp_process *process);
+
+/* Send a frame to the worker, now or not at all. Needs process.lock. */
+rp_status rp_process_send(struct rp_process *process, const struct rp_message *message,
+                          const struct rp_descriptors *descriptors, rp_error *err);
+
+/* The model is no more, whatever became of the process: those who wait are told `story`. The last
+ * one ends the process. Needs process.lock. */
+void rp_worker_set_gone(struct rp_worker *worker, const rp_error *story);
+
+/* Ask the process to end, if nobody has; the minder sees to it. Needs process.lock. */
+void rp_process_end(struct rp_process *process);
+
+/* What it is told who waits for a model that was taken out. */
+void rp_worker_tell_stop(const struct rp_worker *worker, rp_error *story);
+
+/* What a worker said of its model. */
+rp_status rp_worker_take_facts(struct rp_worker *worker, const struct rp_message *message,
+                               rp_error *err);
+
+#endif
