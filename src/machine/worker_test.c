@@ -851,7 +851,7 @@ static void the_kernel_takes_a_worker_that_is_over_its_limit(void **state) {
     assert_int_equal(waitpid(pid, &ended, 0), pid);
     assert_int_equal(ended, 0);
     char left[sizeof group.folder];
-    char number[16];
+    char number[24];
     snprintf(number, sizeof number, "%ld", strtol(strrchr(made, '-') + 1, NULL, 10) + 2);
     snprintf(left, sizeof left, "%s/rpool-worker-%d-%s", groups.folder, (int)pid, number);
     assert_int_equal(access(left, F_OK), 0);
