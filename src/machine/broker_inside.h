@@ -45,6 +45,7 @@ struct rp_broker_lease {
     uint32_t number; /* of the request that it answered */
     struct rp_broker_client *client;
     rp_lease *ticket; /* of the pool */
+    bool is_hit;      /* no load was begun for it */
     bool has_ring;
     uint64_t ring_id;
     int64_t since_wall_ns;
@@ -80,6 +81,7 @@ struct rp_broker_job {
 
     /* The thread's, until it is done. */
     rp_lease *ticket;
+    bool is_hit;
     rp_status status;
     rp_error why;
 };

@@ -922,7 +922,7 @@ static rp_status ask_until_answered(struct ask *ask, rp_lease **lease, rp_error 
 
 /* Whatever is not a hit of a thread that has been here before. */
 static rp_status acquire_slowly(rp_pool *pool, rp_kind kind, const rp_request *request,
-                                rp_lease **lease, rp_error *err) {
+                                rp_lease **lease, bool *is_hit, rp_error *err) {
     rp_status status = rp_pool_check_process(pool, err);
     if (status != RP_OK) return status;
     struct ask ask = {.pool = pool, .request = request};
@@ -953,6 +953,7 @@ static rp_status acquire_slowly(rp_pool *pool, rp_kind kind, const rp_request *r
     ask_fini(&ask);
     if (status == RP_OK) {
         *lease = taken;
+        *is_hit = !ask.is_counted;
     } else if (!ask.is_counted) {
         rp_lock_acquire(&pool->lock);
         pool->retired_misses++;
@@ -985,7 +986,7 @@ rp_lease *rp_pool_hit_model(rp_pool *pool, const rp_request *request) {
 }
 
 static rp_status acquire(rp_pool *pool, rp_kind kind, const rp_request *request, rp_lease **lease,
-                         rp_error *err) {
+                         bool *is_hit, rp_error *err) {
     if (!pool || !request || !lease || request->size < offsetof(rp_request, device)) {
         return rp_fail(err, RP_ERR_ARGUMENT,
                        "a request needs a pool, an rp_request with its size set, and a lease");
@@ -1014,23 +1015,32 @@ static rp_status acquire(rp_pool *pool, rp_kind kind, const rp_request *request,
         rp_lease *hit = request->within ? NULL : rp_seat_hit(pool, &parts);
         if (hit) {
             *lease = hit;
+            *is_hit = true;
             return RP_OK;
         }
     }
-    return acquire_slowly(pool, kind, request, lease, err);
+    return acquire_slowly(pool, kind, request, lease, is_hit, err);
+}
+
+rp_status rp_pool_get_model_told(rp_pool *pool, const rp_request *request, rp_lease **lease,
+                                 bool *is_hit, rp_error *err) {
+    return acquire(pool, RP_KIND_MODEL, request, lease, is_hit, err);
 }
 
 rp_status rp_pool_get_model(rp_pool *pool, const rp_request *request, rp_lease **lease,
                             rp_error *err) {
-    return acquire(pool, RP_KIND_MODEL, request, lease, err);
+    bool is_hit;
+    return acquire(pool, RP_KIND_MODEL, request, lease, &is_hit, err);
 }
 
 rp_status rp_pool_get_tokenizer(rp_pool *pool, const rp_request *request, rp_lease **lease,
                                 rp_error *err) {
-    return acquire(pool, RP_KIND_TOKENIZER, request, lease, err);
+    bool is_hit;
+    return acquire(pool, RP_KIND_TOKENIZER, request, lease, &is_hit, err);
 }
 
 rp_status rp_pool_get_resource(rp_pool *pool, const rp_request *request, rp_lease **lease,
                                rp_error *err) {
-    return acquire(pool, RP_KIND_RESOURCE, request, lease, err);
+    bool is_hit;
+    return acquire(pool, RP_KIND_RESOURCE, request, lease, &is_hit, err);
 }

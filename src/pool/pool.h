@@ -125,6 +125,10 @@ void rp_pool_settle_holder(rp_pool *pool, struct rp_holder *holder);
  */
 rp_lease *rp_pool_hit_model(rp_pool *pool, const rp_request *request);
 
+/* rp_pool_get_model() that tells whether it was a hit: no load was begun for this request. */
+rp_status rp_pool_get_model_told(rp_pool *pool, const rp_request *request, rp_lease **lease,
+                                 bool *is_hit, rp_error *err);
+
 /*
  * Take a lease on an entry that cannot go away meanwhile, asked for by that request. `is_hit`:
  * whether it counts as one. Needs pool.lock.
