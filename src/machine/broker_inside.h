@@ -207,6 +207,14 @@ void rp_broker_handle_order(struct rp_broker_client *client, const struct rp_mes
 /* Nobody is there any more for the answers to a client's orders. */
 void rp_broker_forget_orders(const struct rp_broker_client *client);
 
+/* ---- broker_status.c ---- */
+
+/* What is known of each loaded model, by its key. On a helper thread; NULL without memory. */
+json_t *rp_broker_describe_models(struct rp_broker *broker);
+
+/* Add it to the rows of "entries". */
+void rp_broker_add_descriptions(json_t *entries, const json_t *models);
+
 /* ---- broker.c ---- */
 
 /* Leases, loads, objects: what keeps it from being idle. */

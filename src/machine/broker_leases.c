@@ -159,6 +159,7 @@ static rp_status send_lease(struct rp_broker_lease *lease, rp_error *why) {
                        .precision = rp_model_precision(model),
                        .engine = rp_model_engine(model),
                        .reason = placement->reason,
+                       .memory_method = rp_pool_lease_method(lease->ticket),
                        .inputs = {inputs.bytes, (uint32_t)inputs.length},
                        .outputs = {outputs.bytes, (uint32_t)outputs.length}}};
         struct rp_descriptors descriptors = {{ring.fd}, ring.fd >= 0};

@@ -902,6 +902,20 @@ static void detach_and_count(void *user, rp_model *model, uint64_t ring_id) {
     figures->detached++;
 }
 
+static void describe_and_count(void *user, const rp_model *model, json_t *entry) {
+    assert_ptr_equal(user, figures);
+    assert_non_null(model);
+    json_object_set_new(entry, "worker_pid", json_integer(figures->opened));
+}
+
+static struct rp_broker_host host_that_counts(void) {
+    return (struct rp_broker_host){.user = figures,
+                                   .open_model = open_and_count,
+                                   .attach = attach_and_count,
+                                   .detach = detach_and_count,
+                                   .describe = describe_and_count};
+}
+
 /* Answered, or refused for want of memory, or let go; the next one is served. */
 static void expect_answer_or_want(struct rp_client **client, const char *name) {
     struct rp_reply reply;
@@ -927,8 +941,7 @@ static void a_broker_without_memory_lives_on(void **state) {
     enum { ALLOCATIONS = 60 };
     figures =
         mmap(NULL, sizeof *figures, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    const struct rp_broker_host host = {figures, open_and_count, attach_and_count,
-                                        detach_and_count};
+    const struct rp_broker_host host = host_that_counts();
     options = (rp_broker_options)RP_BROKER_OPTIONS_INIT;
     begin_with(&host);
     struct rp_client *client = connect_to_broker();
@@ -979,12 +992,37 @@ static void a_broker_that_cannot_begin_says_so(void **state) {
     assert_true(refused >= 3 && refused < ALLOCATIONS);
 }
 
+static void status_tells_what_a_model_is(void **state) {
+    (void)state;
+    figures =
+        mmap(NULL, sizeof *figures, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    const struct rp_broker_host host = host_that_counts();
+    options = (rp_broker_options)RP_BROKER_OPTIONS_INIT;
+    begin_with(&host);
+    struct rp_client *client = connect_to_broker();
+    struct rp_reply reply;
+    assert_ok(acquire(client, "a?memory_bytes=1MiB", 0, &reply));
+    assert_string_equal(reply.message.leased.memory_method, "engine");
+    release(client, lease_id(&reply));
+    json_t *document = ask_for(true);
+    const json_t *row = json_array_get(json_object_get(document, "entries"), 0);
+    assert_string_equal(json_string_value(json_object_get(row, "method")), "engine");
+    assert_string_equal(json_string_value(json_object_get(row, "engine")), "simulated");
+    assert_string_equal(json_string_value(json_object_get(row, "device")), "cpu");
+    assert_int_equal(json_integer_value(json_object_get(row, "threads")), 1);
+    assert_int_equal(json_integer_value(json_object_get(row, "worker_pid")), 1);
+    json_decref(document);
+    rp_client_drop(client);
+    wait_until(lease_count, 0);
+    end();
+    munmap(figures, sizeof *figures);
+}
+
 static void a_host_opens_models_and_gives_out_rings(void **state) {
     (void)state;
     figures =
         mmap(NULL, sizeof *figures, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    const struct rp_broker_host host = {figures, open_and_count, attach_and_count,
-                                        detach_and_count};
+    const struct rp_broker_host host = host_that_counts();
     options = (rp_broker_options)RP_BROKER_OPTIONS_INIT;
     begin_with(&host);
     struct rp_client *client = connect_to_broker();
@@ -1117,6 +1155,7 @@ int main(void) {
         cmocka_unit_test(threads_share_one_connection),
         cmocka_unit_test(a_dead_broker_is_an_error_and_a_stopped_one_a_timeout),
         cmocka_unit_test(a_host_opens_models_and_gives_out_rings),
+        cmocka_unit_test(status_tells_what_a_model_is),
         cmocka_unit_test(a_broker_without_memory_lives_on),
         cmocka_unit_test(a_broker_that_cannot_begin_says_so),
         cmocka_unit_test(a_pool_that_shares_asks_the_broker),
