@@ -1056,6 +1056,7 @@ static void a_host_opens_models_and_gives_out_rings(void **state) {
 static struct {
     int opened;
     int closed;
+    char key[128];
     struct rp_client *client;
     uint64_t lease_id;
 } remote;
@@ -1075,6 +1076,7 @@ static rp_status open_stub(struct rp_client *client, struct rp_reply *reply, con
     rp_status status = rp_model_make(&ops, &request, model, why);
     if (status != RP_OK) return status;
     remote.opened++;
+    snprintf(remote.key, sizeof remote.key, "%s", reply->message.leased.key);
     remote.client = client;
     remote.lease_id = reply->message.leased.lease_id;
     return RP_OK;
@@ -1115,6 +1117,108 @@ static void a_pool_that_shares_asks_the_broker(void **state) {
     assert_ok(rp_pool_close(pool, &err));
     unsetenv("RESOURCE_POOL_RPOOL");
     rp_share_open_remote = NULL;
+}
+
+static rp_pool *open_sharing_pool(void) {
+    rp_pool_options pool_options = RP_POOL_OPTIONS_INIT;
+    rp_pool *pool = NULL;
+    pool_options.share = RP_SHARE_MACHINE;
+    assert_ok(rp_pool_open(&pool_options, &pool, &err));
+    return pool;
+}
+
+static rp_totals totals_of(rp_pool *pool) {
+    rp_statistics *statistics = NULL;
+    assert_ok(rp_pool_statistics(pool, &statistics, &err));
+    rp_totals totals = *rp_statistics_totals(statistics);
+    rp_statistics_destroy(statistics);
+    return totals;
+}
+
+/* What was loaded already is a hit, whoever had it loaded, and however often it was given back. */
+static void what_the_machine_has_is_a_hit(void **state) {
+    (void)state;
+    begin();
+    rp_share_open_remote = open_stub;
+    rp_pool *pool = open_sharing_pool();
+    rp_lease *lease = NULL;
+    rp_request request = RP_REQUEST_INIT;
+    request.type = "embedding";
+    request.name = "a";
+    request.engine = "simulated";
+    for (int i = 0; i < 5; i++) {
+        request.timeout_ms = i % 2 ? 20000 : 0; /* with a deadline it is another thread that asks */
+        assert_ok(rp_pool_get_model(pool, &request, &lease, &err));
+        assert_ok(rp_lease_release(lease, &err));
+    }
+    rp_totals totals = totals_of(pool);
+    assert_int_equal(totals.requests, 5);
+    assert_int_equal(totals.misses, 1);
+    assert_int_equal(totals.hits, 4);
+    assert_int_equal(totals.loads, 1);
+    assert_int_equal(remote.opened, remote.closed);
+    wait_until(lease_count, 0);
+    assert_int_equal(stat_of("loads"), 1);
+    assert_int_equal(stat_of("hits"), 4);
+    /* The connection is there for the next lease: a new one would need the broker's hello. */
+    const struct rp_client_options quick = {.no_start = true, .connect_timeout_ms = 200};
+    struct rp_client *client = NULL;
+    kill(broker_pid, SIGSTOP);
+    assert_ok(rp_client_acquire(&quick, &client, &err));
+    kill(broker_pid, SIGCONT);
+    rp_client_drop(client);
+    assert_ok(rp_pool_close(pool, &err));
+    rp_share_open_remote = NULL;
+    end();
+}
+
+static void the_broker_knows_a_model_as_the_program_does(void **state) {
+    (void)state;
+    options = (rp_broker_options)RP_BROKER_OPTIONS_INIT;
+    options.budget = "10MiB";
+    begin_with(NULL);
+    rp_share_open_remote = open_stub;
+    rp_pool *pool = open_sharing_pool();
+    rp_lease *lease = NULL;
+    rp_request request = RP_REQUEST_INIT;
+    request.type = "embedding";
+    request.name = "my-words";
+    request.path = "a";
+    request.engine = "simulated";
+    assert_ok(rp_pool_get_model(pool, &request, &lease, &err));
+    assert_says(remote.key, "embedding:my-words@cpu");
+    assert_ok(rp_lease_release(lease, &err));
+    /* What the program expects is what the broker makes room for. */
+    request.name = "too-large";
+    request.memory_bytes = 64 << 20;
+    assert_status(rp_pool_get_model(pool, &request, &lease, &err), RP_ERR_CAPACITY);
+    assert_says(err.message, "64.0 MiB (request)");
+    assert_ok(rp_pool_close(pool, &err));
+    rp_share_open_remote = NULL;
+    end();
+}
+
+/* A model that was opened for want of a broker is as good as any other of this process. */
+static void what_was_opened_alone_stays(void **state) {
+    (void)state;
+    setenv("RESOURCE_POOL_RPOOL", "/nowhere/rpool", 1);
+    rp_share_open_remote = open_stub;
+    rp_pool *pool = open_sharing_pool();
+    rp_lease *lease = NULL;
+    rp_request request = RP_REQUEST_INIT;
+    request.type = "embedding";
+    request.name = "a";
+    request.engine = "simulated";
+    for (int i = 0; i < 3; i++) {
+        assert_ok(rp_pool_get_model(pool, &request, &lease, &err));
+        assert_ok(rp_lease_release(lease, &err));
+    }
+    assert_int_equal(totals_of(pool).loads, 1);
+    assert_int_equal(totals_of(pool).hits, 2);
+    assert_int_equal(totals_of(pool).entry_count, 1);
+    assert_ok(rp_pool_close(pool, &err));
+    rp_share_open_remote = NULL;
+    unsetenv("RESOURCE_POOL_RPOOL");
 }
 
 static void what_a_pool_shares_is_decided_once(void **state) {
@@ -1159,6 +1263,9 @@ int main(void) {
         cmocka_unit_test(a_broker_without_memory_lives_on),
         cmocka_unit_test(a_broker_that_cannot_begin_says_so),
         cmocka_unit_test(a_pool_that_shares_asks_the_broker),
+        cmocka_unit_test(what_the_machine_has_is_a_hit),
+        cmocka_unit_test(the_broker_knows_a_model_as_the_program_does),
+        cmocka_unit_test(what_was_opened_alone_stays),
         cmocka_unit_test(what_a_pool_shares_is_decided_once),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
