@@ -83,7 +83,7 @@ static void print_status(const json_t *document) {
     }
     json_array_foreach(json_object_get(document, "entries"), index, row) {
         printf("%s  %s (%s)\n", text_of(row, "key"), bytes_text(bytes_of(row, "memory_bytes")),
-               text_of(row, "memory_method"));
+               text_of(row, "method"));
         print_holders(stdout, document, text_of(row, "key"), "  ");
     }
     json_array_foreach(json_object_get(document, "waiters"), index, row) {

@@ -43,6 +43,12 @@ struct rp_broker_host {
 
     /* Its client gave it back or has gone. In the loop. */
     void (*detach)(void *user, rp_model *model, uint64_t ring_id);
+
+    /*
+     * Add what only the host knows of a model to its row in `status`. On a helper thread, under
+     * the pool's lock: waits for nobody and asks the pool nothing. NULL: nothing is added.
+     */
+    void (*describe)(void *user, const rp_model *model, json_t *entry);
 };
 
 /* Who keeps objects. All of it runs in the loop and waits for nobody. NULL: none are kept. */

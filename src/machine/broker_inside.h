@@ -45,6 +45,7 @@ struct rp_broker_lease {
     uint32_t number; /* of the request that it answered */
     struct rp_broker_client *client;
     rp_lease *ticket; /* of the pool */
+    bool is_hit;      /* no load was begun for it */
     bool has_ring;
     uint64_t ring_id;
     int64_t since_wall_ns;
@@ -80,6 +81,7 @@ struct rp_broker_job {
 
     /* The thread's, until it is done. */
     rp_lease *ticket;
+    bool is_hit;
     rp_status status;
     rp_error why;
 };
@@ -204,6 +206,14 @@ void rp_broker_handle_order(struct rp_broker_client *client, const struct rp_mes
 
 /* Nobody is there any more for the answers to a client's orders. */
 void rp_broker_forget_orders(const struct rp_broker_client *client);
+
+/* ---- broker_status.c ---- */
+
+/* What is known of each loaded model, by its key. On a helper thread; NULL without memory. */
+json_t *rp_broker_describe_models(struct rp_broker *broker);
+
+/* Add it to the rows of "entries". */
+void rp_broker_add_descriptions(json_t *entries, const json_t *models);
 
 /* ---- broker.c ---- */
 

@@ -93,7 +93,7 @@ void rp_broker_revoke(struct rp_broker *broker, const char *key) {
 
 /* A lease of the client's on a ticket, which is the lease's from now on; NULL without memory. */
 static struct rp_broker_lease *add_lease(struct rp_broker_client *client, uint32_t number,
-                                         rp_lease *ticket) {
+                                         rp_lease *ticket, bool is_hit) {
     struct rp_broker *broker = client->broker;
     struct rp_broker_lease *lease = rp_alloc(sizeof *lease);
     if (!lease || !rp_table_reserve(&broker->leases)) {
@@ -104,6 +104,7 @@ static struct rp_broker_lease *add_lease(struct rp_broker_client *client, uint32
     lease->number = number;
     lease->client = client;
     lease->ticket = ticket;
+    lease->is_hit = is_hit;
     lease->since_wall_ns = rp_wall_ns();
     lease->next = client->leases;
     lease->link = &client->leases;
@@ -152,11 +153,13 @@ static rp_status send_lease(struct rp_broker_lease *lease, rp_error *why) {
                        .ring_id = ring.id,
                        .threads = rp_model_threads(model),
                        .policy = (uint32_t)placement->policy,
+                       .is_hit = lease->is_hit,
                        .key = rp_lease_key(lease->ticket),
                        .device = placement->device ? placement->device : "",
                        .precision = rp_model_precision(model),
                        .engine = rp_model_engine(model),
                        .reason = placement->reason,
+                       .memory_method = rp_pool_lease_method(lease->ticket),
                        .inputs = {inputs.bytes, (uint32_t)inputs.length},
                        .outputs = {outputs.bytes, (uint32_t)outputs.length}}};
         struct rp_descriptors descriptors = {{ring.fd}, ring.fd >= 0};
@@ -173,9 +176,9 @@ static rp_status send_lease(struct rp_broker_lease *lease, rp_error *why) {
  * tell. A model that turns out to be dead is taken out of the pool: RP_ERR_STATE.
  */
 static rp_status answer_with(struct rp_broker_client *client, uint32_t number, rp_lease *ticket,
-                             rp_error *why) {
+                             bool is_hit, rp_error *why) {
     struct rp_broker *broker = client->broker;
-    struct rp_broker_lease *lease = add_lease(client, number, ticket);
+    struct rp_broker_lease *lease = add_lease(client, number, ticket, is_hit);
     if (!lease) {
         rp_fail(why, RP_ERR_MEMORY, "no memory for a lease on '%s'", rp_lease_key(ticket));
         rp_lease_release(ticket, NULL);
@@ -315,7 +318,8 @@ static void job_work(void *user) {
     request.cancel = job->cancel;
     request.timeout_ms = job->timeout_ms;
     if (job->status == RP_OK) {
-        job->status = rp_pool_get_model(job->broker->pool, &request, &job->ticket, &job->why);
+        job->status = rp_pool_get_model_told(job->broker->pool, &request, &job->ticket,
+                                             &job->is_hit, &job->why);
     }
     rp_preferences_destroy(preferences);
 }
@@ -326,9 +330,13 @@ static void remove_job(struct rp_broker_job *job) {
     job->broker->job_count--;
 }
 
-/* Every waiter gets a lease: the last the job's own, the others before it hits of their own. */
+/*
+ * Every waiter gets a lease: the last the job's own, the others before it hits of their own. The
+ * first is told that the load was begun for it.
+ */
 static void answer_waits(struct rp_broker_job *job) {
     rp_request request = rp_broker_request_of(&job->asked);
+    bool is_hit = job->is_hit;
     while (job->waits) {
         struct rp_broker_client *client = job->waits->client;
         uint32_t number = job->waits->number;
@@ -343,8 +351,9 @@ static void answer_waits(struct rp_broker_job *job) {
         } else {
             job->ticket = NULL;
         }
-        if (status == RP_OK) status = answer_with(client, number, ticket, &why);
+        if (status == RP_OK) status = answer_with(client, number, ticket, is_hit, &why);
         if (status != RP_OK) rp_broker_fail(client, number, &why);
+        is_hit = true;
     }
     rp_lease_release(job->ticket, NULL);
     job->ticket = NULL;
@@ -474,7 +483,7 @@ void rp_broker_handle_acquire(struct rp_broker_client *client, const struct rp_m
         rp_request request = rp_broker_request_of(message);
         rp_lease *ticket =
             message->acquire.preferences ? NULL : rp_pool_hit_model(broker->pool, &request);
-        if (ticket) status = answer_with(client, message->number, ticket, &why);
+        if (ticket) status = answer_with(client, message->number, ticket, true, &why);
         /* One that has died is loaded afresh. */
         if (!ticket || status == RP_ERR_STATE) {
             status = wait_for_load(client, message, frame, bytes, &why);

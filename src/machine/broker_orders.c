@@ -39,12 +39,14 @@ struct rp_broker_order {
     rp_cleared cleared;
     rp_totals totals;
     char *pool_json;
+    json_t *models;
 };
 
 static void free_order(struct rp_broker_order *order) {
     *order->link = order->next;
     if (order->next) order->next->link = order->link;
     rp_string_free(order->pool_json);
+    json_decref(order->models);
     rp_free(order->key);
     rp_free(order);
 }
@@ -153,6 +155,7 @@ static void send_status(struct rp_broker_order *order) {
                                            {"entries", "entries"},
                                            {"devices", "ledger"},
                                            {"hardware", "hardware"}};
+    rp_broker_add_descriptions(json_object_get(pool, "entries"), order->models);
     json_object_set_new(document, "broker", describe_broker(broker));
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         if (i == sizeof parts / sizeof parts[0] - 1 && !order->is_wide) break;
@@ -195,6 +198,7 @@ static rp_status look(struct rp_broker_order *order) {
     order->totals = *rp_statistics_totals(statistics);
     if (order->type == RP_MESSAGE_STATUS) {
         status = rp_statistics_to_json(statistics, 0, &order->pool_json, &order->why);
+        order->models = rp_broker_describe_models(order->broker);
     }
     rp_statistics_destroy(statistics);
     return status;

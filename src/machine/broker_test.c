@@ -273,19 +273,24 @@ static void a_model_is_loaded_once_for_all(void **state) {
     assert_string_equal(reply.message.leased.engine, "simulated");
     assert_string_equal(reply.message.leased.device, "cpu");
     assert_int_equal(reply.message.leased.memory_bytes, 1 << 20);
+    assert_int_equal(reply.message.leased.is_hit, 0);
     assert_true(reply.message.leased.inputs.size > 4);
     struct rp_engine_ports ports = {0};
     assert_ok(rp_ports_decode(&reply.message.leased.inputs, &ports, &err));
     assert_int_equal(ports.count, 1);
     rp_engine_ports_fini(&ports);
     uint64_t first = lease_id(&reply);
+    assert_ok(acquire(client, "toy?load_ms=50&memory_bytes=1MiB", 0, &reply));
+    assert_int_equal(reply.message.leased.is_hit, 1);
+    release(client, lease_id(&reply));
+    wait_until(lease_count, 1);
     pid_t others[3];
     for (int i = 0; i < 3; i++) {
         others[i] = start_holder("toy?load_ms=50&memory_bytes=1MiB", stay);
     }
     assert_int_equal(stat_of("loads"), 1);
     assert_int_equal(stat_of("leases"), 4);
-    assert_int_equal(stat_of("hits"), 3);
+    assert_int_equal(stat_of("hits"), 4);
     json_t *document = ask_for(true);
     assert_int_equal(json_array_size(json_object_get(document, "leases")), 4);
     const json_t *row = json_array_get(json_object_get(document, "leases"), 0);
@@ -323,11 +328,15 @@ static void one_load_answers_all_who_wait(void **state) {
         if (rp_client_acquire(NULL, &client, NULL) != RP_OK) _exit(1);
         if (acquire(client, "slow?load_ms=300", 5000, &reply) != RP_OK) _exit(2);
         release(client, reply.message.leased.lease_id);
-        _exit(0);
+        _exit(reply.message.leased.is_hit ? 0 : 3);
     }
+    int misses = 0;
     for (int i = 0; i < 8; i++) {
-        assert_int_equal(wait_for_end(pids[i]), 0);
+        int code = wait_for_end(pids[i]);
+        misses += code == 3;
+        assert_true(code == 0 || code == 3);
     }
+    assert_int_equal(misses, 1); /* the one for whom it was loaded */
     assert_int_equal(stat_of("loads"), 1);
     wait_until(pool_leases, 0);
     end();
@@ -642,7 +651,7 @@ static void another_version_is_refused_politely(void **state) {
     size_t bytes;
     int fd = plain_connection();
     struct rp_message message = {
-        .type = RP_MESSAGE_HELLO, .version = 2, .number = 5, .hello = {2, 1, "from the future"}};
+        .type = RP_MESSAGE_HELLO, .version = 9, .number = 5, .hello = {9, 1, "from the future"}};
     assert_ok(rp_frame_write(&message, frame, &bytes, &err));
     assert_int_equal(send(fd, frame, bytes, MSG_NOSIGNAL), bytes);
     assert_ok(rp_channel_receive(fd, frame, &bytes, &descriptors, rp_deadline_after_ms(PATIENCE_MS),
@@ -651,7 +660,7 @@ static void another_version_is_refused_politely(void **state) {
     assert_int_equal(message.type, RP_MESSAGE_REFUSED);
     assert_int_equal(message.number, 5);
     assert_int_equal(message.failed.status, RP_ERR_UNSUPPORTED);
-    assert_says(message.failed.message, "version 1");
+    assert_says(message.failed.message, "version 2");
     assert_true(message.failed.hint[0] != '\0');
     expect_end(fd);
     end();
@@ -893,6 +902,20 @@ static void detach_and_count(void *user, rp_model *model, uint64_t ring_id) {
     figures->detached++;
 }
 
+static void describe_and_count(void *user, const rp_model *model, json_t *entry) {
+    assert_ptr_equal(user, figures);
+    assert_non_null(model);
+    json_object_set_new(entry, "worker_pid", json_integer(figures->opened));
+}
+
+static struct rp_broker_host host_that_counts(void) {
+    return (struct rp_broker_host){.user = figures,
+                                   .open_model = open_and_count,
+                                   .attach = attach_and_count,
+                                   .detach = detach_and_count,
+                                   .describe = describe_and_count};
+}
+
 /* Answered, or refused for want of memory, or let go; the next one is served. */
 static void expect_answer_or_want(struct rp_client **client, const char *name) {
     struct rp_reply reply;
@@ -918,8 +941,7 @@ static void a_broker_without_memory_lives_on(void **state) {
     enum { ALLOCATIONS = 60 };
     figures =
         mmap(NULL, sizeof *figures, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    const struct rp_broker_host host = {figures, open_and_count, attach_and_count,
-                                        detach_and_count};
+    const struct rp_broker_host host = host_that_counts();
     options = (rp_broker_options)RP_BROKER_OPTIONS_INIT;
     begin_with(&host);
     struct rp_client *client = connect_to_broker();
@@ -970,12 +992,37 @@ static void a_broker_that_cannot_begin_says_so(void **state) {
     assert_true(refused >= 3 && refused < ALLOCATIONS);
 }
 
+static void status_tells_what_a_model_is(void **state) {
+    (void)state;
+    figures =
+        mmap(NULL, sizeof *figures, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    const struct rp_broker_host host = host_that_counts();
+    options = (rp_broker_options)RP_BROKER_OPTIONS_INIT;
+    begin_with(&host);
+    struct rp_client *client = connect_to_broker();
+    struct rp_reply reply;
+    assert_ok(acquire(client, "a?memory_bytes=1MiB", 0, &reply));
+    assert_string_equal(reply.message.leased.memory_method, "engine");
+    release(client, lease_id(&reply));
+    json_t *document = ask_for(true);
+    const json_t *row = json_array_get(json_object_get(document, "entries"), 0);
+    assert_string_equal(json_string_value(json_object_get(row, "method")), "engine");
+    assert_string_equal(json_string_value(json_object_get(row, "engine")), "simulated");
+    assert_string_equal(json_string_value(json_object_get(row, "device")), "cpu");
+    assert_int_equal(json_integer_value(json_object_get(row, "threads")), 1);
+    assert_int_equal(json_integer_value(json_object_get(row, "worker_pid")), 1);
+    json_decref(document);
+    rp_client_drop(client);
+    wait_until(lease_count, 0);
+    end();
+    munmap(figures, sizeof *figures);
+}
+
 static void a_host_opens_models_and_gives_out_rings(void **state) {
     (void)state;
     figures =
         mmap(NULL, sizeof *figures, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    const struct rp_broker_host host = {figures, open_and_count, attach_and_count,
-                                        detach_and_count};
+    const struct rp_broker_host host = host_that_counts();
     options = (rp_broker_options)RP_BROKER_OPTIONS_INIT;
     begin_with(&host);
     struct rp_client *client = connect_to_broker();
@@ -1009,6 +1056,7 @@ static void a_host_opens_models_and_gives_out_rings(void **state) {
 static struct {
     int opened;
     int closed;
+    char key[128];
     struct rp_client *client;
     uint64_t lease_id;
 } remote;
@@ -1028,6 +1076,7 @@ static rp_status open_stub(struct rp_client *client, struct rp_reply *reply, con
     rp_status status = rp_model_make(&ops, &request, model, why);
     if (status != RP_OK) return status;
     remote.opened++;
+    snprintf(remote.key, sizeof remote.key, "%s", reply->message.leased.key);
     remote.client = client;
     remote.lease_id = reply->message.leased.lease_id;
     return RP_OK;
@@ -1070,6 +1119,108 @@ static void a_pool_that_shares_asks_the_broker(void **state) {
     rp_share_open_remote = NULL;
 }
 
+static rp_pool *open_sharing_pool(void) {
+    rp_pool_options pool_options = RP_POOL_OPTIONS_INIT;
+    rp_pool *pool = NULL;
+    pool_options.share = RP_SHARE_MACHINE;
+    assert_ok(rp_pool_open(&pool_options, &pool, &err));
+    return pool;
+}
+
+static rp_totals totals_of(rp_pool *pool) {
+    rp_statistics *statistics = NULL;
+    assert_ok(rp_pool_statistics(pool, &statistics, &err));
+    rp_totals totals = *rp_statistics_totals(statistics);
+    rp_statistics_destroy(statistics);
+    return totals;
+}
+
+/* What was loaded already is a hit, whoever had it loaded, and however often it was given back. */
+static void what_the_machine_has_is_a_hit(void **state) {
+    (void)state;
+    begin();
+    rp_share_open_remote = open_stub;
+    rp_pool *pool = open_sharing_pool();
+    rp_lease *lease = NULL;
+    rp_request request = RP_REQUEST_INIT;
+    request.type = "embedding";
+    request.name = "a";
+    request.engine = "simulated";
+    for (int i = 0; i < 5; i++) {
+        request.timeout_ms = i % 2 ? 20000 : 0; /* with a deadline it is another thread that asks */
+        assert_ok(rp_pool_get_model(pool, &request, &lease, &err));
+        assert_ok(rp_lease_release(lease, &err));
+    }
+    rp_totals totals = totals_of(pool);
+    assert_int_equal(totals.requests, 5);
+    assert_int_equal(totals.misses, 1);
+    assert_int_equal(totals.hits, 4);
+    assert_int_equal(totals.loads, 1);
+    assert_int_equal(remote.opened, remote.closed);
+    wait_until(lease_count, 0);
+    assert_int_equal(stat_of("loads"), 1);
+    assert_int_equal(stat_of("hits"), 4);
+    /* The connection is there for the next lease: a new one would need the broker's hello. */
+    const struct rp_client_options quick = {.no_start = true, .connect_timeout_ms = 200};
+    struct rp_client *client = NULL;
+    kill(broker_pid, SIGSTOP);
+    assert_ok(rp_client_acquire(&quick, &client, &err));
+    kill(broker_pid, SIGCONT);
+    rp_client_drop(client);
+    assert_ok(rp_pool_close(pool, &err));
+    rp_share_open_remote = NULL;
+    end();
+}
+
+static void the_broker_knows_a_model_as_the_program_does(void **state) {
+    (void)state;
+    options = (rp_broker_options)RP_BROKER_OPTIONS_INIT;
+    options.budget = "10MiB";
+    begin_with(NULL);
+    rp_share_open_remote = open_stub;
+    rp_pool *pool = open_sharing_pool();
+    rp_lease *lease = NULL;
+    rp_request request = RP_REQUEST_INIT;
+    request.type = "embedding";
+    request.name = "my-words";
+    request.path = "a";
+    request.engine = "simulated";
+    assert_ok(rp_pool_get_model(pool, &request, &lease, &err));
+    assert_says(remote.key, "embedding:my-words@cpu");
+    assert_ok(rp_lease_release(lease, &err));
+    /* What the program expects is what the broker makes room for. */
+    request.name = "too-large";
+    request.memory_bytes = 64 << 20;
+    assert_status(rp_pool_get_model(pool, &request, &lease, &err), RP_ERR_CAPACITY);
+    assert_says(err.message, "64.0 MiB (request)");
+    assert_ok(rp_pool_close(pool, &err));
+    rp_share_open_remote = NULL;
+    end();
+}
+
+/* A model that was opened for want of a broker is as good as any other of this process. */
+static void what_was_opened_alone_stays(void **state) {
+    (void)state;
+    setenv("RESOURCE_POOL_RPOOL", "/nowhere/rpool", 1);
+    rp_share_open_remote = open_stub;
+    rp_pool *pool = open_sharing_pool();
+    rp_lease *lease = NULL;
+    rp_request request = RP_REQUEST_INIT;
+    request.type = "embedding";
+    request.name = "a";
+    request.engine = "simulated";
+    for (int i = 0; i < 3; i++) {
+        assert_ok(rp_pool_get_model(pool, &request, &lease, &err));
+        assert_ok(rp_lease_release(lease, &err));
+    }
+    assert_int_equal(totals_of(pool).loads, 1);
+    assert_int_equal(totals_of(pool).hits, 2);
+    assert_int_equal(totals_of(pool).entry_count, 1);
+    assert_ok(rp_pool_close(pool, &err));
+    rp_share_open_remote = NULL;
+    unsetenv("RESOURCE_POOL_RPOOL");
+}
+
 static void what_a_pool_shares_is_decided_once(void **state) {
     (void)state;
     rp_share share = RP_SHARE_DEFAULT;
@@ -1108,9 +1259,13 @@ int main(void) {
         cmocka_unit_test(threads_share_one_connection),
         cmocka_unit_test(a_dead_broker_is_an_error_and_a_stopped_one_a_timeout),
         cmocka_unit_test(a_host_opens_models_and_gives_out_rings),
+        cmocka_unit_test(status_tells_what_a_model_is),
         cmocka_unit_test(a_broker_without_memory_lives_on),
         cmocka_unit_test(a_broker_that_cannot_begin_says_so),
         cmocka_unit_test(a_pool_that_shares_asks_the_broker),
+        cmocka_unit_test(what_the_machine_has_is_a_hit),
+        cmocka_unit_test(the_broker_knows_a_model_as_the_program_does),
+        cmocka_unit_test(what_was_opened_alone_stays),
         cmocka_unit_test(what_a_pool_shares_is_decided_once),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

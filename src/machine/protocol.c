@@ -40,7 +40,7 @@ static const struct field welcome_fields[] = {NUMBER(welcome.version), LONG(welc
 static const struct field failed_fields[] = {ERROR_OF(failed), LAST};
 static const struct field acquire_fields[] = {
     NUMBER(acquire.kind), NUMBER(acquire.threads), LONG(acquire.timeout_ms),
-    LONG(acquire.memory_bytes),
+    LONG(acquire.memory_bytes), LONG(acquire.thread),
     TEXT_OF(acquire.resource_type, RP_LIMIT_TYPE_BYTES - 1),
     TEXT_OF(acquire.name, RP_LIMIT_NAME_BYTES - 1),
     MAYBE(acquire.path, RP_LIMIT_NAME_BYTES - 1),
@@ -52,7 +52,7 @@ static const struct field acquire_fields[] = {
     MAYBE(acquire.preferences, RP_LIMIT_FRAME_TEXT_BYTES), LAST};
 static const struct field leased_fields[] = {
     LONG(leased.lease_id), LONG(leased.memory_bytes), LONG(leased.ring_bytes), LONG(leased.ring_id),
-    NUMBER(leased.threads), NUMBER(leased.policy),
+    NUMBER(leased.threads), NUMBER(leased.policy), NUMBER(leased.is_hit),
     TEXT_OF(leased.key, RP_LIMIT_KEY_BYTES),
     TEXT_OF(leased.device, RP_LIMIT_DEVICE_BYTES - 1),
     MAYBE(leased.precision, RP_LIMIT_PRECISION_BYTES - 1),

@@ -25,7 +25,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { RP_FRAME_MAGIC = 0x4D505231 /* "1RPM" */, RP_FRAME_VERSION = 1, RP_FRAME_HEADER_BYTES = 16 };
+enum { RP_FRAME_MAGIC = 0x4D505231 /* "1RPM" */, RP_FRAME_VERSION = 2, RP_FRAME_HEADER_BYTES = 16 };
 
 /*
  * One row per type: constant, number, name, descriptors at least, at most. Numbers never change
@@ -101,6 +101,7 @@ struct rp_message {
             uint32_t threads;
             uint64_t timeout_ms;   /* 0: as long as it takes */
             uint64_t memory_bytes; /* 0: the broker estimates */
+            uint64_t thread;       /* of the process, that waits for the answer; 0: unknown */
             const char *resource_type;
             const char *name;
             const char *path;
@@ -118,6 +119,7 @@ struct rp_message {
             uint64_t ring_id;
             uint32_t threads;
             uint32_t policy;
+            uint32_t is_hit; /* it was loaded already, or by another's request */
             const char *key;
             const char *device;
             const char *precision;

@@ -22,6 +22,7 @@ static const struct rp_message acquire = {
                 .threads = 2,
                 .timeout_ms = 1234,
                 .memory_bytes = UINT64_C(1) << 40,
+                .thread = 4711,
                 .resource_type = "embedding",
                 .name = "/models/\xC3\xA9.onnx",
                 .device = "cpu",
@@ -41,6 +42,7 @@ static void what_is_written_can_be_read(void **state) {
     assert_int_equal(read.acquire.threads, 2);
     assert_int_equal(read.acquire.timeout_ms, 1234);
     assert_true(read.acquire.memory_bytes == UINT64_C(1) << 40);
+    assert_int_equal(read.acquire.thread, 4711);
     assert_string_equal(read.acquire.name, acquire.acquire.name);
     assert_null(read.acquire.path);
     assert_string_equal(read.acquire.engine, "");

@@ -2,7 +2,9 @@
 #include "machine/share.h"
 
 #include "base/clock.h"
+#include "base/lock.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/status.h"
 #include "engine/engine.h"
 #include "machine/remote_lease.h"
@@ -48,24 +50,42 @@ static bool is_for_want_of_broker(rp_status status) {
            status == RP_ERR_IO || status == RP_ERR_TIMEOUT || status == RP_ERR_DATA;
 }
 
-static rp_status lease(struct rp_client *client, const char *path, const rp_model_options *options,
-                       const _Atomic int *cancelled, rp_model **model, rp_error *err) {
+/* How the bytes were found, in storage that outlives the broker's answer. */
+static const char *method_of(const char *told) {
+    static const char *const methods[] = {"constructor", "request", "measured", "together",
+                                          "engine",      "file",    "config",   "name"};
+    for (size_t i = 0; told && i < sizeof methods / sizeof methods[0]; i++) {
+        if (strcmp(methods[i], told) == 0) return methods[i];
+    }
+    return NULL;
+}
+
+static rp_status lease(struct rp_client *client, const struct rp_pool_wanted *wanted,
+                       struct rp_pool_leased *leased, rp_error *err) {
     struct rp_reply reply = {.frame = NULL};
+    const rp_model_options *options = wanted->options;
     const struct rp_message message = {.type = RP_MESSAGE_ACQUIRE,
                                        .acquire = {.kind = RP_KIND_MODEL,
                                                    .threads = options->threads,
-                                                   .resource_type = "model",
-                                                   .name = path,
+                                                   .memory_bytes = wanted->memory_bytes,
+                                                   .thread = (uint64_t)wanted->thread,
+                                                   .resource_type = wanted->type,
+                                                   .name = wanted->name,
+                                                   .path = wanted->path,
                                                    .device = options->device,
                                                    .precision = options->precision,
                                                    .engine = options->engine}};
-    rp_status status = rp_client_call(client, &message, NULL, RP_NEVER_NS, cancelled, &reply, err);
+    rp_status status =
+        rp_client_call(client, &message, NULL, RP_NEVER_NS, wanted->cancelled, &reply, err);
     if (status != RP_OK) return status;
     if (reply.message.type != RP_MESSAGE_LEASED) {
-        status = rp_fail(err, RP_ERR_DATA, "the broker answered a request for '%s' with %s", path,
-                         rp_message_name(reply.message.type));
+        status = rp_fail(err, RP_ERR_DATA, "the broker answered a request for '%s' with %s",
+                         wanted->name, rp_message_name(reply.message.type));
     } else {
-        status = rp_share_open_remote(rp_client_share(client), &reply, path, model, err);
+        status = rp_share_open_remote(rp_client_share(client), &reply, wanted->file, &leased->model,
+                                      err);
+        leased->is_hit = reply.message.leased.is_hit != 0;
+        leased->memory_method = method_of(reply.message.leased.memory_method);
         if (status != RP_OK) {
             const struct rp_message release = {.type = RP_MESSAGE_RELEASE,
                                                .release = {reply.message.leased.lease_id}};
@@ -77,10 +97,34 @@ static rp_status lease(struct rp_client *client, const char *path, const rp_mode
     return status;
 }
 
+/* Of one pool: what its leases have in common. */
+struct sharing {
+    struct rp_lock lock;
+    struct rp_client *client; /* kept for the next lease, even when nothing is leased; or NULL */
+};
+
+static void close_sharing(void *user) {
+    struct sharing *sharing = user;
+    rp_client_drop(sharing->client);
+    rp_lock_fini(&sharing->lock);
+    rp_free(sharing);
+}
+
+/* A connection costs more than a lease: the latest one stays open. */
+static void keep(struct sharing *sharing, struct rp_client *client) {
+    struct rp_client *before = NULL;
+    rp_lock_acquire(&sharing->lock);
+    if (sharing->client != client) {
+        before = sharing->client;
+        sharing->client = rp_client_share(client);
+    }
+    rp_lock_release(&sharing->lock);
+    rp_client_drop(before);
+}
+
 /* The hook of a pool that shares. A broker that dies meanwhile is asked for once more, anew. */
-static rp_status open_model(void *user, const char *path, const rp_model_options *options,
-                            const _Atomic int *cancelled, rp_model **model, rp_error *err) {
-    (void)user;
+static rp_status lease_model(void *user, const struct rp_pool_wanted *wanted,
+                             struct rp_pool_leased *leased, rp_error *err) {
     rp_error why = RP_ERROR_INIT;
     rp_status status = RP_ERR_STATE;
     bool is_asked = false;
@@ -88,7 +132,10 @@ static rp_status open_model(void *user, const char *path, const rp_model_options
         struct rp_client *client = NULL;
         status = rp_client_acquire(NULL, &client, &why);
         is_asked = status == RP_OK;
-        if (is_asked) status = lease(client, path, options, cancelled, model, &why);
+        if (is_asked) {
+            keep(user, client);
+            status = lease(client, wanted, leased, &why);
+        }
         rp_client_drop(client);
     }
     if (status == RP_OK) return RP_OK;
@@ -97,17 +144,30 @@ static rp_status open_model(void *user, const char *path, const rp_model_options
         return status;
     }
     tell_alone(&why);
-    return rp_model_open_until(path, options, cancelled, RP_NEVER_NS, model, err);
+    status = rp_model_open_until(wanted->file, wanted->options, wanted->cancelled, RP_NEVER_NS,
+                                 &leased->model, err);
+    leased->is_own = true;
+    if (status == RP_OK && rp_model_bytes(leased->model) != RP_UNKNOWN_U64) {
+        leased->memory_method = "engine";
+    }
+    return status;
 }
 
 rp_status rp_pool_open(const rp_pool_options *options, rp_pool **pool, rp_error *err) {
-    static const struct rp_pool_hooks hooks = {.open_model = open_model,
-                                               .goes_with_last_lease = true};
     rp_pool_options own = RP_POOL_OPTIONS_INIT;
     if (options) memcpy(&own, options, options->size < sizeof own ? options->size : sizeof own);
     rp_share share;
     rp_status status = rp_share_decide(own.share, &share, err);
     if (status != RP_OK) return status;
-    bool is_shared = share == RP_SHARE_MACHINE && rp_share_open_remote;
-    return rp_pool_open_hooked(options, is_shared ? &hooks : NULL, pool, err);
+    if (share != RP_SHARE_MACHINE || !rp_share_open_remote) {
+        return rp_pool_open_hooked(options, NULL, pool, err);
+    }
+    struct sharing *sharing = rp_alloc(sizeof *sharing);
+    if (!sharing) return rp_fail(err, RP_ERR_MEMORY, "no memory for a pool that shares");
+    rp_lock_init(&sharing->lock);
+    const struct rp_pool_hooks hooks = {
+        .lease_model = lease_model, .closed = close_sharing, .user = sharing};
+    status = rp_pool_open_hooked(options, &hooks, pool, err);
+    if (status != RP_OK) close_sharing(sharing);
+    return status;
 }

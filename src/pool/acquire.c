@@ -212,7 +212,7 @@ static void estimate(struct ask *ask) {
     ask->revision = 0;
     if (ask->file) in_file = file_bytes(ask->file, &ask->revision);
     /* What is kept elsewhere is in somebody else's ledger and history. */
-    if (ask->pool->hooks.goes_with_last_lease && !ask->request->construct) return;
+    if (ask->pool->hooks.lease_model && !ask->request->construct) return;
     if (ask->request->memory_bytes > 0) {
         ask->estimate = (struct rp_estimate){ask->request->memory_bytes, "request"};
         return;
@@ -426,7 +426,7 @@ static rp_status tell_wait(const struct ask *ask, const struct rp_entry *entry, 
  * caller. RP_OK with *lease NULL: its own caller called it off, try again. Enters and leaves with
  * pool.lock held; *dead is the entry if it is due for destruction afterwards.
  */
-static rp_status wait_for_load(const struct ask *ask, struct rp_entry *entry, rp_lease **lease,
+static rp_status wait_for_load(struct ask *ask, struct rp_entry *entry, rp_lease **lease,
                                struct rp_entry **dead, rp_error *err) {
     rp_pool *pool = ask->pool;
     const struct rp_key *request = find_request_key(entry, &ask->asked);
@@ -445,6 +445,7 @@ static rp_status wait_for_load(const struct ask *ask, struct rp_entry *entry, rp
     rp_waits_leave(&wait);
     rp_lock_acquire(&pool->lock);
     build->waiter_count--;
+    if (build->counted_by == ask && build->is_hit) ask->is_counted = false;
 
     if (entry->state == RP_ENTRY_LOADED) {
         status = rp_pool_take_lease(ask->seat, entry, request, !ask->is_counted, lease, err);
@@ -536,6 +537,12 @@ static void account(struct rp_entry *entry) {
                       rp_clock_coarse_ns());
 }
 
+/* It was no load after all: somebody else had it. Needs pool.lock. */
+static void uncount_load(struct rp_entry *entry) {
+    entry->pool->load_count--;
+    if (entry->build->counted_by) entry->misses--;
+}
+
 /* The load is over: say so to the tables and to whoever waits. Needs pool.lock. */
 static void publish(struct rp_entry *entry, rp_status status, const rp_error *failure,
                     bool was_called_off) {
@@ -545,6 +552,7 @@ static void publish(struct rp_entry *entry, rp_status status, const rp_error *fa
         entry->state = RP_ENTRY_LOADED;
         entry->used_ns = entry->loaded_ns = rp_clock_coarse_ns();
         account(entry);
+        if (entry->build->is_hit) uncount_load(entry);
         rp_doomed_clear(&pool->doomed);
     } else {
         entry->state = RP_ENTRY_FAILED;
@@ -573,7 +581,7 @@ static void tell_load(struct rp_entry *entry, rp_status status, const rp_error *
     rp_pool *pool = entry->pool;
     const rp_build *build = entry->build;
     struct rp_key_parts parts = rp_key_parts_of(entry->instance);
-    bool is_kept_elsewhere = !build->construct && pool->hooks.goes_with_last_lease;
+    bool is_kept_elsewhere = !build->construct && pool->hooks.lease_model;
     char *key = is_kept_elsewhere ? NULL : rp_key_history_text(&parts);
     if (status == RP_OK) {
         uint64_t known = build->remembered_method ? entry->memory_bytes : RP_UNKNOWN_U64;
@@ -684,14 +692,15 @@ static rp_status load_here(struct ask *ask, struct rp_entry *entry, rp_lease **l
     rp_lock_acquire(&pool->lock);
     if (status != RP_OK) count_failure(entry, status, story);
     publish(entry, status, story, was_called_off);
+    if (build->counted_by == ask && build->is_hit) ask->is_counted = false;
     if (status == RP_OK && is_late) {
         status = rp_fail(story, RP_ERR_TIMEOUT,
                          "'%s' took %.0f ms to load, longer than the %lld ms allowed", entry->text,
                          entry->load_ms, (long long)ask->request->timeout_ms);
         rp_hint(story, "it is loaded now: ask again");
     } else if (status == RP_OK) {
-        status = rp_pool_take_lease(ask->seat, entry, find_request_key(entry, &ask->asked), false,
-                                    lease, story);
+        status = rp_pool_take_lease(ask->seat, entry, find_request_key(entry, &ask->asked),
+                                    !ask->is_counted, lease, story);
     }
     if (entry->state == RP_ENTRY_LOADED) bury_unlocked(pool, evict_excess(entry));
     return status;
@@ -786,9 +795,13 @@ static rp_status load(struct ask *ask, struct rp_entry *entry, rp_lease **lease,
     if (status != RP_OK) {
         publish(entry, status, &story, true); /* others may have more patience */
     } else {
-        if (!ask->is_counted) entry->misses++; /* one for a request, however often it loads */
+        if (!ask->is_counted) { /* one for a request, however often it loads */
+            entry->misses++;
+            entry->build->counted_by = ask;
+        }
         ask->is_counted = true;
         ask->pool->load_count++;
+        if (!may_leave) entry->asked_by = gettid();
         if (!entry->build->construct && may_leave) {
             rp_waits_leave(&wait);
             return load_on_thread(ask, entry, lease, dead, err);
@@ -922,7 +935,7 @@ static rp_status ask_until_answered(struct ask *ask, rp_lease **lease, rp_error 
 
 /* Whatever is not a hit of a thread that has been here before. */
 static rp_status acquire_slowly(rp_pool *pool, rp_kind kind, const rp_request *request,
-                                rp_lease **lease, rp_error *err) {
+                                rp_lease **lease, bool *is_hit, rp_error *err) {
     rp_status status = rp_pool_check_process(pool, err);
     if (status != RP_OK) return status;
     struct ask ask = {.pool = pool, .request = request};
@@ -953,6 +966,7 @@ static rp_status acquire_slowly(rp_pool *pool, rp_kind kind, const rp_request *r
     ask_fini(&ask);
     if (status == RP_OK) {
         *lease = taken;
+        *is_hit = !ask.is_counted;
     } else if (!ask.is_counted) {
         rp_lock_acquire(&pool->lock);
         pool->retired_misses++;
@@ -985,7 +999,7 @@ rp_lease *rp_pool_hit_model(rp_pool *pool, const rp_request *request) {
 }
 
 static rp_status acquire(rp_pool *pool, rp_kind kind, const rp_request *request, rp_lease **lease,
-                         rp_error *err) {
+                         bool *is_hit, rp_error *err) {
     if (!pool || !request || !lease || request->size < offsetof(rp_request, device)) {
         return rp_fail(err, RP_ERR_ARGUMENT,
                        "a request needs a pool, an rp_request with its size set, and a lease");
@@ -1014,23 +1028,32 @@ static rp_status acquire(rp_pool *pool, rp_kind kind, const rp_request *request,
         rp_lease *hit = request->within ? NULL : rp_seat_hit(pool, &parts);
         if (hit) {
             *lease = hit;
+            *is_hit = true;
             return RP_OK;
         }
     }
-    return acquire_slowly(pool, kind, request, lease, err);
+    return acquire_slowly(pool, kind, request, lease, is_hit, err);
+}
+
+rp_status rp_pool_get_model_told(rp_pool *pool, const rp_request *request, rp_lease **lease,
+                                 bool *is_hit, rp_error *err) {
+    return acquire(pool, RP_KIND_MODEL, request, lease, is_hit, err);
 }
 
 rp_status rp_pool_get_model(rp_pool *pool, const rp_request *request, rp_lease **lease,
                             rp_error *err) {
-    return acquire(pool, RP_KIND_MODEL, request, lease, err);
+    bool is_hit;
+    return acquire(pool, RP_KIND_MODEL, request, lease, &is_hit, err);
 }
 
 rp_status rp_pool_get_tokenizer(rp_pool *pool, const rp_request *request, rp_lease **lease,
                                 rp_error *err) {
-    return acquire(pool, RP_KIND_TOKENIZER, request, lease, err);
+    bool is_hit;
+    return acquire(pool, RP_KIND_TOKENIZER, request, lease, &is_hit, err);
 }
 
 rp_status rp_pool_get_resource(rp_pool *pool, const rp_request *request, rp_lease **lease,
                                rp_error *err) {
-    return acquire(pool, RP_KIND_RESOURCE, request, lease, err);
+    bool is_hit;
+    return acquire(pool, RP_KIND_RESOURCE, request, lease, &is_hit, err);
 }

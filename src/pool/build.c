@@ -29,6 +29,7 @@ rp_build *rp_build_create(struct rp_entry *entry, rp_build *parent, const rp_req
     build->depth = parent ? parent->depth + 1 : 1;
     build->construct = request->construct;
     build->user = request->user;
+    build->expected_bytes = request->memory_bytes;
     build->deadline_ns = RP_NEVER_NS;
     build->destroy = request->destroy;
     build->grown_bytes = RP_UNKNOWN_U64;
@@ -93,6 +94,50 @@ static rp_status run_constructor(rp_build *build, rp_error *err) {
     return RP_OK;
 }
 
+/*
+ * The thread that waits for this load, unless it could be told that it is stuck in vain: another
+ * may be holding, and so give back, what was leased for this one.
+ */
+static pid_t lone_waiter(const rp_build *build) {
+    rp_pool *pool = build->entry->pool;
+    pid_t thread = build->entry->asked_by;
+    rp_lock_acquire(&pool->lock);
+    for (const struct rp_entry *at = pool->oldest; at && thread; at = at->next) {
+        if (at->asked_by != thread) continue;
+        for (const struct rp_holder *holder = at->holders; holder; holder = holder->next_of_entry) {
+            bool is_others = holder->seat->thread_id != build->entry->asked_by;
+            if (is_others && rp_holder_lease_count(holder) > 0) thread = 0;
+        }
+    }
+    rp_lock_release(&pool->lock);
+    return thread;
+}
+
+static rp_status lease(rp_build *build, const struct rp_key_parts *parts,
+                       const rp_model_options *options, rp_error *err) {
+    struct rp_entry *entry = build->entry;
+    const struct rp_pool_hooks *hooks = &entry->pool->hooks;
+    struct rp_pool_leased leased = {.model = NULL};
+    const struct rp_pool_wanted wanted = {
+        .file = build->path,
+        .options = options,
+        .cancelled = &build->is_abandoned,
+        .type = parts->type,
+        .name = parts->name,
+        .path = parts->path,
+        .memory_bytes = build->expected_bytes,
+        .thread = lone_waiter(build),
+    };
+    rp_status status = hooks->lease_model(hooks->user, &wanted, &leased, err);
+    if (status != RP_OK) return status;
+    build->is_hit = leased.is_hit;
+    entry->is_leased = !leased.is_own;
+    entry->object = entry->model = leased.model;
+    entry->memory_bytes = rp_model_bytes(entry->model);
+    entry->memory_method = leased.memory_method;
+    return RP_OK;
+}
+
 static rp_status run_engine(rp_build *build, rp_error *err) {
     struct rp_entry *entry = build->entry;
     struct rp_key_parts parts = rp_key_parts_of(entry->instance);
@@ -101,6 +146,7 @@ static rp_status run_engine(rp_build *build, rp_error *err) {
     options.device = parts.device;
     options.precision = parts.precision;
     options.threads = parts.threads;
+    if (entry->pool->hooks.lease_model) return lease(build, &parts, &options, err);
     const struct rp_pool_hooks *hooks = &entry->pool->hooks;
     rp_status status = hooks->open_model
                            ? hooks->open_model(hooks->user, build->path, &options,
@@ -198,13 +244,13 @@ rp_status rp_build_run(rp_build *build, rp_error *err) {
     uint64_t after = rp_meter_own_bytes(&pool->meter, device);
     rp_lock_acquire(&pool->lock);
     bool is_alone = rp_ledger_end(&pool->ledger, entry->charge_device, began);
-    if (!is_alone && status == RP_OK) settle_shared(build, after);
+    if (!is_alone && status == RP_OK && !entry->is_leased) settle_shared(build, after);
     rp_lock_release(&pool->lock);
 
     bool is_metered = is_alone && before != RP_UNKNOWN_U64 && after != RP_UNKNOWN_U64;
     build->grown_bytes = !is_metered ? RP_UNKNOWN_U64 : after > before ? after - before : 0;
     entry->destroy = build->destroy;
     entry->load_ms = rp_elapsed_ms(started_ns, rp_clock_ns());
-    if (status == RP_OK) settle_bytes(build, before);
+    if (status == RP_OK && !entry->is_leased) settle_bytes(build, before);
     return status;
 }

@@ -25,6 +25,7 @@ struct rp_build {
     rp_constructor construct; /* NULL: an engine opens `path` */
     void *user;
     char *path;              /* owned; NULL with a constructor */
+    uint64_t expected_bytes; /* the caller's; 0: unknown       */
     int64_t deadline_ns;     /* of the caller whose thread runs it; RP_NEVER_NS: none */
     const rp_cancel *cancel; /* likewise; NULL: none */
     struct rp_estimate estimate;
@@ -34,6 +35,7 @@ struct rp_build {
     /* The load's own. */
     uint64_t grown_bytes; /* what the process grew by; RP_UNKNOWN_U64 unless nothing else ran */
     bool is_together;     /* the bytes are what it took with others */
+    bool is_hit;          /* hooks.lease_model: no load was needed */
     const char *remembered_method; /* how bytes that may be remembered were found; NULL: none may */
 
     _Atomic pid_t thread_id;       /* who runs it, for those who wait in vain; relaxed */
@@ -43,6 +45,7 @@ struct rp_build {
 
     /* Guarded by pool.lock. */
     uint32_t waiter_count;
+    const void *counted_by; /* the request that it is a miss of, which is only compared; or NULL */
     bool has_loader_thread; /* the one who asked may leave before the load ends */
     bool was_called_off;    /* it failed for a reason of its caller's own: others try again */
     bool has_retried;       /* without memory the first time */

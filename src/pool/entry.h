@@ -61,6 +61,8 @@ struct rp_entry {
     double load_ms;
     int64_t loaded_ns; /* coarse clock */
     uint64_t revision; /* of the file it was loaded from; 0: none */
+    bool is_leased;    /* somebody else keeps it, and has the account of its bytes */
+    pid_t asked_by;    /* the thread that waited for its load, come what may; 0: none had to */
 
     /* Guarded by pool.lock. */
     struct rp_charge charge;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What may differ between pools that are otherwise the same: how a model's file becomes a model.
- * The broker's pool opens it in a worker process, a client's asks the broker for it.
+ * The broker's pool opens it in a worker process, a client's leases it from the broker.
  */
 #ifndef RP_POOL_HOOKS_H
 #define RP_POOL_HOOKS_H
@@ -9,6 +9,33 @@
 #include <resourcepool/model.h>
 #include <resourcepool/pool.h>
 #include <stdatomic.h>
+#include <sys/types.h>
+
+/* A model that is to be leased from somebody else. Everything is borrowed for the call. */
+struct rp_pool_wanted {
+    const char *file; /* what an engine would open here */
+    const rp_model_options *options;
+    const _Atomic int *cancelled;
+
+    /* As the program said it, but for links that were followed. */
+    const char *type;
+    const char *name;
+    const char *path;      /* NULL: the name is the path */
+    uint64_t memory_bytes; /* what the program expects; 0: nothing */
+
+    /*
+     * The thread of the program that waits for the answer, with no end to its patience, and alone
+     * holds what was leased for it before. 0: there is no such thread.
+     */
+    pid_t thread;
+};
+
+struct rp_pool_leased {
+    rp_model *model;
+    bool is_hit;               /* it was there already: no load */
+    bool is_own;               /* nobody had one to lease: it was opened here, and may stay */
+    const char *memory_method; /* static storage; NULL: unknown */
+};
 
 struct rp_pool_hooks {
     /*
@@ -17,10 +44,19 @@ struct rp_pool_hooks {
      */
     rp_status (*open_model)(void *user, const char *path, const rp_model_options *options,
                             const _Atomic int *cancelled, rp_model **model, rp_error *err);
-    void *user; /* given to it; outlives the pool */
 
-    /* An object goes with its last lease: somebody else keeps what it stands for. */
-    bool goes_with_last_lease;
+    /*
+     * Instead of it: models are somebody else's, whose ledger and history they are in. Each goes
+     * with its last lease here, unless it is the pool's own after all. NULL: they are the pool's
+     * own.
+     */
+    rp_status (*lease_model)(void *user, const struct rp_pool_wanted *wanted,
+                             struct rp_pool_leased *leased, rp_error *err);
+
+    /* The pool has been closed, and calls nothing any more. NULL: `user` need not know. */
+    void (*closed)(void *user);
+
+    void *user; /* given to them; outlives the pool */
 };
 
 /* rp_pool_open() with hooks, which are copied; NULL: none. */

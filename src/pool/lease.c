@@ -100,3 +100,8 @@ uint64_t rp_lease_memory_bytes(const rp_lease *lease) {
     const struct rp_entry *entry = entry_of(lease);
     return entry ? entry->memory_bytes : RP_UNKNOWN_U64;
 }
+
+const char *rp_pool_lease_method(const rp_lease *lease) {
+    const struct rp_entry *entry = entry_of(lease);
+    return entry ? entry->memory_method : NULL;
+}

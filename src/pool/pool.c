@@ -35,8 +35,7 @@ rp_status rp_pool_check_process(const rp_pool *pool, rp_error *err) {
 bool rp_pool_settle_idle(struct rp_entry *entry) {
     assert(rp_lock_is_held(&entry->pool->lock));
     const rp_pool *pool = entry->pool;
-    bool is_kept_elsewhere = entry->model && pool->hooks.goes_with_last_lease;
-    if (pool->relief.low_memory == 0 && !is_kept_elsewhere) return false;
+    if (pool->relief.low_memory == 0 && !entry->is_leased) return false;
     if (entry->needed_by || !rp_entry_seems_idle(entry)) return false;
     rp_entry_detach(entry); /* its holders are closed already: the pool is watched */
     return rp_entry_settle(entry);
@@ -308,6 +307,16 @@ struct rp_entry *rp_pool_find_text(const rp_pool *pool, const char *key) {
     return NULL;
 }
 
+void rp_pool_each_model(rp_pool *pool, void (*tell)(void *user, const char *key, rp_model *model),
+                        void *user) {
+    rp_lock_acquire(&pool->lock);
+    for (struct rp_entry *entry = pool->oldest; entry; entry = entry->next) {
+        bool is_loaded = entry->state == RP_ENTRY_LOADED && !entry->is_detached;
+        if (is_loaded && entry->model) tell(user, entry->text, entry->model);
+    }
+    rp_lock_release(&pool->lock);
+}
+
 /* Detach an entry and what was made of it. */
 static bool is_made_of(const struct rp_entry *entry, void *user) {
     const struct rp_entry *wanted = user;
@@ -544,7 +553,7 @@ rp_status rp_pool_open_hooked(const rp_pool_options *options, const struct rp_po
         free_pool(made);
         return status;
     }
-    if (made->hooks.goes_with_last_lease) {
+    if (made->hooks.lease_model) {
         rp_lock_acquire(&made->lock);
         rp_pool_watch(made); /* so that each release is seen */
         rp_lock_release(&made->lock);
@@ -598,7 +607,9 @@ rp_status rp_pool_close(rp_pool *pool, rp_error *err) {
     rp_seat_close_all(pool);
     (void)rp_history_flush(pool->history); /* what cannot be written is a note */
     rp_pool_tell_notes(pool);
+    struct rp_pool_hooks hooks = pool->hooks;
     free_pool(pool);
+    if (hooks.closed) hooks.closed(hooks.user);
     return RP_OK;
 }
 
