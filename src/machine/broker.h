@@ -43,6 +43,12 @@ struct rp_broker_host {
 
     /* Its client gave it back or has gone. In the loop. */
     void (*detach)(void *user, rp_model *model, uint64_t ring_id);
+
+    /*
+     * The process that holds a model; *is_alone: nothing else is in it, so that its end is the
+     * model's. 0: none. Any thread, under the pool's lock: only looks. NULL: there are none.
+     */
+    pid_t (*process_of)(void *user, const rp_model *model, bool *is_alone);
 };
 
 /* Who keeps objects. All of it runs in the loop and waits for nobody. NULL: none are kept. */

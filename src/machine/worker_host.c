@@ -145,12 +145,19 @@ static void host_detach(void *user, rp_model *model, uint64_t ring_id) {
     rp_worker_remove_ring(rp_worker_of(model), ring_id);
 }
 
+static pid_t host_process_of(void *user, const rp_model *model, bool *is_alone) {
+    (void)user;
+    *is_alone = true;
+    return rp_worker_pid(rp_worker_of(model));
+}
+
 struct rp_broker_host rp_worker_host(const char *program) {
     return (struct rp_broker_host){
         .user = (void *)(uintptr_t)program,
         .open_model = host_open_model,
         .attach = host_attach,
         .detach = host_detach,
+        .process_of = host_process_of,
     };
 }
 
