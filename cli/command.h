@@ -49,7 +49,10 @@ int load_run(const struct arguments *arguments);
 int run_run(const struct arguments *arguments);
 int serve_run(const struct arguments *arguments);
 int status_run(const struct arguments *arguments);
+int top_run(const struct arguments *arguments);
+int cache_run(const struct arguments *arguments);
 int evict_run(const struct arguments *arguments);
+int move_run(const struct arguments *arguments);
 int clear_run(const struct arguments *arguments);
 int stop_run(const struct arguments *arguments);
 int bench_run(const struct arguments *arguments);
@@ -81,5 +84,9 @@ json_t *json_placement(const rp_placement *placement);
 
 /* Bytes for people: "1.3 GiB"; "unknown". The text lives until the next but three calls. */
 const char *bytes_text(uint64_t bytes);
+
+/* An age for people: "300 ms", "12 s", "5 min", "3 h 20 min", "4 days"; "unknown" below 0. The
+ * text lives until the next but three calls. */
+const char *age_text(double milliseconds);
 
 #endif

@@ -1,177 +1,186 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What looks after a broker that runs: status, evict, clear, stop. None of them starts one. */
+/*
+ * Orders to a broker that runs: evict, move, clear, stop. None of them starts one.
+ *
+ * Whom --force hurts is said before it does: on stderr, a line for each lease. Without it nobody
+ * is hurt, and who still holds what is to go is named after it.
+ */
 #include "command.h"
+#include "look.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/pidfd.h>
+#include <unistd.h>
 
-enum { EXIT_NO_BROKER = 5, STATUS_ALL = 0, FORCE = 0 };
+enum { FORCE };
 
-/* NULL without a broker; *code is the exit code then. */
-static rp_machine *reach(int *code) {
-    rp_machine_options options = RP_MACHINE_OPTIONS_INIT;
-    rp_machine *machine = NULL;
-    rp_error err = RP_ERROR_INIT;
-    options.no_start = true;
-    rp_status status = rp_machine_open(&options, &machine, &err);
-    if (status == RP_OK) return machine;
-    *code = report(&err);
-    if (status == RP_ERR_ABSENT) *code = EXIT_NO_BROKER;
-    return NULL;
-}
+/* A move loads a model, and nobody knows how long that takes. */
+enum { MOVE_MS = 3600000, END_MS = 10000 };
 
-/* What the broker says of itself; NULL after a report. */
-static json_t *ask_status(rp_machine *machine, bool all, int *code) {
-    char *text = NULL;
-    rp_error err = RP_ERROR_INIT;
-    if (rp_machine_status(machine, all, &text, &err) != RP_OK) {
-        *code = report(&err);
-        return NULL;
-    }
-    json_t *document = json_loads(text, 0, NULL);
-    rp_string_free(text);
-    if (!document) {
-        fprintf(stderr, "rpool: the broker's answer is no JSON\n");
-        *code = 1;
-    }
-    return document;
-}
+/* One order: who has leases on what it takes out, and what came of it. */
+struct order {
+    rp_machine *machine;
+    bool is_forced;
+    bool is_json;
+    json_t *holders;
+    rp_cleared cleared;
+    char *moved_key;
+};
 
-static const char *text_of(const json_t *object, const char *key) {
-    const char *text = json_string_value(json_object_get(object, key));
-    return text ? text : "";
-}
-
-static long long number_of(const json_t *object, const char *key) {
-    return (long long)json_integer_value(json_object_get(object, key));
-}
-
-static uint64_t bytes_of(const json_t *object, const char *key) {
-    const json_t *value = json_object_get(object, key);
-    return json_is_integer(value) ? (uint64_t)json_integer_value(value) : RP_UNKNOWN_U64;
-}
-
-/* One line for each lease on that key; how many there are. NULL: every key. */
-static size_t print_holders(FILE *out, const json_t *document, const char *key,
-                            const char *indent) {
+static void print_holders(const json_t *holders, const char *what) {
     const json_t *lease;
-    size_t index;
-    size_t count = 0;
-    json_array_foreach(json_object_get(document, "leases"), index, lease) {
-        if (key && strcmp(text_of(lease, "key"), key) != 0) continue;
-        fprintf(out, "%sprocess %lld since %s: %s%s%s\n", indent, number_of(lease, "pid"),
-                text_of(lease, "since"), text_of(lease, "command"), key ? "" : ": ",
-                key ? "" : text_of(lease, "key"));
-        count++;
+    size_t i;
+    json_array_foreach(holders, i, lease) {
+        fprintf(stderr, "rpool: %s process %lld, for %s: %s: %s\n", what, look_number(lease, "pid"),
+                age_text(look_ms(lease, "age_ms")), look_text(lease, "command"),
+                look_text(lease, "key"));
     }
-    return count;
+    fflush(stderr);
 }
 
-static void print_status(const json_t *document) {
-    const json_t *broker = json_object_get(document, "broker");
-    const json_t *row;
-    size_t index;
-    printf("broker   process %lld, version %s, since %s, %lld client%s%s\n",
-           number_of(broker, "pid"), text_of(broker, "version"), text_of(broker, "since"),
-           number_of(broker, "clients"), number_of(broker, "clients") == 1 ? "" : "s",
-           json_is_true(json_object_get(broker, "draining")) ? ", stopping" : "");
-    printf("socket   %s\n", text_of(broker, "socket"));
-    json_array_foreach(json_object_get(document, "ledger"), index, row) {
-        printf("device   %s: %s held, at most %s, budget %s\n", text_of(row, "device"),
-               bytes_text(bytes_of(row, "charged_bytes")), bytes_text(bytes_of(row, "peak_bytes")),
-               bytes_text(bytes_of(row, "budget_bytes")));
-    }
-    json_array_foreach(json_object_get(document, "entries"), index, row) {
-        printf("%s  %s (%s)\n", text_of(row, "key"), bytes_text(bytes_of(row, "memory_bytes")),
-               text_of(row, "method"));
-        print_holders(stdout, document, text_of(row, "key"), "  ");
-    }
-    json_array_foreach(json_object_get(document, "waiters"), index, row) {
-        printf("waits    process %lld since %s for %s: %s\n", number_of(row, "pid"),
-               text_of(row, "since"), text_of(row, "name"), text_of(row, "command"));
-    }
-}
-
-int status_run(const struct arguments *arguments) {
-    int code = 0;
-    rp_machine *machine = reach(&code);
-    if (!machine) return code;
-    json_t *document = ask_status(machine, arguments->options[STATUS_ALL] != NULL, &code);
-    if (document && arguments->json) {
-        code = print_json(document);
-    } else if (document) {
-        print_status(document);
-        json_decref(document);
-    }
-    rp_machine_close(machine);
-    return code;
-}
-
-static int tell_cleared(const struct arguments *arguments, const rp_cleared *cleared) {
-    if (arguments->json) {
-        return print_json(json_pack(
-            "{s:I, s:I, s:I, s:I, s:b}", "removed_count", (json_int_t)cleared->removed_count,
-            "removed_bytes", (json_int_t)cleared->removed_bytes, "leased_count",
-            (json_int_t)cleared->leased_count, "freed_bytes", (json_int_t)cleared->freed_bytes,
-            "verified", cleared->freed_bytes >= cleared->removed_bytes));
-    }
-    printf("%llu removed, %s, of which %s are free now\n",
-           (unsigned long long)cleared->removed_count, bytes_text(cleared->removed_bytes),
-           bytes_text(cleared->freed_bytes));
-    return 0;
-}
-
-/* Whom it hurts, before it does. False: nobody could be asked. */
-static bool warn(rp_machine *machine, const char *key, int *code) {
-    json_t *document = ask_status(machine, false, code);
+/* False after a report. `key` NULL: everything. */
+static bool begin(struct order *order, const struct arguments *arguments, const char *key,
+                  int64_t timeout_ms, int *code) {
+    *order = (struct order){
+        .is_forced = arguments->options[FORCE] != NULL,
+        .is_json = arguments->json,
+    };
+    order->machine = look_reach(NULL, timeout_ms, code);
+    json_t *document = order->machine ? look_ask(order->machine, false, code) : NULL;
     if (!document) return false;
-    if (print_holders(stderr, document, key, "rpool: taken away from ") > 0) fflush(stderr);
+    order->holders = look_holders(document, key);
     json_decref(document);
+    if (order->is_forced) print_holders(order->holders, "taken away from");
     return true;
 }
 
-int evict_run(const struct arguments *arguments) {
-    int code = 0;
-    bool force = arguments->options[FORCE] != NULL;
-    rp_machine *machine = reach(&code);
-    if (!machine) return code;
-    rp_cleared cleared;
-    rp_error err = RP_ERROR_INIT;
-    const char *key = arguments->words[0];
-    if (!force || warn(machine, key, &code)) {
-        rp_status status = rp_machine_evict(machine, key, force, &cleared, &err);
-        code = status == RP_OK ? tell_cleared(arguments, &cleared) : report(&err);
+static const char *verified_text(rp_seen seen) {
+    return seen == RP_SEEN_YES  ? ", seen to be back"
+           : seen == RP_SEEN_NO ? ", not seen to be back"
+                                : "";
+}
+
+static json_t *describe(const struct order *order) {
+    const rp_cleared *cleared = &order->cleared;
+    json_t *document = json_pack(
+        "{s:I, s:I, s:I, s:I, s:I, s:o, s:O}", "removed_count", (json_int_t)cleared->removed_count,
+        "removed_bytes", (json_int_t)cleared->removed_bytes, "leased_count",
+        (json_int_t)cleared->leased_count, "loading_count", (json_int_t)cleared->loading_count,
+        "freed_bytes", (json_int_t)cleared->freed_bytes, "verified",
+        cleared->verified == RP_SEEN_UNKNOWN ? json_null()
+                                             : json_boolean(cleared->verified == RP_SEEN_YES),
+        "holders", order->holders);
+    if (order->moved_key) json_object_set_new(document, "moved", json_text(order->moved_key));
+    return document;
+}
+
+static int tell(const struct order *order) {
+    const rp_cleared *cleared = &order->cleared;
+    if (!order->is_forced && cleared->leased_count > 0) {
+        print_holders(order->holders, "goes with the last lease, one of them of");
     }
-    rp_machine_close(machine);
+    if (order->is_json) return print_json(describe(order));
+    if (order->moved_key) printf("now %s\n", order->moved_key);
+    printf("%llu removed, %s, of which %s are free now%s",
+           (unsigned long long)cleared->removed_count, bytes_text(cleared->removed_bytes),
+           bytes_text(cleared->freed_bytes), verified_text(cleared->verified));
+    if (cleared->leased_count > 0) {
+        printf("; %llu still leased", (unsigned long long)cleared->leased_count);
+    }
+    if (cleared->loading_count > 0) {
+        printf("; %llu being loaded", (unsigned long long)cleared->loading_count);
+    }
+    printf("\n");
+    return 0;
+}
+
+static int finish(struct order *order, rp_status status, const rp_error *err) {
+    int code = status == RP_OK ? tell(order) : report(err);
+    rp_string_free(order->moved_key);
+    return code;
+}
+
+static void end(struct order *order) {
+    json_decref(order->holders);
+    rp_machine_close(order->machine);
+}
+
+int evict_run(const struct arguments *arguments) {
+    const char *key = arguments->words[0];
+    int code = 0;
+    struct order order;
+    rp_error err = RP_ERROR_INIT;
+    if (begin(&order, arguments, key, 0, &code)) {
+        rp_status status =
+            rp_machine_evict(order.machine, key, order.is_forced, &order.cleared, &err);
+        code = finish(&order, status, &err);
+    }
+    end(&order);
+    return code;
+}
+
+int move_run(const struct arguments *arguments) {
+    const char *key = arguments->words[0];
+    int code = 0;
+    struct order order;
+    rp_error err = RP_ERROR_INIT;
+    if (begin(&order, arguments, key, MOVE_MS, &code)) {
+        rp_status status = rp_machine_move(order.machine, key, arguments->words[1], order.is_forced,
+                                           &order.cleared, &order.moved_key, &err);
+        code = finish(&order, status, &err);
+    }
+    end(&order);
     return code;
 }
 
 int clear_run(const struct arguments *arguments) {
     int code = 0;
-    bool force = arguments->options[FORCE] != NULL;
-    rp_machine *machine = reach(&code);
-    if (!machine) return code;
-    rp_cleared cleared;
+    struct order order;
     rp_error err = RP_ERROR_INIT;
-    if (!force || warn(machine, NULL, &code)) {
-        rp_status status = rp_machine_clear(machine, force, &cleared, &err);
-        code = status == RP_OK ? tell_cleared(arguments, &cleared) : report(&err);
+    if (begin(&order, arguments, NULL, 0, &code)) {
+        rp_status status = rp_machine_clear(order.machine, order.is_forced, &order.cleared, &err);
+        code = finish(&order, status, &err);
     }
-    rp_machine_close(machine);
+    end(&order);
     return code;
+}
+
+/* Whether that process was seen to end. Its descriptor tells even when the number is used anew. */
+static bool see_end(int process) {
+    struct pollfd end = {.fd = process, .events = POLLIN};
+    return poll(&end, 1, END_MS) == 1;
+}
+
+static pid_t broker_pid(rp_machine *machine) {
+    char *text = NULL;
+    if (rp_machine_stats(machine, &text, NULL) != RP_OK) return -1;
+    json_t *stats = json_loads(text, 0, NULL);
+    rp_string_free(text);
+    pid_t pid = (pid_t)look_number(stats, "pid");
+    json_decref(stats);
+    return pid > 0 ? pid : -1;
 }
 
 int stop_run(const struct arguments *arguments) {
     int code = 0;
-    bool force = arguments->options[FORCE] != NULL;
-    rp_machine *machine = reach(&code);
-    if (!machine) return code;
+    struct order order;
     rp_error err = RP_ERROR_INIT;
-    if (!force || warn(machine, NULL, &code)) {
-        rp_status status = rp_machine_stop(machine, force, &err);
-        if (status != RP_OK) code = report(&err);
-        if (status == RP_OK && arguments->json) code = print_json(json_pack("{s:b}", "stopped", 1));
+    if (begin(&order, arguments, NULL, 0, &code)) {
+        int process = pidfd_open(broker_pid(order.machine), 0);
+        rp_status status = rp_machine_stop(order.machine, order.is_forced, &err);
+        if (status != RP_OK) {
+            code = report(&err);
+        } else if (process >= 0 && !see_end(process)) {
+            fprintf(stderr, "rpool: the broker was told to stop, and has not ended within %d s\n",
+                    END_MS / 1000);
+            code = 1;
+        } else if (order.is_json) {
+            code = print_json(json_pack("{s:b}", "stopped", 1));
+        }
+        if (process >= 0) close(process);
     }
-    rp_machine_close(machine);
+    end(&order);
     return code;
 }

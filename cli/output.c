@@ -103,3 +103,26 @@ const char *bytes_text(uint64_t bytes) {
     snprintf(text, sizeof texts[0], unit ? "%.1f %s" : "%.0f %s", value, units[unit]);
     return text;
 }
+
+const char *age_text(double milliseconds) {
+    static char texts[4][48];
+    static unsigned next;
+    char *text = texts[next++ % 4];
+    double seconds = milliseconds / 1e3;
+    if (milliseconds < 0) return "unknown";
+    if (milliseconds < 999.5) {
+        snprintf(text, sizeof texts[0], "%.0f ms", milliseconds);
+    } else if (seconds < 9.95) {
+        snprintf(text, sizeof texts[0], "%.1f s", seconds);
+    } else if (seconds < 120) {
+        snprintf(text, sizeof texts[0], "%.0f s", seconds);
+    } else if (seconds < 7200) {
+        snprintf(text, sizeof texts[0], "%.0f min", seconds / 60);
+    } else if (seconds < 172800) {
+        long minutes = (long)(seconds / 60);
+        snprintf(text, sizeof texts[0], "%ld h %ld min", minutes / 60, minutes % 60);
+    } else {
+        snprintf(text, sizeof texts[0], "%.0f days", seconds / 86400);
+    }
+    return text;
+}

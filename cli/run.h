@@ -6,6 +6,8 @@
 #ifndef RP_CLI_RUN_H
 #define RP_CLI_RUN_H
 
+#include "isolated.h"
+
 #include <jansson.h>
 #include <resourcepool/resourcepool.h>
 #include <stdbool.h>
@@ -55,7 +57,7 @@ void run_tree(char *const *command, const struct run_watch *watch, struct run_ou
 
 /* --- the broker (run_broker.c) --------------------------------------------------------------- */
 
-enum { FOLDER_BYTES = 128, WHY_BYTES = 512, RUN_ID_BYTES = 48 };
+enum { WHY_BYTES = 512, RUN_ID_BYTES = 48 };
 
 enum run_broker_kind {
     RUN_BROKER_NONE,     /* the command runs alone: each process loads for itself  */
@@ -76,7 +78,8 @@ struct run_counts {
     uint64_t evictions;
     uint64_t memory_bytes; /* at the latest look */
     uint64_t peak_bytes;   /* the most at any look; of an isolated broker its own figure */
-    uint64_t saved_bytes;  /* the most at any look that processes would have held in addition   */
+    uint64_t saved_bytes;  /* the most at any look that processes would have held in addition,
+                              less what they share anyway as pages of files; RP_UNKNOWN_U64     */
     double saved_ms;       /* hits x what loading that object took                              */
     uint64_t open_leases;
     uint64_t entry_count;
@@ -89,14 +92,18 @@ struct run_broker {
     bool is_nested;   /* joined that of an outer run */
     char id[RUN_ID_BYTES];
     char folder[FOLDER_BYTES]; /* "": the usual one */
+    int folder_lock;           /* of a folder of our own */
     char why[WHY_BYTES];       /* why there is none, or what is worth knowing; "" */
     rp_machine *machine;       /* NULL: none */
     json_int_t pid;
     struct run_counts counts;
-    json_t *entries;  /* hits by key at the latest look */
-    json_t *failures; /* [{reason}], after run_broker_close() */
-    long log_offset;  /* where the broker's log ended before the run */
-    json_t *leaked;   /* [{key, pid, command}], after run_broker_close() */
+    json_t *entries;   /* hits by key at the latest look */
+    json_t *processes; /* what workers have that no file has, by pid, as of `processes_ns` */
+    int64_t processes_ns;
+    json_t *failures;          /* [{reason, name, status}], each reason once */
+    json_t *leaked;            /* [{key, pid, command, leases}] */
+    json_int_t failure_number; /* of the latest that was taken, and of the latest leak */
+    json_int_t leak_number;
     json_int_t totals[5];
 };
 

@@ -14,20 +14,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { STOP_MS = 5000, FAILURES_MAX = 64 };
+enum { STOP_MS = 5000, FAILURES_MAX = 64, LEAKS_MAX = 64, PROCESSES_KEPT_MS = 1000 };
 
 enum { REQUESTS, HITS, LOADS, LOAD_FAILURES, EVICTIONS };
 
 static const char *const total_names[] = {"requests", "hits", "loads", "load_failures",
                                           "evictions"};
-
-/* What lies in the folder of a broker, to be removed with one of our own. */
-static const char *const folder_files[] = {"broker.sock", "broker.lock", "broker.start",
-                                           "broker.log"};
 
 /* --- where ----------------------------------------------------------------------------------- */
 
@@ -36,103 +31,9 @@ static const char *set_text(const char *name) {
     return value && value[0] ? value : NULL;
 }
 
-/* The folder of the user's broker, as the library finds it. */
-static void usual_folder(char *out, size_t out_bytes) {
-    const char *own = set_text("RESOURCE_POOL_BROKER");
-    const char *runtime = set_text("XDG_RUNTIME_DIR");
-    if (own) {
-        snprintf(out, out_bytes, "%s", own);
-    } else if (runtime) {
-        snprintf(out, out_bytes, "%s/resourcepool", runtime);
-    } else {
-        snprintf(out, out_bytes, "/tmp/resourcepool-%ld", (long)getuid());
-    }
-}
-
-/* A folder for a broker of our own, below the usual one: 'rpool status --all' looks there. */
-static rp_status make_folder(struct run_broker *broker, rp_error *err) {
-    char above[FOLDER_BYTES];
-    struct stat info;
-    usual_folder(above, sizeof above);
-    if (mkdir(above, 0700) != 0 && errno != EEXIST) {
-        return rp_fail_errno(err, "cannot make the folder '%s' for a broker", above);
-    }
-    if (lstat(above, &info) != 0) return rp_fail_errno(err, "cannot look at '%s'", above);
-    if (!S_ISDIR(info.st_mode) || info.st_uid != geteuid() || (info.st_mode & 077)) {
-        return rp_fail(err, RP_ERR_UNSUPPORTED, "'%s' is not a folder of this user's alone", above);
-    }
-    int length =
-        snprintf(broker->folder, sizeof broker->folder, "%s/run-%d-XXXXXX", above, (int)getpid());
-    if (length >= (int)sizeof broker->folder) {
-        broker->folder[0] = '\0';
-        return rp_fail(err, RP_ERR_LIMIT, "'%s' is too long for the folder of a broker", above);
-    }
-    if (mkdtemp(broker->folder)) return RP_OK;
-    rp_status status = rp_fail_errno(err, "cannot make a folder in '%s'", above);
-    broker->folder[0] = '\0';
-    return status;
-}
-
 static void remove_folder(struct run_broker *broker) {
-    char path[FOLDER_BYTES + 32];
-    if (!broker->folder[0]) return;
-    for (size_t i = 0; i < sizeof folder_files / sizeof folder_files[0]; i++) {
-        snprintf(path, sizeof path, "%s/%s", broker->folder, folder_files[i]);
-        unlink(path);
-    }
-    rmdir(broker->folder);
-}
-
-/* --- what failed ----------------------------------------------------------------------------- */
-
-/* The log of a broker that a client started; one that somebody runs in a terminal has none. */
-static FILE *open_log(const struct run_broker *broker) {
-    char path[FOLDER_BYTES + 16];
-    char folder[FOLDER_BYTES];
-    usual_folder(folder, sizeof folder);
-    snprintf(path, sizeof path, "%s/broker.log", broker->folder[0] ? broker->folder : folder);
-    return fopen(path, "re");
-}
-
-static void note_log_end(struct run_broker *broker) {
-    FILE *log = open_log(broker);
-    if (log && fseek(log, 0, SEEK_END) == 0) broker->log_offset = ftell(log);
-    if (log) fclose(log);
-}
-
-static bool has_reason(const json_t *failures, const char *reason) {
-    size_t i;
-    const json_t *row;
-    json_array_foreach(failures, i, row) {
-        if (strcmp(json_string_value(json_object_get(row, "reason")), reason) == 0) return true;
-    }
-    return false;
-}
-
-/* The reasons stand in the broker's log, in its words; each once, however often it was met. */
-static void find_failures(struct run_broker *broker) {
-    static const char event[] = "event=not_leased ";
-    char line[1024];
-    FILE *log = broker->counts.load_failures > 0 ? open_log(broker) : NULL;
-    /* Shorter than it was: it has begun anew. */
-    if (log && fseek(log, 0, SEEK_END) == 0 && ftell(log) < broker->log_offset) {
-        broker->log_offset = 0;
-    }
-    if (log && fseek(log, broker->log_offset, SEEK_SET) == 0) {
-        while (fgets(line, sizeof line, log) && json_array_size(broker->failures) < FAILURES_MAX) {
-            char *reason = strstr(line, event);
-            if (!reason) continue;
-            reason += sizeof event - 1;
-            reason[strcspn(reason, "\n")] = '\0';
-            if (has_reason(broker->failures, reason)) continue;
-            json_t *row = json_pack("{s:s}", "reason", reason);
-            if (row) json_array_append_new(broker->failures, row);
-        }
-    }
-    if (log) fclose(log);
-    if (broker->counts.load_failures == 0 || json_array_size(broker->failures) > 0) return;
-    json_array_append_new(broker->failures,
-                          json_pack("{s:s}", "reason", "the broker keeps no log that says why"));
+    if (broker->folder[0]) isolated_remove(broker->folder, broker->folder_lock);
+    broker->folder[0] = '\0';
 }
 
 /* --- open ------------------------------------------------------------------------------------ */
@@ -206,13 +107,15 @@ rp_status run_broker_open(struct run_broker *broker, const struct run_broker_wis
     if (status != RP_OK) return status;
     if (!wish->is_alone) {
         broker->kind = wish->is_isolated ? RUN_BROKER_ISOLATED : RUN_BROKER_SHARED;
-        if (wish->is_isolated) status = make_folder(broker, &why);
+        isolated_tidy();
+        if (wish->is_isolated) {
+            status = isolated_make(broker->folder, &broker->folder_lock, &why);
+        }
         if (status == RP_OK) status = reach(broker, wish->budget, &why);
         if (status != RP_OK) {
             snprintf(broker->why, sizeof broker->why,
                      "no broker, so each process loads for itself: %s", why.message);
             remove_folder(broker);
-            broker->folder[0] = '\0';
             broker->kind = RUN_BROKER_NONE;
         } else if (wish->budget && broker->was_running) {
             snprintf(broker->why, sizeof broker->why,
@@ -222,6 +125,7 @@ rp_status run_broker_open(struct run_broker *broker, const struct run_broker_wis
     }
     set_environment(broker);
     broker->entries = json_object();
+    broker->processes = json_object();
     broker->failures = json_array();
     broker->leaked = json_array();
     broker->counts.peak_bytes = broker->machine ? 0 : RP_UNKNOWN_U64;
@@ -230,7 +134,8 @@ rp_status run_broker_open(struct run_broker *broker, const struct run_broker_wis
     /* What was before is the ground to count from. */
     uint64_t memory_bytes = broker->counts.memory_bytes;
     broker->counts = (struct run_counts){.memory_bytes = memory_bytes, .peak_bytes = memory_bytes};
-    note_log_end(broker);
+    json_array_clear(broker->failures);
+    json_array_clear(broker->leaked);
     return RP_OK;
 }
 
@@ -283,17 +188,94 @@ static size_t holder_count(const json_t *leases, const char *key) {
     return count;
 }
 
+/* --- what was spared ------------------------------------------------------------------------- */
+
+/* What a process has that no file has: its anonymous memory, as the kernel sums it up. */
+static uint64_t read_anonymous(json_int_t pid) {
+    static const char field[] = "Anonymous:";
+    char path[64];
+    char line[256];
+    unsigned long long kib = 0;
+    bool is_found = false;
+    snprintf(path, sizeof path, "/proc/%lld/smaps_rollup", (long long)pid);
+    FILE *file = fopen(path, "re");
+    while (file && !is_found && fgets(line, sizeof line, file)) {
+        if (strncmp(line, field, sizeof field - 1) != 0) continue;
+        char *end;
+        kib = strtoull(line + sizeof field - 1, &end, 10);
+        is_found = strncmp(end, " kB", 3) == 0;
+    }
+    if (file) fclose(file);
+    return is_found ? kib * 1024 : RP_UNKNOWN_U64;
+}
+
+/* The same, not more than once a second: the kernel walks all pages of the process for it. */
+static uint64_t anonymous_bytes(struct run_broker *broker, json_int_t pid) {
+    struct timespec now;
+    char name[24];
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    int64_t now_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    if (now_ns - broker->processes_ns > PROCESSES_KEPT_MS * INT64_C(1000000)) {
+        json_object_clear(broker->processes);
+        broker->processes_ns = now_ns;
+    }
+    snprintf(name, sizeof name, "%lld", (long long)pid);
+    const json_t *known = json_object_get(broker->processes, name);
+    if (known) return (uint64_t)json_integer_value(known);
+    uint64_t bytes = read_anonymous(pid);
+    if (bytes != RP_UNKNOWN_U64) {
+        json_object_set_new(broker->processes, name, json_integer((json_int_t)bytes));
+    }
+    return bytes;
+}
+
+/* What all entries of that process say they take. */
+static uint64_t bytes_in_process(const json_t *entries, json_int_t pid) {
+    uint64_t sum = 0;
+    size_t i;
+    const json_t *entry;
+    json_array_foreach(entries, i, entry) {
+        if (json_integer_value(json_object_get(entry, "process")) != pid) continue;
+        sum += whole(entry, "memory_bytes");
+    }
+    return sum;
+}
+
+/*
+ * What one more process with that object would have had for itself. Pages of files (weights that
+ * are mapped) it would have shared with the others without a broker too, so on a processor that is
+ * the worker's anonymous memory, and no more than the object's bytes: a process that loads it for
+ * itself has its heap and its libraries anyway. On a device nothing is shared. RP_UNKNOWN_U64: not
+ * told.
+ */
+static uint64_t private_bytes(struct run_broker *broker, const json_t *entries,
+                              const json_t *entry) {
+    const char *device =
+        json_string_value(json_object_get(json_object_get(entry, "placement"), "device"));
+    json_int_t pid = json_integer_value(json_object_get(entry, "process"));
+    uint64_t bytes = whole(entry, "memory_bytes");
+    if (device && strcmp(device, "cpu") != 0) return bytes;
+    uint64_t anonymous = pid > 0 ? anonymous_bytes(broker, pid) : RP_UNKNOWN_U64;
+    if (anonymous == RP_UNKNOWN_U64) return RP_UNKNOWN_U64;
+    uint64_t all = bytes_in_process(entries, pid);
+    if (all > bytes) anonymous = (uint64_t)((double)anonymous * ((double)bytes / (double)all));
+    return anonymous < bytes ? anonymous : bytes;
+}
+
 /*
  * What it spares: time for each hit, since without the broker that process would have loaded; and
  * bytes as long as more than one process holds an object, which then would be there as often.
  */
 static void count_savings(struct run_broker *broker, const json_t *status) {
     const json_t *leases = json_object_get(status, "leases");
+    const json_t *entries = json_object_get(status, "entries");
+    struct run_counts *counts = &broker->counts;
     json_t *seen = json_object();
     uint64_t saved_bytes = 0;
+    bool is_known = true;
     size_t i;
     const json_t *entry;
-    json_array_foreach(json_object_get(status, "entries"), i, entry) {
+    json_array_foreach(entries, i, entry) {
         const char *key = json_string_value(json_object_get(entry, "key"));
         if (!key) continue;
         uint64_t hits = whole(entry, "hits");
@@ -301,15 +283,75 @@ static void count_savings(struct run_broker *broker, const json_t *status) {
         double load_ms = json_number_value(json_object_get(entry, "load_ms"));
         /* Fewer than before: it went and was loaded again. */
         uint64_t fresh = hits >= before ? hits - before : hits;
-        if (load_ms > 0) broker->counts.saved_ms += (double)fresh * load_ms;
-        size_t holders = holder_count(leases, key);
-        if (holders > 1) saved_bytes += whole(entry, "memory_bytes") * (holders - 1);
+        if (load_ms > 0) counts->saved_ms += (double)fresh * load_ms;
         json_object_set_new(seen, key, json_integer((json_int_t)hits));
+        size_t holders = holder_count(leases, key);
+        if (holders <= 1) continue;
+        uint64_t bytes = private_bytes(broker, entries, entry);
+        if (bytes == RP_UNKNOWN_U64) {
+            is_known = false;
+        } else {
+            saved_bytes += bytes * (holders - 1);
+        }
     }
-    if (saved_bytes > broker->counts.saved_bytes) broker->counts.saved_bytes = saved_bytes;
+    if (saved_bytes > 0 &&
+        (counts->saved_bytes == RP_UNKNOWN_U64 || saved_bytes > counts->saved_bytes)) {
+        counts->saved_bytes = saved_bytes;
+    } else if (!is_known && counts->saved_bytes == 0) {
+        counts->saved_bytes = RP_UNKNOWN_U64;
+    }
     json_decref(broker->entries);
     broker->entries = seen;
 }
+
+/* --- what went wrong ------------------------------------------------------------------------- */
+
+static bool has_reason(const json_t *failures, const char *reason) {
+    size_t i;
+    const json_t *row;
+    json_array_foreach(failures, i, row) {
+        const char *known = json_string_value(json_object_get(row, "reason"));
+        if (known && strcmp(known, reason) == 0) return true;
+    }
+    return false;
+}
+
+/* Rows that are newer than *number, to `take`. */
+static void take_new(struct run_broker *broker, const json_t *rows, json_int_t *number,
+                     void (*take)(struct run_broker *broker, json_t *row)) {
+    size_t i;
+    json_t *row;
+    json_array_foreach(rows, i, row) {
+        json_int_t its = json_integer_value(json_object_get(row, "number"));
+        if (its <= *number) continue;
+        *number = its;
+        take(broker, row);
+    }
+}
+
+/* Each reason once, however often it was met. */
+static void take_failure(struct run_broker *broker, json_t *row) {
+    const char *reason = json_string_value(json_object_get(row, "message"));
+    if (!reason || has_reason(broker->failures, reason) ||
+        json_array_size(broker->failures) >= FAILURES_MAX) {
+        return;
+    }
+    json_t *copy = json_pack("{s:s}", "reason", reason);
+    json_object_set(copy, "name", json_object_get(row, "name"));
+    json_object_set(copy, "status", json_object_get(row, "status"));
+    json_array_append_new(broker->failures, copy);
+}
+
+static void take_leak(struct run_broker *broker, json_t *row) {
+    if (json_array_size(broker->leaked) < LEAKS_MAX) json_array_append(broker->leaked, row);
+}
+
+static void take_troubles(struct run_broker *broker, const json_t *status) {
+    take_new(broker, json_object_get(status, "failures"), &broker->failure_number, take_failure);
+    take_new(broker, json_object_get(status, "leaks"), &broker->leak_number, take_leak);
+}
+
+/* --- look ------------------------------------------------------------------------------------ */
 
 /* What an answer says; NULL when there is none. */
 static json_t *ask_status(const struct run_broker *broker) {
@@ -352,14 +394,22 @@ void run_broker_look(struct run_broker *broker) {
     json_int_t requests = json_integer_value(json_object_get(totals, "requests"));
     uint64_t leases = whole(totals, "leases");
     bool has_moved =
-        is_other || requests != broker->totals[REQUESTS] || leases != broker->counts.open_leases;
+        is_other || requests != broker->totals[REQUESTS] || leases != broker->counts.open_leases ||
+        json_integer_value(json_object_get(totals, "failures")) != broker->failure_number ||
+        json_integer_value(json_object_get(totals, "leaks")) != broker->leak_number;
     broker->pid = pid;
     count_totals(broker, totals, is_other);
     json_decref(totals);
-    if (is_other) json_object_clear(broker->entries);
+    if (is_other) {
+        json_object_clear(broker->entries);
+        broker->failure_number = broker->leak_number = 0;
+    }
     if (!has_moved) return;
     json_t *status = ask_status(broker);
-    if (status) count_savings(broker, status);
+    if (status) {
+        count_savings(broker, status);
+        take_troubles(broker, status);
+    }
     json_decref(status);
 }
 
@@ -398,7 +448,10 @@ static void stop_own(struct run_broker *broker) {
 void run_broker_close(struct run_broker *broker) {
     run_broker_look(broker);
     find_leaked(broker);
-    find_failures(broker);
+    if (broker->counts.load_failures > 0 && json_array_size(broker->failures) == 0) {
+        json_array_append_new(broker->failures,
+                              json_pack("{s:s}", "reason", "the broker ended and took it along"));
+    }
     if (broker->kind == RUN_BROKER_ISOLATED) stop_own(broker);
     rp_machine_close(broker->machine);
     broker->machine = NULL;
@@ -406,6 +459,7 @@ void run_broker_close(struct run_broker *broker) {
 
 void run_broker_fini(struct run_broker *broker) {
     json_decref(broker->entries);
+    json_decref(broker->processes);
     json_decref(broker->failures);
     json_decref(broker->leaked);
 }

@@ -92,9 +92,10 @@ static void print_lists(const struct run_broker *broker, const struct run_outcom
         fprintf(stderr, "rpool: failed: %s\n", json_string_value(json_object_get(row, "reason")));
     }
     json_array_foreach(broker->leaked, i, row) {
-        fprintf(stderr, "rpool: leaked: %s, leased by process %lld, which has ended\n",
+        const char *command = json_string_value(json_object_get(row, "command"));
+        fprintf(stderr, "rpool: leaked: %s, leased by process %lld, which has ended: %s\n",
                 json_string_value(json_object_get(row, "key")),
-                (long long)json_integer_value(json_object_get(row, "pid")));
+                (long long)json_integer_value(json_object_get(row, "pid")), command ? command : "");
     }
     for (i = 0; i < outcome->left_count && i < LEFT_BEHIND_SHOWN; i++) {
         fprintf(stderr, "rpool: still running: process %d, '%s'\n", (int)outcome->left[i].pid,
@@ -116,8 +117,11 @@ void run_summary_print(const struct run_broker *broker, const struct run_outcome
                 (unsigned long long)counts->leases, bytes_text(counts->peak_bytes),
                 broker->kind == RUN_BROKER_SHARED ? " (with what others had in the same broker)"
                                                   : "");
+        /* What the processes would have shared as pages of files is not saved. */
         fprintf(stderr, "rpool: saved about %s and %.1f s of loading (an estimate)\n",
-                bytes_text(counts->saved_bytes), counts->saved_ms / 1e3);
+                counts->saved_bytes == RP_UNKNOWN_U64 ? "an unknown number of bytes"
+                                                      : bytes_text(counts->saved_bytes),
+                counts->saved_ms / 1e3);
     }
     print_lists(broker, outcome);
 }
@@ -144,6 +148,11 @@ static json_t *count(const struct run_broker *broker, uint64_t number) {
     return broker->kind == RUN_BROKER_NONE ? json_null() : json_bytes(number);
 }
 
+static const char saved_method[] =
+    "estimate: seconds are hits x load; bytes are the most at once, for each process beyond the "
+    "first, of anonymous memory of workers (smaps_rollup) and of memory on devices; pages of files "
+    "are not counted, which processes share anyway";
+
 static json_t *make_document(const struct run_broker *broker, const struct run_outcome *outcome,
                              const struct run_width *width) {
     const struct run_counts *counts = &broker->counts;
@@ -160,7 +169,7 @@ static json_t *make_document(const struct run_broker *broker, const struct run_o
         {"peak_bytes", count(broker, counts->peak_bytes)},
         {"saved_bytes", count(broker, counts->saved_bytes)},
         {"saved_ms", is_counted ? json_real(counts->saved_ms) : json_null()},
-        {"saved_method", is_counted ? json_string("estimate") : json_null()},
+        {"saved_method", is_counted ? json_string(saved_method) : json_null()},
         {"failures", json_incref(broker->failures)},
         {"leaked", json_incref(broker->leaked)},
         {"exit_code", json_integer(outcome->exit_code)},
@@ -363,6 +372,7 @@ static void print_properties(FILE *out, const struct run_broker *broker) {
         {"saved_ms_estimate", (unsigned long long)counts->saved_ms},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        if (rows[i].value == RP_UNKNOWN_U64) continue;
         fprintf(out, "<property name=\"rpool.%s\" value=\"%llu\"/>", rows[i].name, rows[i].value);
     }
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* rpool serve: be the broker. */
 #include "command.h"
+#include "isolated.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,6 +38,7 @@ int serve_run(const struct arguments *arguments) {
     }
     if (arguments->options[DETACH] && detach()) return 0;
     options.folder = arguments->options[FOLDER];
+    if (!options.folder) isolated_tidy();
     options.ready_fd = (int)ready_fd;
     options.idle_exit_ms = idle_s < 0 ? -1 : idle_s == 0 ? 1 : idle_s * 1000;
     options.budget = arguments->options[BUDGET];

@@ -2,6 +2,9 @@
 /* Several devices, on a machine from a file: moving between them, and going on to the next. */
 #include "test.h"
 
+#include "base/memory.h"
+#include "pool/move.h"
+
 #include <resourcepool/resourcepool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -125,6 +128,76 @@ static void a_move_that_fails_leaves_everything_as_it_was(void **state) {
 static void count_events(const rp_event *event, void *user) {
     int *count = user;
     if (event->kind == RP_EVENT_OTHER_DEVICE) (*count)++;
+}
+
+/* A model of an engine, by the key that people see; what led to it leads to the new one. */
+static void a_model_moves_by_its_key_with_all_that_led_to_it(void **state) {
+    (void)state;
+    rp_pool *pool = open_pool(NULL);
+    rp_error err = RP_ERROR_INIT;
+    rp_lease *first = NULL;
+    rp_lease *moved = NULL;
+    rp_lease *found = NULL;
+    rp_request request = RP_REQUEST_INIT;
+    request.type = "t";
+    request.name = "m?memory_bytes=1MiB";
+    request.engine = "simulated";
+    assert_ok(rp_pool_get_model(pool, &request, &first, &err));
+    assert_string_equal(rp_lease_key(first), "t:m?memory_bytes=1MiB@cuda:0");
+    assert_ok(
+        rp_pool_move_entry(pool, "t:m?memory_bytes=1MiB@cuda:0", "cuda:3", NULL, &moved, &err));
+    assert_string_equal(rp_lease_key(moved), "t:m?memory_bytes=1MiB@cuda:3");
+    assert_ok(rp_pool_get_model(pool, &request, &found, &err));
+    assert_ptr_equal(rp_lease_model(found), rp_lease_model(moved));
+    assert_ptr_not_equal(rp_lease_model(found), rp_lease_model(first));
+    rp_lease_release(found, NULL);
+    rp_lease_release(moved, NULL);
+    /* Once more, to where it is: nothing happens. */
+    assert_ok(
+        rp_pool_move_entry(pool, "t:m?memory_bytes=1MiB@cuda:3", "cuda:3", NULL, &moved, &err));
+    assert_string_equal(rp_lease_key(moved), "t:m?memory_bytes=1MiB@cuda:3");
+    rp_lease_release(moved, NULL);
+    assert_status(
+        rp_pool_move_entry(pool, "t:m?memory_bytes=1MiB@cuda:0", "cuda:1", NULL, &moved, &err),
+        RP_ERR_NOT_FOUND);
+    rp_request made_here = request_for("a");
+    assert_ok(rp_pool_get_model(pool, &made_here, &found, &err));
+    assert_status(rp_pool_move_entry(pool, rp_lease_key(found), "cuda:1", NULL, &moved, &err),
+                  RP_ERR_UNSUPPORTED);
+    rp_lease_release(found, NULL);
+    rp_lease_release(first, NULL);
+    close_pool(pool);
+}
+
+static void a_move_by_key_without_memory_leaves_everything_as_it_was(void **state) {
+    (void)state;
+    rp_pool *pool = open_pool(NULL);
+    rp_error err = RP_ERROR_INIT;
+    rp_lease *first = NULL;
+    rp_lease *moved = NULL;
+    rp_request request = RP_REQUEST_INIT;
+    request.type = "t";
+    request.name = "m";
+    request.engine = "simulated";
+    assert_ok(rp_pool_get_model(pool, &request, &first, &err));
+    rp_lease_release(first, NULL);
+    uint64_t at = 1;
+    for (rp_status status = RP_ERR_MEMORY; status != RP_OK; at++) {
+        rp_memory_fail_at(at);
+        status = rp_pool_move_entry(pool, "t:m@cuda:0", "cuda:1", NULL, &moved, &err);
+        rp_memory_fail_at(0);
+        assert_true(at < 1000);
+        if (status == RP_OK) break;
+        assert_int_equal(status, RP_ERR_MEMORY);
+        rp_lease *still = NULL;
+        assert_ok(rp_pool_get_model(pool, &request, &still, &err));
+        assert_string_equal(rp_lease_key(still), "t:m@cuda:0");
+        rp_lease_release(still, NULL);
+    }
+    assert_true(at > 3);
+    assert_string_equal(rp_lease_key(moved), "t:m@cuda:1");
+    rp_lease_release(moved, NULL);
+    close_pool(pool);
 }
 
 static void without_memory_on_one_device_the_next_is_taken_and_it_says_so(void **state) {
@@ -296,6 +369,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_moved_object_is_built_there_and_the_old_one_stays_with_its_holders),
         cmocka_unit_test(a_move_that_fails_leaves_everything_as_it_was),
+        cmocka_unit_test(a_model_moves_by_its_key_with_all_that_led_to_it),
+        cmocka_unit_test(a_move_by_key_without_memory_leaves_everything_as_it_was),
         cmocka_unit_test(without_memory_on_one_device_the_next_is_taken_and_it_says_so),
         cmocka_unit_test(models_without_a_device_are_spread_over_accelerators),
         cmocka_unit_test(each_set_of_preferences_has_its_own_instance_where_they_differ),

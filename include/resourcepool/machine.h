@@ -71,28 +71,47 @@ RP_API void rp_machine_close(rp_machine *machine);
 
 /**
  * What the broker holds, as JSON: broker{pid, version, socket, name, since, uptime_ms, clients},
- * totals{}, entries[], leases[{key, pid, command, since}], waiters[{key, pid, command, since,
- * for}], ledger[], hardware (with `all`). rp_string_free().
+ * totals{}, pressure{}, entries[{key, memory_bytes, method, process, ...}], loading[{key,
+ * waits_for_room}], leases[{key, pid, command, since, age_ms}], waiters[{key, pid, command, since,
+ * for}], ledger[], the last of events[], failures[] and leaks[], hardware and clients[] (with
+ * `all`). rp_string_free().
  */
 RP_API RP_MUST_CHECK rp_status rp_machine_status(rp_machine *machine, bool all, char **json,
                                                  rp_error *err);
 
 /**
  * Totals only, in microseconds, as JSON: {pid, requests, hits, misses, loads, load_failures,
- * evictions, entries, leases, clients, waiters, memory_bytes, peak_bytes}. rp_string_free().
+ * evictions, entries, leases, clients, waiters, failures, leaks, memory_bytes, peak_bytes}.
+ * rp_string_free().
  */
 RP_API RP_MUST_CHECK rp_status rp_machine_stats(rp_machine *machine, char **json, rp_error *err);
 
 /**
- * Take one entry out. Leased by somebody: RP_ERR_BUSY, naming who; with `force` its worker is
- * ended under them, and what they run on it fails. RP_ERR_NOT_FOUND.
+ * Take one entry out, and those that were made of it. Leased by somebody: it takes no new leases
+ * and goes with its last one (cleared->leased_count); with `force` its worker is ended under them,
+ * and what they run on it fails. `cleared`, which may be NULL, tells what became of it: verified
+ * means that the processes that held it are gone. RP_ERR_NOT_FOUND; RP_ERR_BUSY: it is being
+ * loaded.
  */
 RP_API RP_MUST_CHECK rp_status rp_machine_evict(rp_machine *machine, const char *key, bool force,
                                                 rp_cleared *cleared, rp_error *err);
 
-/** Take everything out that nobody has leased; with `force` also what is leased. */
+/** The same with everything that is loaded. What is being loaded stays. */
 RP_API RP_MUST_CHECK rp_status rp_machine_clear(rp_machine *machine, bool force,
                                                 rp_cleared *cleared, rp_error *err);
+
+/**
+ * Load a model on another device and let the old one go, as rp_pool_move_model(): requests that
+ * name no device get the new one, and who has the old one leased keeps it until the lease ends;
+ * with `force` it is taken away from them, once the new one is there.
+ *
+ * moved_key  may be NULL; on RP_OK the key of what is there now, rp_string_free()
+ * Blocks for the load, within rp_machine_options.timeout_ms. RP_ERR_NOT_FOUND, RP_ERR_UNSUPPORTED:
+ * no engine loaded it; and what a load may fail with, which leaves everything as it was.
+ */
+RP_API RP_MUST_CHECK rp_status rp_machine_move(rp_machine *machine, const char *key,
+                                               const char *device, bool force, rp_cleared *cleared,
+                                               char **moved_key, rp_error *err);
 
 /** End the broker once nothing is leased; leased by somebody: RP_ERR_BUSY, unless `force`. */
 RP_API RP_MUST_CHECK rp_status rp_machine_stop(rp_machine *machine, bool force, rp_error *err);

@@ -55,6 +55,13 @@ typedef struct rp_pool_options {
 #define RP_POOL_OPTIONS_INIT {sizeof(rp_pool_options), 0, RP_LOG_OFF, 0, 0, 0, 0, false, false, 0, 0, RP_SHARE_DEFAULT}
 /* clang-format on */
 
+/** Whether something was seen to be so. */
+typedef enum rp_seen {
+    RP_SEEN_UNKNOWN = 0, /* nobody could look                 */
+    RP_SEEN_NO = 1,      /* somebody looked, and it was not   */
+    RP_SEEN_YES = 2,
+} rp_seen;
+
 /** What was taken out by a clean-up, an eviction or rp_pool_clear(). */
 typedef struct rp_cleared {
     uint64_t removed_count; /* objects destroyed                                              */
@@ -62,6 +69,7 @@ typedef struct rp_cleared {
     uint64_t leased_count;  /* objects that go with their last lease                          */
     uint64_t loading_count; /* objects in the making, which were left alone                   */
     uint64_t freed_bytes;   /* of removed_bytes, those seen to be back, or never seen to come */
+    rp_seen verified;       /* a broker's: every process that held one of them is gone        */
 } rp_cleared;
 
 RP_BEGIN_DECLS

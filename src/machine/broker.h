@@ -45,10 +45,10 @@ struct rp_broker_host {
     void (*detach)(void *user, rp_model *model, uint64_t ring_id);
 
     /*
-     * Add what only the host knows of a model to its row in `status`. On a helper thread, under
-     * the pool's lock: waits for nobody and asks the pool nothing. NULL: nothing is added.
+     * The process that holds a model; *is_alone: nothing else is in it, so that its end is the
+     * model's. 0: none. Any thread, under the pool's lock: only looks. NULL: there are none.
      */
-    void (*describe)(void *user, const rp_model *model, json_t *entry);
+    pid_t (*process_of)(void *user, const rp_model *model, bool *is_alone);
 };
 
 /* Who keeps objects. All of it runs in the loop and waits for nobody. NULL: none are kept. */

@@ -48,6 +48,7 @@ void rp_broker_drop(struct rp_broker_client *client, const char *why) {
     size_t leases = client->lease_count;
     rp_broker_forget_orders(client);
     rp_broker_forget_waits(client);
+    rp_broker_note_leaks(client);
     rp_broker_give_back_all(client);
     if (broker->store) broker->store_ops.client_gone(broker->store, client);
     if (client->has_said_hello || leases > 0) {
@@ -241,6 +242,7 @@ static bool handle(struct rp_broker_client *client, const struct rp_message *mes
     case RP_MESSAGE_STATS:
     case RP_MESSAGE_EVICT:
     case RP_MESSAGE_CLEAR:
+    case RP_MESSAGE_MOVE:
     case RP_MESSAGE_STOP:
         rp_broker_handle_order(client, message);
         return true;

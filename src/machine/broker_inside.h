@@ -12,11 +12,13 @@
 #include "base/table.h"
 #include "machine/broker.h"
 #include "machine/claim.h"
+#include "pool/entry.h"
 
 #include <event2/event.h>
 #include <resourcepool/lease.h>
 #include <resourcepool/log.h>
 #include <resourcepool/request.h>
+#include <resourcepool/statistics.h>
 
 /* Work for a helper thread, and what follows from it in the loop. */
 struct rp_task {
@@ -88,6 +90,33 @@ struct rp_broker_job {
 
 struct rp_broker_order;
 
+/* What went wrong for somebody, for people: the last ones, by number. */
+enum { RP_BROKER_NOTES_KEPT = 32 };
+
+struct rp_broker_note {
+    uint64_t number; /* 1 for the first */
+    int64_t wall_ns;
+    rp_status status; /* of a failure */
+    pid_t pid;        /* of a leak */
+    size_t leases;    /* of a leak */
+    char name[128];   /* of what was asked for, or leased; cut when longer */
+    char message[sizeof(((rp_error *)NULL)->message)]; /* of a leak: the process's command */
+};
+
+struct rp_broker_notes {
+    struct rp_broker_note rows[RP_BROKER_NOTES_KEPT];
+    uint64_t count;
+};
+
+/* What a helper thread saw of the pool: zero it, rp_broker_look_fini(). */
+struct rp_broker_look {
+    rp_totals totals;
+    char *pool_json;      /* NULL: totals only */
+    json_t *events;       /* the last ones, oldest first */
+    json_t *loads;        /* under way */
+    json_t *models[2];    /* by key: of entries that stay, of those that go with their last lease */
+};
+
 struct rp_broker_client {
     struct rp_broker *broker;
     int fd;
@@ -142,6 +171,8 @@ struct rp_broker {
     int64_t idle_since_ns;
     bool is_draining;
     bool is_over;
+    struct rp_broker_notes failures; /* requests that were not fulfilled               */
+    struct rp_broker_notes leaks;    /* clients that went without giving leases back   */
 
     /* Helper threads. */
     int posted_fd; /* wakes the loop */
@@ -201,19 +232,34 @@ rp_request rp_broker_request_of(const struct rp_message *message);
 
 /* ---- broker_orders.c ---- */
 
-/* STATUS, STATS, EVICT, CLEAR, STOP. */
+/* STATUS, STATS, EVICT, CLEAR, MOVE, STOP. */
 void rp_broker_handle_order(struct rp_broker_client *client, const struct rp_message *message);
 
 /* Nobody is there any more for the answers to a client's orders. */
 void rp_broker_forget_orders(const struct rp_broker_client *client);
 
-/* ---- broker_status.c ---- */
+/* The process that holds an entry's model; *is_alone, which may be NULL: and no other. 0: none.
+ * Needs pool.lock. */
+pid_t rp_broker_process_of(const struct rp_broker *broker, const struct rp_entry *entry,
+                           bool *is_alone);
 
-/* What is known of each loaded model, by its key. On a helper thread; NULL without memory. */
-json_t *rp_broker_describe_models(struct rp_broker *broker);
+/* ---- broker_tell.c ---- */
 
-/* Add it to the rows of "entries". */
-void rp_broker_add_descriptions(json_t *entries, const json_t *models);
+/* On a helper thread. `is_whole`: with all that STATUS tells. */
+RP_MUST_CHECK rp_status rp_broker_look_take(struct rp_broker *broker, bool is_whole,
+                                            struct rp_broker_look *look, rp_error *err);
+void rp_broker_look_fini(struct rp_broker_look *look);
+
+/* The documents; NULL without memory. */
+json_t *rp_broker_tell_status(struct rp_broker *broker, const struct rp_broker_look *look,
+                              bool all);
+json_t *rp_broker_tell_stats(const struct rp_broker *broker, const struct rp_broker_look *look);
+
+/* A request was not fulfilled. */
+void rp_broker_note_failure(struct rp_broker *broker, const char *name, const rp_error *why);
+
+/* A client has gone, perhaps with leases. */
+void rp_broker_note_leaks(const struct rp_broker_client *client);
 
 /* ---- broker.c ---- */
 

@@ -191,6 +191,7 @@ static rp_status answer_with(struct rp_broker_client *client, uint32_t number, r
     if (status == RP_ERR_STATE) {
         rp_broker_log(broker, "warning", "event=dead key=\"%s\" message=\"%s\"",
                       rp_lease_key(ticket), why->message);
+        rp_broker_note_failure(broker, rp_lease_key(ticket), why);
         rp_pool_evict(broker->pool, rp_lease_key(ticket), NULL, NULL);
     }
     end_lease(lease);
@@ -398,6 +399,7 @@ static void job_done(void *user) {
     } else {
         rp_broker_log(broker, "warning", "event=not_leased name=\"%s\" status=%s message=\"%s\"",
                       job->asked.acquire.name, rp_status_name(job->status), job->why.message);
+        rp_broker_note_failure(broker, job->asked.acquire.name, &job->why);
         if (fail_waits(job) && !job->is_abandoned) {
             if (start_job(job)) return;
             job->status = rp_fail(&job->why, RP_ERR_MEMORY, "no thread to load '%s'",

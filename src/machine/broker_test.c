@@ -21,6 +21,7 @@
 #include <pthread.h>
 #include <resourcepool/lease.h>
 #include <resourcepool/statistics.h>
+#include <resourcepool/text.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -226,6 +227,14 @@ static void wait_until(int64_t (*figure)(void), int64_t value) {
 
 static int64_t lease_count(void) {
     return stat_of("leases");
+}
+
+static int64_t entry_count(void) {
+    return stat_of("entries");
+}
+
+static int64_t leak_count(void) {
+    return stat_of("leaks");
 }
 
 /* A process that leases that model, says so, and then does what `then` does. */
@@ -472,16 +481,23 @@ static void orders_respect_leases_unless_forced(void **state) {
     char key[128];
     snprintf(key, sizeof key, "%s", reply.message.leased.key);
     uint64_t id = lease_id(&reply);
-    assert_status(rp_machine_evict(machine, key, false, &cleared, &err), RP_ERR_BUSY);
+    assert_ok(rp_machine_evict(machine, key, false, &cleared, &err));
+    assert_int_equal(cleared.removed_count, 0);
+    assert_int_equal(cleared.leased_count, 1);
+    assert_int_equal(cleared.verified, RP_SEEN_UNKNOWN);
     char pid[32];
     snprintf(pid, sizeof pid, "process %d", (int)getpid());
-    assert_says(err.message, pid);
     assert_status(rp_machine_evict(machine, "nothing", false, &cleared, &err), RP_ERR_NOT_FOUND);
     assert_status(rp_machine_stop(machine, false, &err), RP_ERR_BUSY);
+    assert_says(err.message, pid);
     assert_ok(rp_machine_clear(machine, false, &cleared, &err));
     assert_int_equal(cleared.removed_count, 0);
+    assert_int_equal(cleared.leased_count, 1);
     assert_int_equal(stat_of("leases"), 1);
+    /* It drains already, and is taken away all the same. */
     assert_ok(rp_machine_evict(machine, key, true, &cleared, &err));
+    assert_int_equal(cleared.removed_count, 1);
+    assert_int_equal(cleared.freed_bytes, 1 << 20);
     assert_int_equal(stat_of("leases"), 0);
     wait_until(pool_leases, 0);
     assert_int_equal(stat_of("entries"), 0);
@@ -500,6 +516,83 @@ static void orders_respect_leases_unless_forced(void **state) {
     assert_int_equal(wait_for_end(broker_pid), RP_OK);
     rp_machine_close(machine);
     rp_client_drop(client);
+}
+
+static void a_model_moves_and_who_holds_the_old_one_keeps_it_unless_forced(void **state) {
+    (void)state;
+    setenv("RESOURCE_POOL_SIMULATE", SOURCE_ROOT "/tests/machines/8xh100.json", 1);
+    begin();
+    unsetenv("RESOURCE_POOL_SIMULATE");
+    struct rp_client *client = connect_to_broker();
+    rp_machine *machine = NULL;
+    struct rp_reply reply;
+    rp_cleared cleared;
+    char *moved = NULL;
+    assert_ok(rp_machine_open(NULL, &machine, &err));
+    assert_ok(acquire(client, "a?memory_bytes=1MiB", 0, &reply));
+    assert_string_equal(reply.message.leased.key, "model:a?memory_bytes=1MiB@cuda:0");
+    uint64_t id = lease_id(&reply);
+    assert_ok(rp_machine_move(machine, "model:a?memory_bytes=1MiB@cuda:0", "cuda:1", false,
+                              &cleared, &moved, &err));
+    assert_string_equal(moved, "model:a?memory_bytes=1MiB@cuda:1");
+    rp_string_free(moved);
+    assert_int_equal(cleared.leased_count, 1);
+    assert_int_equal(cleared.freed_bytes, 0);
+    assert_int_equal(cleared.verified, RP_SEEN_UNKNOWN);
+    assert_int_equal(stat_of("leases"), 1);
+    release(client, id);
+    wait_until(entry_count, 1);
+    /* Whoever asks as before gets the new one. */
+    assert_ok(acquire(client, "a?memory_bytes=1MiB", 0, &reply));
+    assert_string_equal(reply.message.leased.device, "cuda:1");
+    rp_reply_fini(&reply);
+    assert_ok(rp_machine_move(machine, "model:a?memory_bytes=1MiB@cuda:1", "cuda:2", true, &cleared,
+                              NULL, &err));
+    assert_int_equal(cleared.removed_count, 1);
+    assert_int_equal(cleared.freed_bytes, 1 << 20);
+    assert_int_equal(stat_of("leases"), 0);
+    assert_status(rp_machine_move(machine, "nothing", "cuda:1", true, &cleared, NULL, &err),
+                  RP_ERR_NOT_FOUND);
+    assert_status(rp_machine_move(machine, "model:a?memory_bytes=1MiB@cuda:2", "cuda:99", true,
+                                  &cleared, NULL, &err),
+                  RP_ERR_ABSENT);
+    assert_int_equal(stat_of("entries"), 1);
+    rp_machine_close(machine);
+    rp_client_drop(client);
+    end();
+}
+
+static void what_failed_and_who_leaked_is_remembered(void **state) {
+    (void)state;
+    begin();
+    struct rp_client *client = connect_to_broker();
+    struct rp_reply reply;
+    for (int i = 0; i < 40; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "bad%d?fail=load", i);
+        assert_status(acquire(client, name, 0, &reply), RP_ERR_LOAD);
+    }
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct rp_client *own = connect_to_broker();
+        _exit(acquire(own, "b", 0, &reply) == RP_OK ? 0 : 1);
+    }
+    assert_int_equal(wait_for_end(pid), 0);
+    wait_until(leak_count, 1);
+    json_t *document = ask_for(true);
+    const json_t *failures = json_object_get(document, "failures");
+    assert_int_equal(json_array_size(failures), 32); /* the last ones */
+    const json_t *first = json_array_get(failures, 0);
+    assert_string_equal(json_string_value(json_object_get(first, "name")), "bad8?fail=load");
+    assert_string_equal(json_string_value(json_object_get(first, "status")), "load");
+    assert_int_equal(json_integer_value(json_object_get(first, "number")), 9);
+    const json_t *leak = json_array_get(json_object_get(document, "leaks"), 0);
+    assert_int_equal(json_integer_value(json_object_get(leak, "pid")), pid);
+    assert_string_equal(json_string_value(json_object_get(leak, "key")), "model:b@cpu");
+    assert_int_equal(json_integer_value(json_object_get(leak, "leases")), 1);
+    json_decref(document);
+    rp_client_drop(client);
+    end();
 }
 
 static void it_ends_when_idle_and_not_before(void **state) {
@@ -902,10 +995,11 @@ static void detach_and_count(void *user, rp_model *model, uint64_t ring_id) {
     figures->detached++;
 }
 
-static void describe_and_count(void *user, const rp_model *model, json_t *entry) {
+static pid_t name_process(void *user, const rp_model *model, bool *is_alone) {
     assert_ptr_equal(user, figures);
     assert_non_null(model);
-    json_object_set_new(entry, "worker_pid", json_integer(figures->opened));
+    *is_alone = false;
+    return 4711;
 }
 
 static struct rp_broker_host host_that_counts(void) {
@@ -913,7 +1007,7 @@ static struct rp_broker_host host_that_counts(void) {
                                    .open_model = open_and_count,
                                    .attach = attach_and_count,
                                    .detach = detach_and_count,
-                                   .describe = describe_and_count};
+                                   .process_of = name_process};
 }
 
 /* Answered, or refused for want of memory, or let go; the next one is served. */
@@ -1010,7 +1104,7 @@ static void status_tells_what_a_model_is(void **state) {
     assert_string_equal(json_string_value(json_object_get(row, "engine")), "simulated");
     assert_string_equal(json_string_value(json_object_get(row, "device")), "cpu");
     assert_int_equal(json_integer_value(json_object_get(row, "threads")), 1);
-    assert_int_equal(json_integer_value(json_object_get(row, "worker_pid")), 1);
+    assert_int_equal(json_integer_value(json_object_get(row, "process")), 4711);
     json_decref(document);
     rp_client_drop(client);
     wait_until(lease_count, 0);
@@ -1247,6 +1341,8 @@ int main(void) {
         cmocka_unit_test(room_is_made_and_refused_across_processes),
         cmocka_unit_test(a_load_that_fails_tells_everybody_why),
         cmocka_unit_test(orders_respect_leases_unless_forced),
+        cmocka_unit_test(a_model_moves_and_who_holds_the_old_one_keeps_it_unless_forced),
+        cmocka_unit_test(what_failed_and_who_leaked_is_remembered),
         cmocka_unit_test(it_ends_when_idle_and_not_before),
         cmocka_unit_test(sigterm_waits_for_leases_and_a_second_one_does_not),
         cmocka_unit_test(garbage_ends_its_own_connection_only),

@@ -89,38 +89,59 @@ static uint64_t number_in(const json_t *document, const char *key) {
     return (uint64_t)json_integer_value(json_object_get(document, key));
 }
 
-/* Ask for something that takes entries out; `cleared` may be NULL. */
+static rp_seen seen_in(const json_t *document, const char *key) {
+    const json_t *value = json_object_get(document, key);
+    if (!json_is_boolean(value)) return RP_SEEN_UNKNOWN;
+    return json_is_true(value) ? RP_SEEN_YES : RP_SEEN_NO;
+}
+
+/* Ask for something that takes entries out; `cleared` and `moved_key` may be NULL. */
 static rp_status take_out(rp_machine *machine, const struct rp_message *message,
-                          rp_cleared *cleared, rp_error *err) {
+                          rp_cleared *cleared, char **moved_key, rp_error *err) {
     char *text = NULL;
     rp_status status = ask(machine, message, &text, err);
     if (status != RP_OK) return status;
     json_t *document = json_loads(text, 0, NULL);
+    const char *moved = json_string_value(json_object_get(document, "moved"));
+    char *copy = moved && moved_key ? rp_strdup(moved) : NULL;
     rp_free(text);
     if (!json_is_object(document)) {
-        json_decref(document);
-        return rp_fail(err, RP_ERR_DATA, "the broker's answer is no JSON object");
-    }
-    if (cleared) {
-        *cleared =
-            (rp_cleared){number_in(document, "removed_count"), number_in(document, "removed_bytes"),
-                         number_in(document, "leased_count"), number_in(document, "loading_count"),
-                         number_in(document, "freed_bytes")};
+        status = rp_fail(err, RP_ERR_DATA, "the broker's answer is no JSON object");
+    } else if (moved_key && !copy) {
+        status = moved ? rp_fail(err, RP_ERR_MEMORY, "moved, but no memory to say where to")
+                       : rp_fail(err, RP_ERR_DATA, "the broker does not say where it moved it");
+    } else {
+        if (moved_key) *moved_key = copy;
+        if (cleared) {
+            *cleared = (rp_cleared){.removed_count = number_in(document, "removed_count"),
+                                    .removed_bytes = number_in(document, "removed_bytes"),
+                                    .leased_count = number_in(document, "leased_count"),
+                                    .loading_count = number_in(document, "loading_count"),
+                                    .freed_bytes = number_in(document, "freed_bytes"),
+                                    .verified = seen_in(document, "verified")};
+        }
     }
     json_decref(document);
-    return RP_OK;
+    return status;
 }
 
 rp_status rp_machine_evict(rp_machine *machine, const char *key, bool force, rp_cleared *cleared,
                            rp_error *err) {
     if (!key) return rp_fail(err, RP_ERR_ARGUMENT, "no key to evict");
     const struct rp_message message = {.type = RP_MESSAGE_EVICT, .evict = {key, force}};
-    return take_out(machine, &message, cleared, err);
+    return take_out(machine, &message, cleared, NULL, err);
 }
 
 rp_status rp_machine_clear(rp_machine *machine, bool force, rp_cleared *cleared, rp_error *err) {
     const struct rp_message message = {.type = RP_MESSAGE_CLEAR, .clear = {force}};
-    return take_out(machine, &message, cleared, err);
+    return take_out(machine, &message, cleared, NULL, err);
+}
+
+rp_status rp_machine_move(rp_machine *machine, const char *key, const char *device, bool force,
+                          rp_cleared *cleared, char **moved_key, rp_error *err) {
+    if (!key || !device) return rp_fail(err, RP_ERR_ARGUMENT, "a move needs a key and a device");
+    const struct rp_message message = {.type = RP_MESSAGE_MOVE, .move = {key, device, force}};
+    return take_out(machine, &message, cleared, moved_key, err);
 }
 
 rp_status rp_machine_stop(rp_machine *machine, bool force, rp_error *err) {

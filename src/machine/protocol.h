@@ -57,7 +57,8 @@ enum { RP_FRAME_MAGIC = 0x4D505231 /* "1RPM" */, RP_FRAME_VERSION = 2, RP_FRAME_
     X(RING,         22, "ring",        1, 1)        \
     X(DONE,         23, "done",        0, 0)        \
     X(RING_CLOSE,   24, "ring_close",  0, 0)        \
-    X(UNLOAD,       25, "unload",      0, 0)
+    X(UNLOAD,       25, "unload",      0, 0)        \
+    X(MOVE,         26, "move",        0, 0)
 /* clang-format on */
 
 enum rp_message_type {
@@ -169,6 +170,11 @@ struct rp_message {
         struct {
             uint32_t force;
         } clear; /* also STOP */
+        struct {
+            const char *key;
+            const char *device;
+            uint32_t force;
+        } move;
         struct {
             const char *path;
             const char *engine;

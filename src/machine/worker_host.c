@@ -263,12 +263,20 @@ static void host_detach(void *user, rp_model *model, uint64_t ring_id) {
     rp_worker_remove_ring(rp_worker_of(model), ring_id);
 }
 
+static pid_t host_process_of(void *user, const rp_model *model, bool *is_alone) {
+    (void)user;
+    struct rp_worker *worker = rp_worker_of(model);
+    *is_alone = rp_worker_count(worker) <= 1;
+    return rp_worker_pid(worker);
+}
+
 struct rp_broker_host rp_worker_host_calls(struct rp_worker_host *host) {
     return (struct rp_broker_host){
         .user = host,
         .open_model = host_open_model,
         .attach = host_attach,
         .detach = host_detach,
+        .process_of = host_process_of,
     };
 }
 

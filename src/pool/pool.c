@@ -307,16 +307,6 @@ struct rp_entry *rp_pool_find_text(const rp_pool *pool, const char *key) {
     return NULL;
 }
 
-void rp_pool_each_model(rp_pool *pool, void (*tell)(void *user, const char *key, rp_model *model),
-                        void *user) {
-    rp_lock_acquire(&pool->lock);
-    for (struct rp_entry *entry = pool->oldest; entry; entry = entry->next) {
-        bool is_loaded = entry->state == RP_ENTRY_LOADED && !entry->is_detached;
-        if (is_loaded && entry->model) tell(user, entry->text, entry->model);
-    }
-    rp_lock_release(&pool->lock);
-}
-
 /* Detach an entry and what was made of it. */
 static bool is_made_of(const struct rp_entry *entry, void *user) {
     const struct rp_entry *wanted = user;

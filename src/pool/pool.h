@@ -132,10 +132,6 @@ rp_status rp_pool_get_model_told(rp_pool *pool, const rp_request *request, rp_le
 /* How the bytes of what is leased were found: "engine"; NULL: unknown, or a stale lease. Static. */
 const char *rp_pool_lease_method(const rp_lease *lease);
 
-/* Call `tell` for each loaded model with its key, under pool.lock: it waits for nobody. */
-void rp_pool_each_model(rp_pool *pool, void (*tell)(void *user, const char *key, rp_model *model),
-                        void *user);
-
 /*
  * Take a lease on an entry that cannot go away meanwhile, asked for by that request. `is_hit`:
  * whether it counts as one. Needs pool.lock.

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* rpool status: what the broker holds, for whom, and who waits. Never starts one. */
+#include "command.h"
+#include "isolated.h"
+#include "look.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { ALL };
+
+enum { EVENTS_SHOWN = 8 };
+
+static void print_broker(const json_t *document) {
+    const json_t *broker = json_object_get(document, "broker");
+    const char *name = look_text(broker, "name");
+    printf("broker   process %lld%s%s%s, version %s, up for %s, %lld client%s%s\n",
+           look_number(broker, "pid"), name[0] ? ", '" : "", name, name[0] ? "'" : "",
+           look_text(broker, "version"), age_text(look_ms(broker, "uptime_ms")),
+           look_number(broker, "clients"), look_number(broker, "clients") == 1 ? "" : "s",
+           json_is_true(json_object_get(broker, "draining")) ? ", stopping" : "");
+    printf("socket   %s\n", look_text(broker, "socket"));
+}
+
+/* A device of which nothing is held is not worth a line, unless the budget is what was asked for.
+ */
+static void print_ledger(const json_t *document, bool all) {
+    const json_t *row;
+    size_t i;
+    json_array_foreach(json_object_get(document, "ledger"), i, row) {
+        if (!all && look_number(row, "charged_bytes") == 0 && look_number(row, "peak_bytes") == 0) {
+            continue;
+        }
+        printf("device   %s: %s held, %s at most so far, budget %s\n", look_text(row, "device"),
+               bytes_text(look_bytes(row, "charged_bytes")),
+               bytes_text(look_bytes(row, "peak_bytes")),
+               bytes_text(look_bytes(row, "budget_bytes")));
+    }
+}
+
+static void print_holders(const json_t *document, const char *key) {
+    json_t *holders = look_holders(document, key);
+    const json_t *lease;
+    size_t i;
+    json_array_foreach(holders, i, lease) {
+        printf("  leased by process %lld for %s: %s\n", look_number(lease, "pid"),
+               age_text(look_ms(lease, "age_ms")), look_text(lease, "command"));
+    }
+    json_decref(holders);
+}
+
+static void print_entries(const json_t *document) {
+    const json_t *row;
+    size_t i;
+    json_array_foreach(json_object_get(document, "entries"), i, row) {
+        const char *method = look_text(row, "method");
+        bool is_draining = strcmp(look_text(row, "state"), "draining") == 0;
+        printf("%s  %s (%s)", look_text(row, "key"), bytes_text(look_bytes(row, "memory_bytes")),
+               method[0] ? method : "nobody said");
+        if (look_number(row, "process") > 0) printf(", process %lld", look_number(row, "process"));
+        printf(", loaded %s ago in %s, %lld hit%s%s\n", age_text(look_ms(row, "age_ms")),
+               age_text(look_ms(row, "load_ms")), look_number(row, "hits"),
+               look_number(row, "hits") == 1 ? "" : "s",
+               is_draining ? ", goes with its last lease" : "");
+        if (!is_draining || look_number(row, "leases") > 0) {
+            print_holders(document, look_text(row, "key"));
+        }
+    }
+    json_array_foreach(json_object_get(document, "loading"), i, row) {
+        bool needs_room = json_is_true(json_object_get(row, "waits_for_room"));
+        printf("%s  %s for %s%s%s\n", look_text(row, "key"),
+               needs_room ? "waits for room" : "loading", age_text(look_ms(row, "age_ms")),
+               needs_room ? ", needs " : "",
+               needs_room ? bytes_text(look_bytes(row, "bytes")) : "");
+    }
+}
+
+static void print_lists(const json_t *document) {
+    const json_t *events = json_object_get(document, "events");
+    const json_t *row;
+    size_t i;
+    json_array_foreach(json_object_get(document, "waiters"), i, row) {
+        printf("waits    process %lld for %s for %s of '%s': %s\n", look_number(row, "pid"),
+               age_text(look_ms(row, "age_ms")), look_text(row, "for"), look_text(row, "name"),
+               look_text(row, "command"));
+    }
+    size_t count = json_array_size(events);
+    for (i = count > EVENTS_SHOWN ? count - EVENTS_SHOWN : 0; i < count; i++) {
+        row = json_array_get(events, i);
+        printf("event    %s ago: %s %s", age_text(look_ms(row, "age_ms")), look_text(row, "event"),
+               look_text(row, "key"));
+        if (look_bytes(row, "bytes") != RP_UNKNOWN_U64) {
+            printf(" %s", bytes_text(look_bytes(row, "bytes")));
+        }
+        printf("\n");
+    }
+    json_array_foreach(json_object_get(document, "failures"), i, row) {
+        printf("failed   %s ago: %s\n", age_text(look_ms(row, "age_ms")),
+               look_text(row, "message"));
+    }
+    json_array_foreach(json_object_get(document, "leaks"), i, row) {
+        printf("leaked   %s ago: %s, by process %lld, which has ended: %s\n",
+               age_text(look_ms(row, "age_ms")), look_text(row, "key"), look_number(row, "pid"),
+               look_text(row, "command"));
+    }
+}
+
+static void print_clients(const json_t *document) {
+    const json_t *row;
+    size_t i;
+    json_array_foreach(json_object_get(document, "clients"), i, row) {
+        printf("client   process %lld for %s, %lld leases, waits for %lld: %s\n",
+               look_number(row, "pid"), age_text(look_ms(row, "age_ms")),
+               look_number(row, "leases"), look_number(row, "waits"), look_text(row, "command"));
+    }
+}
+
+static void print_status(const json_t *document, bool all) {
+    const json_t *isolated = json_object_get(document, "isolated");
+    const json_t *other;
+    size_t i;
+    if (json_is_object(json_object_get(document, "broker"))) {
+        print_broker(document);
+        print_ledger(document, all);
+        print_entries(document);
+        print_lists(document);
+        print_clients(document);
+    } else {
+        printf("broker   none of this user's own is running\n");
+    }
+    json_array_foreach(isolated, i, other) {
+        printf("\nisolated, of a run of its own:\n");
+        print_broker(other);
+        print_ledger(other, false);
+        print_entries(other);
+        print_lists(other);
+    }
+}
+
+/* A broker that ended in between, or is being started, is none. */
+static void add_isolated(const char *folder, void *user) {
+    json_t *list = user;
+    rp_machine_options options = RP_MACHINE_OPTIONS_INIT;
+    rp_machine *machine = NULL;
+    char *text = NULL;
+    options.folder = folder;
+    options.no_start = true;
+    if (rp_machine_open(&options, &machine, NULL) == RP_OK &&
+        rp_machine_status(machine, false, &text, NULL) == RP_OK) {
+        json_array_append_new(list, json_loads(text, 0, NULL));
+    }
+    rp_string_free(text);
+    rp_machine_close(machine);
+}
+
+/* With --all: the user's broker, if it runs, and those of isolated runs. NULL after a report. */
+static json_t *ask_all(int *code) {
+    rp_machine_options options = RP_MACHINE_OPTIONS_INIT;
+    rp_machine *machine = NULL;
+    rp_error err = RP_ERROR_INIT;
+    json_t *isolated = json_array();
+    json_t *document = NULL;
+    isolated_tidy();
+    isolated_each(add_isolated, isolated);
+    options.no_start = true;
+    rp_status status = rp_machine_open(&options, &machine, &err);
+    if (status == RP_OK) {
+        document = look_ask(machine, true, code);
+    } else if (status == RP_ERR_ABSENT && json_array_size(isolated) > 0) {
+        document = json_pack("{s:n}", "broker");
+    } else {
+        *code = report(&err);
+        if (status == RP_ERR_ABSENT) *code = EXIT_NO_BROKER;
+    }
+    if (document) json_object_set(document, "isolated", isolated);
+    json_decref(isolated);
+    rp_machine_close(machine);
+    return document;
+}
+
+static json_t *ask_one(int *code) {
+    rp_machine *machine = look_reach(NULL, 0, code);
+    json_t *document = machine ? look_ask(machine, false, code) : NULL;
+    rp_machine_close(machine);
+    return document;
+}
+
+int status_run(const struct arguments *arguments) {
+    int code = 0;
+    bool all = arguments->options[ALL] != NULL;
+    json_t *document = all ? ask_all(&code) : ask_one(&code);
+    if (document && arguments->json) return print_json(document);
+    if (document) print_status(document, all);
+    json_decref(document);
+    return code;
+}
