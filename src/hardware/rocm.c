@@ -16,6 +16,7 @@
 #include "hardware/child.h"
 #include "hardware/describe.h"
 #include "hardware/device.h"
+#include "hardware/hip_abi.h"
 #include "hardware/library.h"
 #include "hardware/pci.h"
 #include "hardware/proc.h"
@@ -82,20 +83,8 @@ static const char *const hip_folders[] = {"/opt/rocm/lib", "/opt/rocm/lib64", "/
 static const struct rp_library_names hip_names = {"RESOURCE_POOL_HIP", hip_sonames, hip_folders};
 /* clang-format on */
 
-/* Of hip_runtime_api.h, in which all that is used here kept its form since ROCm 3. */
-enum { HIP_SUCCESS = 0, HIP_NO_DEVICE = 100, HIP_NAME_BYTES = 256 };
-struct hip {
-    int (*get_device_count)(int *count);
-    int (*device_get)(int *device, int ordinal);
-    int (*device_get_name)(char *name, int length, int device);
-    int (*device_total_mem)(size_t *bytes, int device);
-    int (*device_get_pci_bus_id)(char *id, int length, int device);
-    int (*runtime_get_version)(int *version);
-    const char *(*get_error_name)(int error);
-};
-
 #define SYMBOL(name, field, required)                                                              \
-    { name, offsetof(struct hip, field), required }
+    { name, offsetof(struct rp_hip, field), required }
 static const struct rp_library_symbol hip_symbols[] = {
     SYMBOL("hipGetDeviceCount", get_device_count, true),
     SYMBOL("hipDeviceGet", device_get, true),
@@ -496,7 +485,7 @@ static rp_status tell_absence(struct rp_snapshot *snapshot, rp_error *err) {
 
 /* --- the driver ------------------------------------------------------------------------------ */
 
-static const char *error_name(const struct hip *hip, int error, char out[32]) {
+static const char *error_name(const struct rp_hip *hip, int error, char out[32]) {
     const char *name = hip->get_error_name ? hip->get_error_name(error) : NULL;
     snprintf(out, 32, "HIP error %d", error);
     return name && name[0] ? name : out;
@@ -535,10 +524,10 @@ static struct card *find_card(struct cards *cards, const char *address) {
 }
 
 /* One of HIP's devices: the kernel's card of that address, with what HIP adds. */
-static rp_status add_listed(struct rp_snapshot *snapshot, const struct hip *hip,
+static rp_status add_listed(struct rp_snapshot *snapshot, const struct rp_hip *hip,
                             struct cards *cards, int index, rp_error *err) {
     char id[32];
-    char text[HIP_NAME_BYTES] = "";
+    char text[RP_HIP_NAME_BYTES] = "";
     char address[16] = "";
     int number = index;
     rp_device *device = NULL;
@@ -546,7 +535,7 @@ static rp_status add_listed(struct rp_snapshot *snapshot, const struct hip *hip,
     struct card *card = NULL;
     snprintf(id, sizeof id, "rocm:%d", index);
     rp_child_step("libamdhip64.so, asked about a device");
-    if (hip->device_get_pci_bus_id(text, (int)sizeof text, index) == HIP_SUCCESS) {
+    if (hip->device_get_pci_bus_id(text, (int)sizeof text, index) == RP_HIP_SUCCESS) {
         text[sizeof text - 1] = '\0';
         if (rp_pci_parse_address(text, address)) card = find_card(cards, address);
     }
@@ -566,14 +555,14 @@ static rp_status add_listed(struct rp_snapshot *snapshot, const struct hip *hip,
         status = rp_describe_text(snapshot, &accelerator->pci_address, address, err);
     }
     size_t bytes = 0;
-    if (hip->device_get(&number, index) == HIP_SUCCESS) {
+    if (hip->device_get(&number, index) == RP_HIP_SUCCESS) {
         memset(text, 0, sizeof text);
         int rc = hip->device_get_name(text, (int)sizeof text, number);
         text[sizeof text - 1] = '\0';
-        if (status == RP_OK && rc == HIP_SUCCESS) {
+        if (status == RP_OK && rc == RP_HIP_SUCCESS) {
             status = rp_describe_text(snapshot, &device->name, text, err);
         }
-        bool is_told = hip->device_total_mem(&bytes, number) == HIP_SUCCESS;
+        bool is_told = hip->device_total_mem(&bytes, number) == RP_HIP_SUCCESS;
         /* Only where the kernel does not say: what HIP calls the total leaves some of it out. */
         bool is_needed = device->memory_bytes_total == RP_UNKNOWN_U64 ||
                          accelerator->is_integrated == RP_ANSWER_YES;
@@ -583,23 +572,23 @@ static rp_status add_listed(struct rp_snapshot *snapshot, const struct hip *hip,
     }
     int version = 0;
     if (status == RP_OK && hip->runtime_get_version &&
-        hip->runtime_get_version(&version) == HIP_SUCCESS && version > 0) {
+        hip->runtime_get_version(&version) == RP_HIP_SUCCESS && version > 0) {
         status = rp_describe_print(snapshot, &accelerator->runtime_version, err, "%d.%d.%d",
                                    version / 10000000, version / 100000 % 100, version % 100000);
     }
     return status == RP_OK ? rp_snapshot_add_device(snapshot, device, err) : status;
 }
 
-static rp_status ask_hip(struct rp_snapshot *snapshot, const struct hip *hip, struct cards *cards,
-                         rp_error *err) {
+static rp_status ask_hip(struct rp_snapshot *snapshot, const struct rp_hip *hip,
+                         struct cards *cards, rp_error *err) {
     int count = 0;
     rp_child_step("hipGetDeviceCount of libamdhip64.so");
     int rc = hip->get_device_count(&count);
     char name[32];
     char why[160] = "";
-    if (rc == HIP_NO_DEVICE) {
+    if (rc == RP_HIP_NO_DEVICE) {
         count = 0;
-    } else if (rc != HIP_SUCCESS) {
+    } else if (rc != RP_HIP_SUCCESS) {
         snprintf(why, sizeof why, "HIP cannot count the GPUs: %.100s", error_name(hip, rc, name));
         count = 0;
     } else if (count < 0 || count > RP_SYSFS_NAMES) {
@@ -642,7 +631,7 @@ static rp_status ask(struct rp_snapshot *snapshot, struct cards *cards, rp_error
         return add_unusable(snapshot, cards, reason, err);
     }
     char path[RP_LIMIT_NAME_BYTES];
-    struct hip hip;
+    struct rp_hip hip;
     void *handle = NULL;
     rp_error why = RP_ERROR_INIT;
     /* Only this machine is asked: the library is its own, whatever stands for /sys in a test. */
