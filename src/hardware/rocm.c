@@ -325,9 +325,37 @@ static rp_status read_versions(struct rp_snapshot *snapshot, rp_accelerator *acc
     return status;
 }
 
+/* The instruction set that "10.3.0" stands for: "gfx1030". False for what ROCm would not take. */
+static bool parse_override(const char *text, char out[RP_ROCM_TARGET_BYTES]) {
+    static const unsigned long most[] = {63, 15, 15};
+    unsigned numbers[3];
+    for (size_t i = 0; i < 3; i++) {
+        char *end;
+        if (*text < '0' || *text > '9') return false;
+        unsigned long value = strtoul(text, &end, 10);
+        if (value > most[i] || *end != (i < 2 ? '.' : '\0')) return false;
+        numbers[i] = (unsigned)value;
+        text = end + 1;
+    }
+    snprintf(out, RP_ROCM_TARGET_BYTES, "gfx%u%x%x", numbers[0], numbers[1], numbers[2]);
+    return true;
+}
+
+/* What the environment says that programs run for, whatever the card is; "": nothing. */
+static rp_status read_override(struct rp_snapshot *snapshot, char out[RP_ROCM_TARGET_BYTES],
+                               rp_error *err) {
+    const char *text = getenv("HSA_OVERRIDE_GFX_VERSION");
+    out[0] = '\0';
+    if (!text || !*text || parse_override(text, out)) return RP_OK;
+    out[0] = '\0';
+    return rp_snapshot_add_note(
+        snapshot, err, "rocm: HSA_OVERRIDE_GFX_VERSION=%.40s is no version like 10.3.0, ignored",
+        text);
+}
+
 /* Counts, memory and what follows from the instruction set. */
 static rp_status describe_target(struct rp_snapshot *snapshot, const char *properties,
-                                 rp_accelerator *accelerator, rp_error *err) {
+                                 const char *override, rp_accelerator *accelerator, rp_error *err) {
     char name[RP_ROCM_TARGET_BYTES] = "";
     (void)rp_rocm_format_target(properties, name); /* who is here is a GPU */
     const struct target *target = find_target(name);
@@ -345,15 +373,24 @@ static rp_status describe_target(struct rp_snapshot *snapshot, const char *prope
     accelerator->type = "gpu";
     accelerator->vendor = "amd";
     accelerator->source = "sysfs";
-    rp_status status = rp_describe_text(snapshot, &accelerator->gfx_target, name, err);
+    char address[RP_ROCM_ADDRESS_BYTES];
+    rp_status status = RP_OK;
+    rp_rocm_format_address(properties, address);
+    bool is_other = override[0] != '\0' && strcmp(override, name) != 0;
+    if (is_other) {
+        status = rp_snapshot_add_note(
+            snapshot, err, "rocm: the %s at %s runs programs for %s, by HSA_OVERRIDE_GFX_VERSION",
+            name, address, override);
+        snprintf(name, sizeof name, "%s", override);
+        target = find_target(name);
+    }
+    if (status == RP_OK) status = rp_describe_text(snapshot, &accelerator->gfx_target, name, err);
     if (status == RP_OK && target) {
         accelerator->has_tensor_cores = target->has_matrix_units ? RP_ANSWER_YES : RP_ANSWER_NO;
         status = rp_describe_precisions(snapshot, accelerator, target->precisions, err);
     }
-    if (status == RP_OK && target && target->override) {
-        char address[RP_ROCM_ADDRESS_BYTES];
+    if (status == RP_OK && target && target->override && !is_other) {
         const char *set = "; programs that use it nevertheless set HSA_OVERRIDE_GFX_VERSION=";
-        rp_rocm_format_address(properties, address);
         status =
             rp_snapshot_add_note(snapshot, err, "rocm: the %s at %s is not supported by ROCm%s%s",
                                  name, address, target->override[0] ? set : "", target->override);
@@ -367,13 +404,13 @@ static rp_status describe_target(struct rp_snapshot *snapshot, const char *prope
 }
 
 static rp_status read_card(struct rp_snapshot *snapshot, const char *node, const char *properties,
-                           struct card *card, rp_error *err) {
+                           const char *override, struct card *card, rp_error *err) {
     const char *root = snapshot->root;
     rp_device *device = card->device;
     rp_accelerator *accelerator = card->accelerator;
     char address[16];
     rp_rocm_format_address(properties, address);
-    rp_status status = describe_target(snapshot, properties, accelerator, err);
+    rp_status status = describe_target(snapshot, properties, override, accelerator, err);
     if (status == RP_OK)
         status = rp_describe_text(snapshot, &accelerator->pci_address, address, err);
     uint64_t vendor = property(properties, "vendor_id");
@@ -403,11 +440,14 @@ static rp_status read_card(struct rp_snapshot *snapshot, const char *node, const
                         rp_sysfs_u64(root, TOPOLOGY "/%s/gpu_id", node), err);
 }
 
-static rp_status read_cards(struct rp_snapshot *snapshot, struct cards *cards, rp_error *err) {
+/* is_asked: for programs of this process; a recorded machine had an environment of its own. */
+static rp_status read_cards(struct rp_snapshot *snapshot, bool is_asked, struct cards *cards,
+                            rp_error *err) {
     struct rp_sysfs_names nodes;
     rp_sysfs_list(snapshot->root, TOPOLOGY, "", &nodes);
     cards->count = 0;
-    rp_status status = RP_OK;
+    char override[RP_ROCM_TARGET_BYTES] = "";
+    rp_status status = is_asked ? read_override(snapshot, override, err) : RP_OK;
     for (size_t i = 0; status == RP_OK && i < nodes.count; i++) {
         char properties[4096];
         if (!read_properties(snapshot->root, nodes.names[i], properties, sizeof properties)) {
@@ -420,7 +460,7 @@ static rp_status read_cards(struct rp_snapshot *snapshot, struct cards *cards, r
         status =
             rp_describe_new(snapshot, RP_DEVICE_ROCM, id, &card->device, &card->accelerator, err);
         if (status != RP_OK) break;
-        status = read_card(snapshot, nodes.names[i], properties, card, err);
+        status = read_card(snapshot, nodes.names[i], properties, override, card, err);
         cards->count++;
     }
     return status;
@@ -624,7 +664,7 @@ static rp_status add_unusable(struct rp_snapshot *snapshot, struct cards *cards,
 }
 
 static rp_status ask(struct rp_snapshot *snapshot, struct cards *cards, rp_error *err) {
-    rp_status status = read_cards(snapshot, cards, err);
+    rp_status status = read_cards(snapshot, true, cards, err);
     if (status != RP_OK) return status;
     char reason[256];
     if (cards->count > 0 && !may_open(snapshot->root, "/dev/kfd", reason, sizeof reason)) {
@@ -693,7 +733,7 @@ static rp_status rocm_probe(struct rp_snapshot *snapshot, rp_error *err) {
     if (!is_recorded) return RP_OK;
     struct cards *cards = rp_alloc(sizeof *cards);
     if (!cards) return rp_fail_no_memory(err);
-    rp_status status = read_cards(snapshot, cards, err);
+    rp_status status = read_cards(snapshot, false, cards, err);
     if (status == RP_OK) status = add_recorded(snapshot, cards, err);
     rp_free(cards);
     return status;
