@@ -178,7 +178,7 @@ static struct part_name read_part_name(const char *name, const char *ending) {
         if (!take_digits(&at, &number) || strncmp(at, "-of-", 4) != 0) continue;
         at += 4;
         if (!take_digits(&at, &count) || strcmp(at, ending) != 0) continue;
-        if (number == 0 || number > count || count > RP_LIMIT_MODEL_SHARDS) continue;
+        if (number == 0 || number > count || count > RP_LIMIT_MODEL_FILES) continue;
         return (struct part_name){(size_t)(dash - name), number, count};
     }
     return part;
