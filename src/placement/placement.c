@@ -456,13 +456,17 @@ static const double kind_order[] = {
     [RP_DEVICE_WEBGPU] = 2,   [RP_DEVICE_WEBNN] = 2, [RP_DEVICE_CPU] = 0,
 };
 
+/* The processor behind another interface: a browser's or OpenVINO's, or a renderer in software. */
+static bool is_processor_in_disguise(const rp_device *device) {
+    const rp_accelerator *told = device->accelerator;
+    return told && told->type && strcmp(told->type, "cpu") == 0;
+}
+
 /* An accelerator that runs a family at all goes before the processor. */
 static double level_score(const rp_device *device, enum rp_level level) {
     static const double accelerators[] = {200, 250, 300, 400};
     static const double processors[] = {100, 110, 130, 150};
-    bool is_processor =
-        device->kind == RP_DEVICE_CPU || (device->accelerator && device->accelerator->type &&
-                                          strcmp(device->accelerator->type, "cpu") == 0);
+    bool is_processor = device->kind == RP_DEVICE_CPU || is_processor_in_disguise(device);
     return is_processor ? processors[level] : accelerators[level];
 }
 
@@ -626,6 +630,8 @@ static void judge(struct pair *pair) {
     score += score_of_wishes(pair) + score_of_precision(pair) + kind_order[pair->device->kind] +
              score_of_state(pair) + score_of_nearness(pair) + score_of_room(pair, left) +
              score_of_memory(pair->device) + score_of_crowding(pair, &need);
+    /* Who asked for WebGPU is to know that no GPU has a part in it. */
+    if (is_processor_in_disguise(pair->device)) say(pair->row, "computed by the processor");
     say(pair->row, "%s for %s%s%s", rp_level_name(pair->spot->level),
         rp_family_name(pair->placing->family), note ? ": " : "", note ? note : "");
     candidate->accepted = true;
