@@ -21,17 +21,21 @@ static int tell(const struct arguments *arguments, const rp_lease *lease,
     const rp_entry_info *entry = rp_statistics_entry(statistics, 0);
     const rp_totals *totals = rp_statistics_totals(statistics); /* a shared model may come anew */
     const rp_placement *placement = rp_lease_placement(lease);
-    bool is_simulated = rp_model_is_simulated(rp_lease_model(lease));
+    const rp_model *model = rp_lease_model(lease);
+    bool is_simulated = rp_model_is_simulated(model);
+    rp_placement shown = *placement;
+    if (!shown.precision) shown.precision = rp_model_precision(model);
     if (arguments->json) {
         return print_json(json_pack(
             "{s:s, s:o, s:f, s:f, s:o, s:o, s:I, s:I, s:I, s:b}", "key", entry->key, "placement",
-            json_placement(placement), "load_ms", entry->load_ms, "run_ms", run_ms, "memory_bytes",
+            json_placement(&shown), "load_ms", entry->load_ms, "run_ms", run_ms, "memory_bytes",
             json_bytes(entry->memory_bytes), "method", json_text(entry->memory_method), "hits",
             (json_int_t)totals->hits, "misses", (json_int_t)totals->misses, "requests",
             (json_int_t)totals->requests, "simulated", is_simulated));
     }
     printf("%s%s\n", entry->key, is_simulated ? " (simulated)" : "");
-    printf("placed   %s by %s: %s\n", placement->device, placement->engine, placement->reason);
+    printf("placed   %s%s%s by %s: %s\n", shown.device, shown.precision ? " in " : "",
+           shown.precision ? shown.precision : "", shown.engine, shown.reason);
     printf("load     %.1f ms\nrun      %.2f ms\n", entry->load_ms, run_ms);
     printf("memory   %s (%s)\n", bytes_text(entry->memory_bytes),
            entry->memory_method ? entry->memory_method : "nobody said");

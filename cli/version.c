@@ -5,7 +5,8 @@
 
 static void print_engine(const rp_engine_info *info) {
     if (info->available) {
-        printf("engine %s: %s %s\n", info->name, info->version, info->library_path);
+        printf("engine %s: %s%s%s\n", info->name, info->version, info->library_path[0] ? " " : "",
+               info->library_path);
     } else {
         printf("engine %s: absent: %s\n", info->name, info->reason);
     }

@@ -31,7 +31,7 @@ static void prepare(void) {
     struct rp_snapshot *snapshot = rp_snapshot_create();
     FUZZ_ASSERT(snapshot);
     FUZZ_ASSERT(rp_identity_machine(snapshot, machine, NULL) == RP_OK);
-    rp_identity_conditions(snapshot, RP_DEVICE_WEBGPU, conditions);
+    FUZZ_ASSERT(rp_identity_conditions(snapshot, RP_DEVICE_WEBGPU, conditions, NULL) == RP_OK);
     rp_snapshot_release(snapshot);
 }
 

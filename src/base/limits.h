@@ -76,7 +76,7 @@ enum {
     /* Tensors of one model: experts one by one in 61 layers of 256 are 46,000. */
     RP_LIMIT_MODEL_TENSORS = 1 << 20,
 
-    /* Files of one model: the parts of a split one, external data by tensor in old exports. */
+    /* Files of one model: the most parts seen are 191, but old exports have one for each tensor. */
     RP_LIMIT_MODEL_FILES = 8192,
 
     /* Metadata and tensor table of a file: a tokenizer of 256,000 tokens is 20 MB. */
@@ -87,9 +87,6 @@ enum {
 
     /* Graphs within graphs, arrays within arrays, elements within elements: three are many. */
     RP_LIMIT_MODEL_DEPTH = 64,
-
-    /* Files of one model: the most shards seen are 191, each a few GB. */
-    RP_LIMIT_MODEL_SHARDS = 4096,
 
     /* Entries of a model's folder that are looked at: repositories hold below 2,000 files. */
     RP_LIMIT_FOLDER_ENTRIES = 65536,

@@ -10,9 +10,12 @@
 #include "base/memory.h"
 #include "base/status.h"
 #include "engine/tensor.h"
+#include "model/folder.h"
 
+#include <resourcepool/facts.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* Order is priority: the first that can load a file does, unless the caller names one. */
 static const struct rp_engine_ops *const engines[] = {
@@ -77,6 +80,17 @@ rp_status rp_engine_choose(const char *name, const char *path, const char *devic
     if (refused == RP_OK) return rp_fail(err, RP_ERR_UNSUPPORTED, "no engine loads '%s'", path);
     if (err) *err = first;
     return refused;
+}
+
+rp_status rp_engine_find_file(const char *name, const char *path, struct rp_path *file,
+                              rp_error *err) {
+    struct stat found;
+    const struct rp_engine_ops *ops = name ? rp_engine_find(name) : engines[0];
+    if (ops && ops->format && stat(path, &found) == 0 && S_ISDIR(found.st_mode)) {
+        return rp_folder_find_file(path, ops->format, file, err);
+    }
+    if (rp_path_join(file, "", path)) return RP_OK;
+    return rp_fail(err, RP_ERR_LIMIT, "the path '%.80s...' is too long", path);
 }
 
 uint64_t rp_engine_estimate(const char *name, const char *path, const char *device) {
@@ -165,6 +179,23 @@ rp_status rp_model_make(const struct rp_engine_ops *ops, const struct rp_engine_
     return RP_OK;
 }
 
+/*
+ * What the weights are stored in, where the engine did not say: it runs them as they are. A file
+ * that only the engine understands stays without; want of memory is the only failure.
+ */
+static rp_status tell_precision(rp_model *model, rp_error *err) {
+    rp_model_facts facts;
+    rp_error ignored = RP_ERROR_INIT;
+    if (model->precision || !model->ops->format) return RP_OK;
+    rp_status status = rp_model_facts_read(model->path, NULL, &facts, &ignored);
+    if (status == RP_OK && facts.precision[0]) {
+        model->precision = rp_strdup(facts.precision);
+        if (!model->precision) status = RP_ERR_MEMORY;
+    }
+    if (status != RP_ERR_MEMORY) return RP_OK;
+    return rp_fail(err, status, "no memory for the model '%s'", model->path);
+}
+
 rp_status rp_model_open_until(const char *path, const rp_model_options *options,
                               const _Atomic int *cancelled, int64_t deadline_ns, rp_model **model,
                               rp_error *err) {
@@ -190,6 +221,7 @@ rp_status rp_model_open_until(const char *path, const rp_model_options *options,
     status = rp_model_make(ops, &request, &made, err);
     if (status != RP_OK) return status;
     status = ops->open(&request, made, err);
+    if (status == RP_OK) status = tell_precision(made, err);
     if (status != RP_OK) {
         rp_model_close(made);
         return status;

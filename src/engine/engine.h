@@ -6,6 +6,8 @@
 #ifndef RP_ENGINE_ENGINE_H
 #define RP_ENGINE_ENGINE_H
 
+#include "model/path.h"
+
 #include <resourcepool/model.h>
 #include <stdatomic.h>
 
@@ -105,6 +107,13 @@ const struct rp_engine_ops *rp_engine_find(const char *name);
 /* The engine that the caller named, or the first real one that can load `path` on `device`. */
 rp_status rp_engine_choose(const char *name, const char *path, const char *device,
                            const struct rp_engine_ops **ops, rp_error *err);
+
+/*
+ * The file that the engine of this name (NULL: the first real one) would load of a folder. Any
+ * other path is itself. Looks at names only.
+ */
+rp_status rp_engine_find_file(const char *name, const char *path, struct rp_path *file,
+                              rp_error *err);
 
 /* What an engine says that a load would take; RP_UNKNOWN_U64 when it cannot tell. */
 uint64_t rp_engine_estimate(const char *name, const char *path, const char *device);

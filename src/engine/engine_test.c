@@ -34,12 +34,13 @@ static int make_folder(void **state) {
 
 static int remove_folder(void **state) {
     (void)state;
-    static const char *const names[] = {"model.onnx", "empty", "text",  "cut",
-                                        "fifo",       "lib",   "old.so"};
+    static const char *const names[] = {"model.onnx", "empty", "text",   "cut",
+                                        "fifo",       "lib",   "old.so", "exported/model.onnx",
+                                        "exported"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         char path[256];
         snprintf(path, sizeof path, "%s/%s", folder, names[i]);
-        unlink(path);
+        remove(path);
     }
     return rmdir(folder);
 }
@@ -150,6 +151,30 @@ static void every_allocation_of_a_simulated_model_may_fail(void **state) {
     }
 }
 
+static void of_a_folder_an_engine_takes_its_file(void **state) {
+    (void)state;
+    rp_error err = RP_ERROR_INIT;
+    struct rp_path file;
+    char below[96];
+    char model[128];
+    snprintf(below, sizeof below, "%s/exported", folder);
+    snprintf(model, sizeof model, "%s/model.onnx", below);
+    assert_int_equal(mkdir(below, 0700), 0);
+    assert_status(rp_engine_find_file(NULL, below, &file, &err), RP_ERR_UNSUPPORTED);
+    write_file("exported/model.onnx", "x", 1);
+    assert_ok(rp_engine_find_file(NULL, below, &file, &err));
+    assert_string_equal(file.text, model);
+    assert_ok(rp_engine_find_file("onnxruntime", below, &file, &err));
+    assert_string_equal(file.text, model);
+    /* All else is what it is called: files, names of the simulated engine, what is not there. */
+    assert_ok(rp_engine_find_file(NULL, model, &file, &err));
+    assert_string_equal(file.text, model);
+    assert_ok(rp_engine_find_file("simulated", below, &file, &err));
+    assert_string_equal(file.text, below);
+    assert_ok(rp_engine_find_file(NULL, "/nowhere", &file, &err));
+    assert_string_equal(file.text, "/nowhere");
+}
+
 static void what_is_no_model_file_is_told_before_a_runtime_is_opened(void **state) {
     (void)state;
     rp_error err = RP_ERROR_INIT;
@@ -241,6 +266,32 @@ static void *run_often(void *argument) {
     return NULL;
 }
 
+/* ONNX Runtime is silent about it: the file is asked. */
+static void a_model_says_what_its_weights_are_stored_in(void **state) {
+    (void)state;
+    need_onnxruntime();
+    /* y = x + w for two halves, as in cli/doubling_model.h but for w, an initializer. */
+    static const unsigned char adding_model[] = {
+        0x08, 0x08, 0x3A, 0x44,                                     /* graph: 68 bytes        */
+        0x0A, 0x0E, 0x0A, 0x01, 'x',  0x0A, 0x01, 'w',              /* node: inputs x, w      */
+        0x12, 0x01, 'y',  0x22, 0x03, 'A',  'd',  'd',              /* output y, op_type Add  */
+        0x12, 0x01, 'g',                                            /* graph name             */
+        0x2A, 0x0D, 0x08, 0x02, 0x10, 0x0A, 0x42, 0x01, 'w',        /* initializer: two fp16  */
+        0x4A, 0x04, 0x00, 0x3C, 0x00, 0x40,                         /* 1 and 2                */
+        0x5A, 0x0F, 0x0A, 0x01, 'x',  0x12, 0x0A, 0x0A, 0x08, 0x08, /* input x                */
+        0x0A, 0x12, 0x04, 0x0A, 0x02, 0x08, 0x02,                   /* fp16, one dimension 2  */
+        0x62, 0x0F, 0x0A, 0x01, 'y',  0x12, 0x0A, 0x0A, 0x08, 0x08, /* output y               */
+        0x0A, 0x12, 0x04, 0x0A, 0x02, 0x08, 0x02,                   /* the same               */
+        0x42, 0x04, 0x0A, 0x00, 0x10, 0x0D,                         /* opset_import: 13       */
+    };
+    rp_error err = RP_ERROR_INIT;
+    rp_model *model = NULL;
+    assert_ok(rp_model_open(write_file("model.onnx", adding_model, sizeof adding_model), NULL,
+                            &model, &err));
+    assert_string_equal(rp_model_precision(model), "fp16");
+    rp_model_close(model);
+}
+
 static void a_real_model_runs_from_several_threads(void **state) {
     (void)state;
     need_onnxruntime();
@@ -249,6 +300,7 @@ static void a_real_model_runs_from_several_threads(void **state) {
     assert_ok(rp_model_open(write_file("model.onnx", doubling_model, sizeof doubling_model), NULL,
                             &model, &err));
     assert_int_equal(rp_model_input_count(model), 1);
+    assert_null(rp_model_precision(model)); /* it has no weights */
     const rp_port *port = rp_model_input(model, 0);
     assert_string_equal(port->name, "x");
     assert_string_equal(port->type, "float32");
@@ -301,8 +353,10 @@ int main(void) {
         cmocka_unit_test(a_simulated_model_does_as_told),
         cmocka_unit_test(a_simulated_load_stops_when_it_is_called_off),
         cmocka_unit_test(every_allocation_of_a_simulated_model_may_fail),
+        cmocka_unit_test(of_a_folder_an_engine_takes_its_file),
         cmocka_unit_test(what_is_no_model_file_is_told_before_a_runtime_is_opened),
         cmocka_unit_test(a_library_that_cannot_be_used_is_told_with_the_reason),
+        cmocka_unit_test(a_model_says_what_its_weights_are_stored_in),
         cmocka_unit_test(a_real_model_runs_from_several_threads),
         cmocka_unit_test(a_damaged_model_is_an_error_wherever_it_is_cut),
     };

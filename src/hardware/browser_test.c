@@ -301,6 +301,7 @@ static void webgpu_without_an_adapter_is_there_with_its_reason(void **state) {
         struct rp_snapshot *snapshot = ask(&rp_device_webgpu, cases[i].answers);
         const rp_device *device = fake_device(snapshot, "webgpu:chromium");
         assert_false(device->available);
+        assert_text(device->name, "WebGPU of chromium");
         assert_says(device->reason, cases[i].reason);
         rp_snapshot_release(snapshot);
     }
@@ -311,6 +312,7 @@ static void webnn_is_there_when_a_context_can_be_had(void **state) {
     struct rp_snapshot *snapshot = ask(&rp_device_webnn, hardware_page);
     const rp_device *device = fake_device(snapshot, "webnn:chromium");
     assert_true(device->available);
+    assert_text(device->name, "WebNN of chromium");
     /* A context for a GPU is no sign of one. */
     assert_null(device->accelerator->type);
     assert_text(fake_words(device->accelerator->precisions, device->accelerator->precision_count),

@@ -223,19 +223,20 @@ static const char *age_text(int64_t seconds, char out[AGE_BYTES]) {
 }
 
 /* Why an answer does not stand any more; "" when it does. */
-static void check_answer(const struct rp_cache *cache, rp_device_kind kind, const json_t *answer,
-                         char *why) {
+static rp_status check_answer(const struct rp_cache *cache, rp_device_kind kind,
+                              const json_t *answer, char *why, rp_error *err) {
     const json_t *asked = json_object_get(answer, "asked_wall_s");
     const char *conditions = json_string_value(json_object_get(answer, "conditions"));
     const json_t *is_failed = json_object_get(answer, "failed");
     if (!json_is_integer(asked) || json_integer_value(asked) < 0 || !conditions ||
         !json_is_boolean(is_failed) || !json_is_object(json_object_get(answer, "snapshot"))) {
         snprintf(why, WHY_BYTES, "it is damaged");
-        return;
+        return RP_OK;
     }
     char age[AGE_BYTES];
     char now_conditions[RP_IDENTITY_BYTES];
-    rp_identity_conditions(cache->snapshot, kind, now_conditions);
+    rp_status status = rp_identity_conditions(cache->snapshot, kind, now_conditions, err);
+    if (status != RP_OK) return status;
     int64_t age_s = rp_wall_ns() / 1000000000 - json_integer_value(asked);
     int64_t age_s_max = json_is_true(is_failed) ? RP_CACHE_FAILED_SECONDS : RP_CACHE_SECONDS;
     if (age_s < -RP_CACHE_AHEAD_SECONDS) {
@@ -243,8 +244,9 @@ static void check_answer(const struct rp_cache *cache, rp_device_kind kind, cons
     } else if (age_s > age_s_max) {
         snprintf(why, WHY_BYTES, "it is %s old", age_text(age_s, age));
     } else if (strcmp(conditions, now_conditions) != 0) {
-        snprintf(why, WHY_BYTES, "the environment or the installed libraries have changed");
+        snprintf(why, WHY_BYTES, "the environment or what is installed has changed");
     }
+    return RP_OK;
 }
 
 /* Add an answer to the snapshot; a kind that it has no word about, or another kind, is damage. */
@@ -278,7 +280,8 @@ rp_status rp_cache_load(struct rp_cache *cache, rp_device_kind kind, bool *found
     json_t *entry = json_object_get(cache->read, name);
     if (!entry || kind == RP_DEVICE_CPU) return RP_OK;
     char why[WHY_BYTES] = "";
-    check_answer(cache, kind, entry, why);
+    rp_status checked = check_answer(cache, kind, entry, why, err);
+    if (checked != RP_OK) return checked;
     if (!why[0]) {
         rp_error damage = RP_ERROR_INIT;
         struct rp_snapshot *answer = NULL;
@@ -318,7 +321,8 @@ rp_status rp_cache_keep(struct rp_cache *cache, rp_device_kind kind, const rp_sn
                         bool is_failed, rp_error *err) {
     if (!cache->path[0] || kind == RP_DEVICE_CPU) return RP_OK;
     char conditions[RP_IDENTITY_BYTES];
-    rp_identity_conditions(cache->snapshot, kind, conditions);
+    rp_status status = rp_identity_conditions(cache->snapshot, kind, conditions, err);
+    if (status != RP_OK) return status;
     json_t *value = rp_snapshot_to_value(answer);
     if (value) remove_what_moves(value);
     json_t *entry = json_object();

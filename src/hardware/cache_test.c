@@ -396,10 +396,34 @@ static void another_environment_asks_again(void **state) {
     bool found = true;
     struct rp_snapshot *snapshot = load_at(path, RP_DEVICE_WEBGPU, &found);
     assert_false(found);
-    assert_says(rp_snapshot_note(snapshot, 0), "the environment or the installed libraries");
+    assert_says(rp_snapshot_note(snapshot, 0), "the environment or what is installed has changed");
     rp_snapshot_release(snapshot);
     unsetenv("VK_ICD_FILENAMES");
     assert_true(is_kept(RP_DEVICE_WEBGPU));
+}
+
+/* Another version of the browser is another file in the place of the old one. */
+static void an_upgraded_browser_is_asked_again(void **state) {
+    (void)state;
+    char browser[PATH_BYTES];
+    char upgrade[PATH_BYTES + 8];
+    snprintf(browser, sizeof browser, "%s/chromium", folder);
+    snprintf(upgrade, sizeof upgrade, "%s.new", browser);
+    write_text(browser, "one", 3);
+    assert_int_equal(chmod(browser, 0700), 0);
+    setenv("CHROME_PATH", browser, 1);
+    keep(RP_DEVICE_WEBGPU, web_answer);
+    keep(RP_DEVICE_CUDA, cuda_answer);
+    assert_true(is_kept(RP_DEVICE_WEBGPU));
+    write_text(upgrade, "two", 3);
+    assert_int_equal(chmod(upgrade, 0700), 0);
+    assert_int_equal(rename(upgrade, browser), 0);
+    assert_false(is_kept(RP_DEVICE_WEBGPU));
+    assert_true(is_kept(RP_DEVICE_CUDA));
+    keep(RP_DEVICE_WEBGPU, web_answer);
+    assert_int_equal(unlink(browser), 0);
+    assert_false(is_kept(RP_DEVICE_WEBGPU));
+    unsetenv("CHROME_PATH");
 }
 
 /* Neither read nor written, however often. */
@@ -656,6 +680,7 @@ int main(void) {
         cmocka_unit_test_teardown(what_is_old_or_ahead_is_asked_again, empty_folder),
         cmocka_unit_test_teardown(a_failure_stands_for_a_short_time, empty_folder),
         cmocka_unit_test_teardown(another_environment_asks_again, empty_folder),
+        cmocka_unit_test_teardown(an_upgraded_browser_is_asked_again, empty_folder),
         cmocka_unit_test_teardown(a_file_that_is_no_cache_is_left_alone, empty_folder),
         cmocka_unit_test_teardown(but_not_where_only_ours_can_be, empty_folder),
         cmocka_unit_test_teardown(a_link_is_neither_followed_nor_replaced, empty_folder),

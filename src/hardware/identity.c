@@ -2,6 +2,9 @@
 #include "hardware/identity.h"
 
 #include "base/limits.h"
+#include "base/memory.h"
+#include "base/status.h"
+#include "hardware/browser.h"
 #include "hardware/pci.h"
 #include "hardware/proc.h"
 
@@ -109,6 +112,28 @@ static rp_status feed_cards(XXH3_state_t *state, struct rp_snapshot *snapshot, r
     return status;
 }
 
+/* Which file it is and of when: an upgrade, or another file in its place, changes that. */
+static void feed_stamp(XXH3_state_t *state, const char *path) {
+    struct stat found;
+    if (stat(path, &found) != 0) memset(&found, 0, sizeof found);
+    const int64_t stamp[] = {found.st_mtim.tv_sec, found.st_mtim.tv_nsec, (int64_t)found.st_ino,
+                             (int64_t)found.st_size};
+    feed(state, stamp, sizeof stamp);
+}
+
+/* The programs that would be asked. */
+static rp_status feed_browsers(XXH3_state_t *state, rp_error *err) {
+    struct rp_browsers *browsers = rp_alloc(sizeof *browsers);
+    if (!browsers) return rp_fail_no_memory(err);
+    rp_browsers_find(browsers);
+    for (size_t i = 0; i < browsers->count; i++) {
+        feed(state, browsers->browsers[i].path, strlen(browsers->browsers[i].path));
+        feed_stamp(state, browsers->browsers[i].path);
+    }
+    rp_free(browsers);
+    return RP_OK;
+}
+
 static void finish(const XXH3_state_t *state, char out[RP_IDENTITY_BYTES]) {
     XXH128_hash_t hash = XXH3_128bits_digest(state);
     snprintf(out, RP_IDENTITY_BYTES, "%016llx%016llx", (unsigned long long)hash.high64,
@@ -134,8 +159,8 @@ rp_status rp_identity_machine(struct rp_snapshot *snapshot, char out[RP_IDENTITY
     return status;
 }
 
-void rp_identity_conditions(const struct rp_snapshot *snapshot, rp_device_kind kind,
-                            char out[RP_IDENTITY_BYTES]) {
+rp_status rp_identity_conditions(const struct rp_snapshot *snapshot, rp_device_kind kind,
+                                 char out[RP_IDENTITY_BYTES], rp_error *err) {
     XXH3_state_t state;
     XXH3_128bits_reset(&state);
     for (size_t i = 0; i < sizeof variables / sizeof variables[0]; i++) {
@@ -148,12 +173,12 @@ void rp_identity_conditions(const struct rp_snapshot *snapshot, rp_device_kind k
     }
     for (size_t i = 0; i < sizeof installed / sizeof installed[0]; i++) {
         char path[RP_LIMIT_NAME_BYTES + 64];
-        struct stat found;
         snprintf(path, sizeof path, "%s%s", snapshot->root, installed[i]);
-        if (stat(path, &found) != 0) memset(&found, 0, sizeof found);
-        const int64_t stamp[] = {found.st_mtim.tv_sec, found.st_mtim.tv_nsec, (int64_t)found.st_ino,
-                                 (int64_t)found.st_size};
-        feed(&state, stamp, sizeof stamp);
+        feed_stamp(&state, path);
     }
-    finish(&state, out);
+    bool is_browser = kind == RP_DEVICE_WEBNN || kind == RP_DEVICE_WEBGPU;
+    rp_status status = RP_OK;
+    if (is_browser && snapshot->root[0] == '\0') status = feed_browsers(&state, err);
+    if (status == RP_OK) finish(&state, out);
+    return status;
 }

@@ -24,9 +24,11 @@ rp_status rp_identity_machine(struct rp_snapshot *snapshot, char out[RP_IDENTITY
 
 /*
  * What else an answer about one kind hangs on: the environment that hides devices and leads to
- * libraries, and the libraries that are installed.
+ * libraries, the libraries that are installed, and for what a browser says, the browsers.
+ *
+ * RP_ERR_MEMORY is the only failure.
  */
-void rp_identity_conditions(const struct rp_snapshot *snapshot, rp_device_kind kind,
-                            char out[RP_IDENTITY_BYTES]);
+rp_status rp_identity_conditions(const struct rp_snapshot *snapshot, rp_device_kind kind,
+                                 char out[RP_IDENTITY_BYTES], rp_error *err);
 
 #endif

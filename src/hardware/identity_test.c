@@ -74,10 +74,11 @@ static void take(char out[RP_IDENTITY_BYTES]) {
 }
 
 static void take_conditions(rp_device_kind kind, char out[RP_IDENTITY_BYTES]) {
+    rp_error err = RP_ERROR_INIT;
     struct rp_snapshot *snapshot = rp_snapshot_create();
     assert_non_null(snapshot);
     snapshot->root = root;
-    rp_identity_conditions(snapshot, kind, out);
+    assert_ok(rp_identity_conditions(snapshot, kind, out, &err));
     rp_snapshot_release(snapshot);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The structs are written out in level_zero_abi.h: their layout is frozen, each has a number that
- * says which it is, and level_zero_test.c compares them with the header where that is installed.
+ * says which it is, and tests/vendor_layouts compares them with the header.
  */
 #include "hardware/level_zero.h"
 
@@ -20,19 +20,8 @@
 
 enum { DRIVERS_MAX = 8, MODULES_MAX = 16 };
 
-struct level_zero {
-    int (*init)(uint32_t flags);
-    int (*driver_get)(uint32_t *count, void **drivers);
-    int (*device_get)(void *driver, uint32_t *count, void **devices);
-    int (*get_properties)(void *device, struct rp_ze_device *properties);
-    int (*get_memory)(void *device, uint32_t *count, struct rp_ze_memory *memory);
-    int (*get_pci)(void *device, struct rp_ze_pci *pci);
-    int (*enumerate_memory)(void *device, uint32_t *count, void **modules);
-    int (*get_memory_state)(void *module, struct rp_zes_memory_state *state);
-};
-
 #define SYMBOL(name, field, required)                                                              \
-    { name, offsetof(struct level_zero, field), required }
+    { name, offsetof(struct rp_level_zero, field), required }
 static const struct rp_library_symbol symbols[] = {
     SYMBOL("zeInit", init, true),
     SYMBOL("zeDriverGet", driver_get, true),
@@ -53,7 +42,7 @@ static uint64_t known_bytes(uint64_t bytes) {
 }
 
 /* The sum of a device's memories, or unknown when one of them is. */
-static uint64_t read_total(const struct level_zero *ze, void *handle) {
+static uint64_t read_total(const struct rp_level_zero *ze, void *handle) {
     struct rp_ze_memory memory[MODULES_MAX] = {0};
     uint32_t count = MODULES_MAX;
     uint64_t bytes = 0;
@@ -68,7 +57,7 @@ static uint64_t read_total(const struct level_zero *ze, void *handle) {
     return known_bytes(bytes);
 }
 
-static uint64_t read_free(const struct level_zero *ze, void *handle) {
+static uint64_t read_free(const struct rp_level_zero *ze, void *handle) {
     void *modules[MODULES_MAX] = {0};
     uint32_t count = MODULES_MAX;
     uint64_t bytes = 0;
@@ -83,7 +72,8 @@ static uint64_t read_free(const struct level_zero *ze, void *handle) {
     return bytes;
 }
 
-static void read_pci(const struct level_zero *ze, void *handle, struct rp_level_zero_device *out) {
+static void read_pci(const struct rp_level_zero *ze, void *handle,
+                     struct rp_level_zero_device *out) {
     struct rp_ze_pci pci = {.structure = RP_ZE_PCI_PROPERTIES};
     if (!ze->get_pci || ze->get_pci(handle, &pci) != 0) return;
     if (pci.domain > 0xffff || pci.bus > 0xff || pci.slot > 0x1f || pci.function > 7) return;
@@ -91,7 +81,7 @@ static void read_pci(const struct level_zero *ze, void *handle, struct rp_level_
              pci.bus & 0xff, pci.slot & 0x1f, pci.function & 7);
 }
 
-static void read_device(const struct level_zero *ze, void *handle,
+static void read_device(const struct rp_level_zero *ze, void *handle,
                         struct rp_level_zero_devices *devices) {
     struct rp_ze_device told = {.structure = RP_ZE_DEVICE_PROPERTIES};
     if (ze->get_properties(handle, &told) != 0) return;
@@ -119,7 +109,7 @@ static void read_device(const struct level_zero *ze, void *handle,
     read_pci(ze, handle, out);
 }
 
-static rp_status list(const struct level_zero *ze, struct rp_level_zero_devices *devices,
+static rp_status list(const struct rp_level_zero *ze, struct rp_level_zero_devices *devices,
                       rp_error *err) {
     void *drivers[DRIVERS_MAX] = {0};
     uint32_t driver_count = DRIVERS_MAX;
@@ -146,7 +136,7 @@ static rp_status list(const struct level_zero *ze, struct rp_level_zero_devices 
 
 rp_status rp_level_zero_list(struct rp_level_zero_devices *devices, rp_error *err) {
     char path[RP_LIMIT_NAME_BYTES];
-    struct level_zero ze;
+    struct rp_level_zero ze;
     void *handle = NULL;
     rp_status status = rp_library_find("", &names, path, err);
     if (status != RP_OK) return status;

@@ -76,4 +76,15 @@ struct rp_zes_memory_state {
     uint64_t bytes_total;
 };
 
+struct rp_level_zero {
+    int (*init)(uint32_t flags);
+    int (*driver_get)(uint32_t *count, void **drivers);
+    int (*device_get)(void *driver, uint32_t *count, void **devices);
+    int (*get_properties)(void *device, struct rp_ze_device *properties);
+    int (*get_memory)(void *device, uint32_t *count, struct rp_ze_memory *memory);
+    int (*get_pci)(void *device, struct rp_ze_pci *pci);
+    int (*enumerate_memory)(void *device, uint32_t *count, void **modules);
+    int (*get_memory_state)(void *module, struct rp_zes_memory_state *state);
+};
+
 #endif

@@ -13,6 +13,7 @@
 #include "hardware/device.h"
 #include "hardware/level_zero.h"
 #include "hardware/library.h"
+#include "hardware/openvino_abi.h"
 #include "hardware/pci.h"
 #include "hardware/python.h"
 #include "hardware/sysfs.h"
@@ -47,31 +48,8 @@ static const struct {
 };
 /* clang-format on */
 
-struct ov_version {
-    const char *build_number;
-    const char *description;
-};
-struct ov_devices {
-    char **devices;
-    size_t count;
-};
-
-/* Of openvino/c/ov_core.h and ov_common.h; the same since 2022.2. */
-struct openvino {
-    int (*get_version)(struct ov_version *version);
-    void (*version_free)(struct ov_version *version);
-    int (*core_create)(void **core);
-    void (*core_free)(void *core);
-    int (*get_devices)(const void *core, struct ov_devices *devices);
-    void (*devices_free)(struct ov_devices *devices);
-    int (*get_property)(const void *core, const char *device, const char *key, char **value);
-    void (*text_free)(const char *text);
-    const char *(*get_error)(int status);
-    const char *(*get_last_error)(void);
-};
-
 #define SYMBOL(name, field, required)                                                              \
-    { name, offsetof(struct openvino, field), required }
+    { name, offsetof(struct rp_openvino, field), required }
 static const struct rp_library_symbol symbols[] = {
     SYMBOL("ov_get_openvino_version", get_version, true),
     SYMBOL("ov_version_free", version_free, true),
@@ -150,7 +128,7 @@ static rp_status find(const char *root, char path[RP_LIMIT_NAME_BYTES], rp_error
 /* --- asking it ------------------------------------------------------------------------------- */
 
 /* A property as a text of at most out_bytes; false when it has none. */
-static bool get_text(const struct openvino *ov, const void *core, const char *device,
+static bool get_text(const struct rp_openvino *ov, const void *core, const char *device,
                      const char *key, char *out, size_t out_bytes) {
     char *value = NULL;
     out[0] = '\0';
@@ -160,7 +138,7 @@ static bool get_text(const struct openvino *ov, const void *core, const char *de
     return out[0] != '\0';
 }
 
-static uint64_t get_number(const struct openvino *ov, const void *core, const char *device,
+static uint64_t get_number(const struct rp_openvino *ov, const void *core, const char *device,
                            const char *key) {
     char text[64];
     uint64_t value;
@@ -259,7 +237,7 @@ static rp_status describe_processor(rp_device *device, rp_error *err) {
     return status == RP_ERR_MEMORY ? status : RP_OK;
 }
 
-static rp_status describe_memory(const struct openvino *ov, const void *core, const char *name,
+static rp_status describe_memory(const struct rp_openvino *ov, const void *core, const char *name,
                                  rp_device *device, rp_accelerator *accelerator, rp_error *err) {
     const char *type = accelerator->type;
     if (type && strcmp(type, "cpu") == 0) {
@@ -280,7 +258,7 @@ static rp_status describe_memory(const struct openvino *ov, const void *core, co
     return RP_OK;
 }
 
-static rp_status add_device(struct rp_snapshot *snapshot, const struct openvino *ov,
+static rp_status add_device(struct rp_snapshot *snapshot, const struct rp_openvino *ov,
                             const void *core, const char *name, const char *version,
                             const struct rp_level_zero_devices *level_zero, rp_error *err) {
     char id[RP_LIMIT_DEVICE_BYTES];
@@ -379,7 +357,7 @@ static rp_status add_unlisted(struct rp_snapshot *snapshot, const char *type, co
     return status;
 }
 
-static rp_status fail_openvino(const struct openvino *ov, const char *what, int code,
+static rp_status fail_openvino(const struct rp_openvino *ov, const char *what, int code,
                                rp_error *err) {
     const char *name = ov->get_error ? ov->get_error(code) : NULL;
     const char *why = ov->get_last_error ? ov->get_last_error() : NULL;
@@ -389,9 +367,10 @@ static rp_status fail_openvino(const struct openvino *ov, const char *what, int 
     return RP_ERR_ABSENT;
 }
 
-static rp_status ask_core(struct rp_snapshot *snapshot, const struct openvino *ov, const void *core,
-                          const struct rp_level_zero_devices *level_zero, rp_error *err) {
-    struct ov_version version = {NULL, NULL};
+static rp_status ask_core(struct rp_snapshot *snapshot, const struct rp_openvino *ov,
+                          const void *core, const struct rp_level_zero_devices *level_zero,
+                          rp_error *err) {
+    struct rp_ov_version version = {NULL, NULL};
     char number[64] = "";
     if (ov->get_version(&version) == 0 && version.build_number) {
         /* "2026.4.1-22222-abcdef0-releases/2026/4" */
@@ -399,7 +378,7 @@ static rp_status ask_core(struct rp_snapshot *snapshot, const struct openvino *o
         number[strcspn(number, "-")] = '\0';
         ov->version_free(&version);
     }
-    struct ov_devices devices = {NULL, 0};
+    struct rp_ov_devices devices = {NULL, 0};
     rp_child_step("ov_core_get_available_devices of libopenvino_c.so");
     int rc = ov->get_devices(core, &devices);
     if (rc != 0) return fail_openvino(ov, "list its devices", rc, err);
@@ -424,7 +403,7 @@ static rp_status ask_core(struct rp_snapshot *snapshot, const struct openvino *o
 
 static rp_status openvino_ask(struct rp_snapshot *snapshot, rp_error *err) {
     char path[RP_LIMIT_NAME_BYTES];
-    struct openvino ov;
+    struct rp_openvino ov;
     void *handle = NULL;
     void *core = NULL;
     /* As with every driver, the library is this machine's, whatever stands for /sys in a test. */

@@ -5,10 +5,6 @@
 
 #include "../../tests/drivers/kinds.h"
 
-#ifdef HAVE_OPENVINO_HEADER
-#include <openvino/c/openvino.h>
-#endif
-
 static struct rp_snapshot *ask(const char *machine, const char *answers) {
     rp_error err = RP_ERROR_INIT;
     fake_answers(answers);
@@ -248,35 +244,6 @@ static void every_allocation_may_fail(void **state) {
     }
 }
 
-/* What openvino.c writes out for itself is what the header has. */
-static void the_interface_is_that_of_the_header(void **state) {
-    (void)state;
-#ifdef HAVE_OPENVINO_HEADER
-    _Static_assert(sizeof(ov_version_t) == 2 * sizeof(void *), "ov_version_t");
-    _Static_assert(offsetof(ov_version_t, buildNumber) == 0, "buildNumber");
-    _Static_assert(sizeof(ov_available_devices_t) == 2 * sizeof(void *), "ov_available_devices_t");
-    _Static_assert(offsetof(ov_available_devices_t, size) == sizeof(void *), "size");
-    _Static_assert(sizeof(ov_status_e) == sizeof(int), "ov_status_e");
-#define SAME(function, type)                                                                       \
-    _Static_assert(__builtin_types_compatible_p(__typeof__(&function), type), #function)
-    SAME(ov_get_openvino_version, ov_status_e(*)(ov_version_t *));
-    SAME(ov_version_free, void (*)(ov_version_t *));
-    SAME(ov_core_create, ov_status_e(*)(ov_core_t **));
-    SAME(ov_core_free, void (*)(ov_core_t *));
-    SAME(ov_core_get_available_devices,
-         ov_status_e(*)(const ov_core_t *, ov_available_devices_t *));
-    SAME(ov_available_devices_free, void (*)(ov_available_devices_t *));
-    SAME(ov_core_get_property,
-         ov_status_e(*)(const ov_core_t *, const char *, const char *, char **));
-    SAME(ov_free, void (*)(const char *));
-    SAME(ov_get_error_info, const char *(*)(ov_status_e));
-#undef SAME
-#else
-    print_message("skipped: openvino/c/openvino.h is not installed\n");
-    skip();
-#endif
-}
-
 int main(void) {
     setenv("RESOURCE_POOL_OPENVINO", FAKE_OPENVINO, 1);
     setenv("RESOURCE_POOL_LEVEL_ZERO", FAKE_LEVEL_ZERO, 1);
@@ -290,7 +257,6 @@ int main(void) {
         cmocka_unit_test(without_it_the_absence_names_what_it_would_use),
         cmocka_unit_test(free_memory_is_of_now_or_unknown),
         cmocka_unit_test(every_allocation_may_fail),
-        cmocka_unit_test(the_interface_is_that_of_the_header),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     fake_forget_answers();

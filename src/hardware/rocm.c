@@ -16,6 +16,7 @@
 #include "hardware/child.h"
 #include "hardware/describe.h"
 #include "hardware/device.h"
+#include "hardware/hip_abi.h"
 #include "hardware/library.h"
 #include "hardware/pci.h"
 #include "hardware/proc.h"
@@ -82,20 +83,8 @@ static const char *const hip_folders[] = {"/opt/rocm/lib", "/opt/rocm/lib64", "/
 static const struct rp_library_names hip_names = {"RESOURCE_POOL_HIP", hip_sonames, hip_folders};
 /* clang-format on */
 
-/* Of hip_runtime_api.h, in which all that is used here kept its form since ROCm 3. */
-enum { HIP_SUCCESS = 0, HIP_NO_DEVICE = 100, HIP_NAME_BYTES = 256 };
-struct hip {
-    int (*get_device_count)(int *count);
-    int (*device_get)(int *device, int ordinal);
-    int (*device_get_name)(char *name, int length, int device);
-    int (*device_total_mem)(size_t *bytes, int device);
-    int (*device_get_pci_bus_id)(char *id, int length, int device);
-    int (*runtime_get_version)(int *version);
-    const char *(*get_error_name)(int error);
-};
-
 #define SYMBOL(name, field, required)                                                              \
-    { name, offsetof(struct hip, field), required }
+    { name, offsetof(struct rp_hip, field), required }
 static const struct rp_library_symbol hip_symbols[] = {
     SYMBOL("hipGetDeviceCount", get_device_count, true),
     SYMBOL("hipDeviceGet", device_get, true),
@@ -336,9 +325,37 @@ static rp_status read_versions(struct rp_snapshot *snapshot, rp_accelerator *acc
     return status;
 }
 
+/* The instruction set that "10.3.0" stands for: "gfx1030". False for what ROCm would not take. */
+static bool parse_override(const char *text, char out[RP_ROCM_TARGET_BYTES]) {
+    static const unsigned long most[] = {63, 15, 15};
+    unsigned numbers[3];
+    for (size_t i = 0; i < 3; i++) {
+        char *end;
+        if (*text < '0' || *text > '9') return false;
+        unsigned long value = strtoul(text, &end, 10);
+        if (value > most[i] || *end != (i < 2 ? '.' : '\0')) return false;
+        numbers[i] = (unsigned)value;
+        text = end + 1;
+    }
+    snprintf(out, RP_ROCM_TARGET_BYTES, "gfx%u%x%x", numbers[0], numbers[1], numbers[2]);
+    return true;
+}
+
+/* What the environment says that programs run for, whatever the card is; "": nothing. */
+static rp_status read_override(struct rp_snapshot *snapshot, char out[RP_ROCM_TARGET_BYTES],
+                               rp_error *err) {
+    const char *text = getenv("HSA_OVERRIDE_GFX_VERSION");
+    out[0] = '\0';
+    if (!text || !*text || parse_override(text, out)) return RP_OK;
+    out[0] = '\0';
+    return rp_snapshot_add_note(
+        snapshot, err, "rocm: HSA_OVERRIDE_GFX_VERSION=%.40s is no version like 10.3.0, ignored",
+        text);
+}
+
 /* Counts, memory and what follows from the instruction set. */
 static rp_status describe_target(struct rp_snapshot *snapshot, const char *properties,
-                                 rp_accelerator *accelerator, rp_error *err) {
+                                 const char *override, rp_accelerator *accelerator, rp_error *err) {
     char name[RP_ROCM_TARGET_BYTES] = "";
     (void)rp_rocm_format_target(properties, name); /* who is here is a GPU */
     const struct target *target = find_target(name);
@@ -356,15 +373,24 @@ static rp_status describe_target(struct rp_snapshot *snapshot, const char *prope
     accelerator->type = "gpu";
     accelerator->vendor = "amd";
     accelerator->source = "sysfs";
-    rp_status status = rp_describe_text(snapshot, &accelerator->gfx_target, name, err);
+    char address[RP_ROCM_ADDRESS_BYTES];
+    rp_status status = RP_OK;
+    rp_rocm_format_address(properties, address);
+    bool is_other = override[0] != '\0' && strcmp(override, name) != 0;
+    if (is_other) {
+        status = rp_snapshot_add_note(
+            snapshot, err, "rocm: the %s at %s runs programs for %s, by HSA_OVERRIDE_GFX_VERSION",
+            name, address, override);
+        snprintf(name, sizeof name, "%s", override);
+        target = find_target(name);
+    }
+    if (status == RP_OK) status = rp_describe_text(snapshot, &accelerator->gfx_target, name, err);
     if (status == RP_OK && target) {
         accelerator->has_tensor_cores = target->has_matrix_units ? RP_ANSWER_YES : RP_ANSWER_NO;
         status = rp_describe_precisions(snapshot, accelerator, target->precisions, err);
     }
-    if (status == RP_OK && target && target->override) {
-        char address[RP_ROCM_ADDRESS_BYTES];
+    if (status == RP_OK && target && target->override && !is_other) {
         const char *set = "; programs that use it nevertheless set HSA_OVERRIDE_GFX_VERSION=";
-        rp_rocm_format_address(properties, address);
         status =
             rp_snapshot_add_note(snapshot, err, "rocm: the %s at %s is not supported by ROCm%s%s",
                                  name, address, target->override[0] ? set : "", target->override);
@@ -378,13 +404,13 @@ static rp_status describe_target(struct rp_snapshot *snapshot, const char *prope
 }
 
 static rp_status read_card(struct rp_snapshot *snapshot, const char *node, const char *properties,
-                           struct card *card, rp_error *err) {
+                           const char *override, struct card *card, rp_error *err) {
     const char *root = snapshot->root;
     rp_device *device = card->device;
     rp_accelerator *accelerator = card->accelerator;
     char address[16];
     rp_rocm_format_address(properties, address);
-    rp_status status = describe_target(snapshot, properties, accelerator, err);
+    rp_status status = describe_target(snapshot, properties, override, accelerator, err);
     if (status == RP_OK)
         status = rp_describe_text(snapshot, &accelerator->pci_address, address, err);
     uint64_t vendor = property(properties, "vendor_id");
@@ -414,11 +440,14 @@ static rp_status read_card(struct rp_snapshot *snapshot, const char *node, const
                         rp_sysfs_u64(root, TOPOLOGY "/%s/gpu_id", node), err);
 }
 
-static rp_status read_cards(struct rp_snapshot *snapshot, struct cards *cards, rp_error *err) {
+/* is_asked: for programs of this process; a recorded machine had an environment of its own. */
+static rp_status read_cards(struct rp_snapshot *snapshot, bool is_asked, struct cards *cards,
+                            rp_error *err) {
     struct rp_sysfs_names nodes;
     rp_sysfs_list(snapshot->root, TOPOLOGY, "", &nodes);
     cards->count = 0;
-    rp_status status = RP_OK;
+    char override[RP_ROCM_TARGET_BYTES] = "";
+    rp_status status = is_asked ? read_override(snapshot, override, err) : RP_OK;
     for (size_t i = 0; status == RP_OK && i < nodes.count; i++) {
         char properties[4096];
         if (!read_properties(snapshot->root, nodes.names[i], properties, sizeof properties)) {
@@ -431,7 +460,7 @@ static rp_status read_cards(struct rp_snapshot *snapshot, struct cards *cards, r
         status =
             rp_describe_new(snapshot, RP_DEVICE_ROCM, id, &card->device, &card->accelerator, err);
         if (status != RP_OK) break;
-        status = read_card(snapshot, nodes.names[i], properties, card, err);
+        status = read_card(snapshot, nodes.names[i], properties, override, card, err);
         cards->count++;
     }
     return status;
@@ -496,7 +525,7 @@ static rp_status tell_absence(struct rp_snapshot *snapshot, rp_error *err) {
 
 /* --- the driver ------------------------------------------------------------------------------ */
 
-static const char *error_name(const struct hip *hip, int error, char out[32]) {
+static const char *error_name(const struct rp_hip *hip, int error, char out[32]) {
     const char *name = hip->get_error_name ? hip->get_error_name(error) : NULL;
     snprintf(out, 32, "HIP error %d", error);
     return name && name[0] ? name : out;
@@ -535,10 +564,10 @@ static struct card *find_card(struct cards *cards, const char *address) {
 }
 
 /* One of HIP's devices: the kernel's card of that address, with what HIP adds. */
-static rp_status add_listed(struct rp_snapshot *snapshot, const struct hip *hip,
+static rp_status add_listed(struct rp_snapshot *snapshot, const struct rp_hip *hip,
                             struct cards *cards, int index, rp_error *err) {
     char id[32];
-    char text[HIP_NAME_BYTES] = "";
+    char text[RP_HIP_NAME_BYTES] = "";
     char address[16] = "";
     int number = index;
     rp_device *device = NULL;
@@ -546,7 +575,7 @@ static rp_status add_listed(struct rp_snapshot *snapshot, const struct hip *hip,
     struct card *card = NULL;
     snprintf(id, sizeof id, "rocm:%d", index);
     rp_child_step("libamdhip64.so, asked about a device");
-    if (hip->device_get_pci_bus_id(text, (int)sizeof text, index) == HIP_SUCCESS) {
+    if (hip->device_get_pci_bus_id(text, (int)sizeof text, index) == RP_HIP_SUCCESS) {
         text[sizeof text - 1] = '\0';
         if (rp_pci_parse_address(text, address)) card = find_card(cards, address);
     }
@@ -566,14 +595,14 @@ static rp_status add_listed(struct rp_snapshot *snapshot, const struct hip *hip,
         status = rp_describe_text(snapshot, &accelerator->pci_address, address, err);
     }
     size_t bytes = 0;
-    if (hip->device_get(&number, index) == HIP_SUCCESS) {
+    if (hip->device_get(&number, index) == RP_HIP_SUCCESS) {
         memset(text, 0, sizeof text);
         int rc = hip->device_get_name(text, (int)sizeof text, number);
         text[sizeof text - 1] = '\0';
-        if (status == RP_OK && rc == HIP_SUCCESS) {
+        if (status == RP_OK && rc == RP_HIP_SUCCESS) {
             status = rp_describe_text(snapshot, &device->name, text, err);
         }
-        bool is_told = hip->device_total_mem(&bytes, number) == HIP_SUCCESS;
+        bool is_told = hip->device_total_mem(&bytes, number) == RP_HIP_SUCCESS;
         /* Only where the kernel does not say: what HIP calls the total leaves some of it out. */
         bool is_needed = device->memory_bytes_total == RP_UNKNOWN_U64 ||
                          accelerator->is_integrated == RP_ANSWER_YES;
@@ -583,23 +612,23 @@ static rp_status add_listed(struct rp_snapshot *snapshot, const struct hip *hip,
     }
     int version = 0;
     if (status == RP_OK && hip->runtime_get_version &&
-        hip->runtime_get_version(&version) == HIP_SUCCESS && version > 0) {
+        hip->runtime_get_version(&version) == RP_HIP_SUCCESS && version > 0) {
         status = rp_describe_print(snapshot, &accelerator->runtime_version, err, "%d.%d.%d",
                                    version / 10000000, version / 100000 % 100, version % 100000);
     }
     return status == RP_OK ? rp_snapshot_add_device(snapshot, device, err) : status;
 }
 
-static rp_status ask_hip(struct rp_snapshot *snapshot, const struct hip *hip, struct cards *cards,
-                         rp_error *err) {
+static rp_status ask_hip(struct rp_snapshot *snapshot, const struct rp_hip *hip,
+                         struct cards *cards, rp_error *err) {
     int count = 0;
     rp_child_step("hipGetDeviceCount of libamdhip64.so");
     int rc = hip->get_device_count(&count);
     char name[32];
     char why[160] = "";
-    if (rc == HIP_NO_DEVICE) {
+    if (rc == RP_HIP_NO_DEVICE) {
         count = 0;
-    } else if (rc != HIP_SUCCESS) {
+    } else if (rc != RP_HIP_SUCCESS) {
         snprintf(why, sizeof why, "HIP cannot count the GPUs: %.100s", error_name(hip, rc, name));
         count = 0;
     } else if (count < 0 || count > RP_SYSFS_NAMES) {
@@ -635,14 +664,14 @@ static rp_status add_unusable(struct rp_snapshot *snapshot, struct cards *cards,
 }
 
 static rp_status ask(struct rp_snapshot *snapshot, struct cards *cards, rp_error *err) {
-    rp_status status = read_cards(snapshot, cards, err);
+    rp_status status = read_cards(snapshot, true, cards, err);
     if (status != RP_OK) return status;
     char reason[256];
     if (cards->count > 0 && !may_open(snapshot->root, "/dev/kfd", reason, sizeof reason)) {
         return add_unusable(snapshot, cards, reason, err);
     }
     char path[RP_LIMIT_NAME_BYTES];
-    struct hip hip;
+    struct rp_hip hip;
     void *handle = NULL;
     rp_error why = RP_ERROR_INIT;
     /* Only this machine is asked: the library is its own, whatever stands for /sys in a test. */
@@ -704,7 +733,7 @@ static rp_status rocm_probe(struct rp_snapshot *snapshot, rp_error *err) {
     if (!is_recorded) return RP_OK;
     struct cards *cards = rp_alloc(sizeof *cards);
     if (!cards) return rp_fail_no_memory(err);
-    rp_status status = read_cards(snapshot, cards, err);
+    rp_status status = read_cards(snapshot, false, cards, err);
     if (status == RP_OK) status = add_recorded(snapshot, cards, err);
     rp_free(cards);
     return status;

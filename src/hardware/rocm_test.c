@@ -9,11 +9,6 @@
 
 #include <grp.h>
 
-#ifdef HAVE_HIP_HEADER
-#define __HIP_PLATFORM_AMD__
-#include <hip/hip_runtime_api.h>
-#endif
-
 static const rp_accelerator *accelerator_of(const struct rp_snapshot *snapshot, const char *id) {
     const rp_device *device = fake_device(snapshot, id);
     assert_non_null(device->accelerator);
@@ -220,6 +215,46 @@ static void what_hip_says_wrongly_is_not_believed(void **state) {
     rp_snapshot_release(snapshot);
 }
 
+/* Programs see the set that the environment names: so does placement. */
+static void an_override_is_what_programs_run_for(void **state) {
+    (void)state;
+    setenv("HSA_OVERRIDE_GFX_VERSION", "10.3.0", 1);
+    struct rp_snapshot *snapshot = ask("radeon", "count = 2\npci.0 = 0000:03:00.0\n");
+    const rp_accelerator *part = accelerator_of(snapshot, "rocm:2");
+    assert_text(part->gfx_target, "gfx1030");
+    assert_int_equal(part->is_integrated, RP_ANSWER_YES);
+    assert_int_equal(snapshot->note_count, 2);
+    assert_says(
+        snapshot->notes[1],
+        "the gfx1036 at 0000:12:00.0 runs programs for gfx1030, by HSA_OVERRIDE_GFX_VERSION");
+    assert_text(accelerator_of(snapshot, "rocm:0")->gfx_target, "gfx1030");
+    assert_int_equal(accelerator_of(snapshot, "rocm:0")->has_tensor_cores, RP_ANSWER_NO);
+    rp_snapshot_release(snapshot);
+    /* Its own: nothing is to be told of that card. */
+    setenv("HSA_OVERRIDE_GFX_VERSION", "9.0.10", 1);
+    snapshot = ask("radeon", "");
+    assert_says(snapshot->notes[0], "runs programs for gfx90a");
+    rp_snapshot_release(snapshot);
+    static const char *const wrong[] = {"10.3",    "gfx1030",   "10.3.0.1",
+                                        "10.3.-1", "99999.0.0", " 1.1.1"};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        setenv("HSA_OVERRIDE_GFX_VERSION", wrong[i], 1);
+        snapshot = ask("radeon", "");
+        assert_int_equal(snapshot->note_count, 2); /* once, and that the gfx1036 is not supported */
+        assert_says(snapshot->notes[0], "is no version like 10.3.0, ignored");
+        assert_text(accelerator_of(snapshot, "rocm:2")->gfx_target, "gfx1036");
+        rp_snapshot_release(snapshot);
+    }
+    /* A recorded machine had its own environment. */
+    rp_error err = RP_ERROR_INIT;
+    setenv("HSA_OVERRIDE_GFX_VERSION", "10.3.0", 1);
+    snapshot = fake_snapshot("radeon");
+    assert_ok(rp_device_rocm.probe(snapshot, &err));
+    assert_text(accelerator_of(snapshot, "rocm:0")->gfx_target, "gfx1100");
+    rp_snapshot_release(snapshot);
+    unsetenv("HSA_OVERRIDE_GFX_VERSION");
+}
+
 static void a_library_that_is_too_old_or_switched_off_leaves_the_cards(void **state) {
     (void)state;
     setenv("RESOURCE_POOL_HIP", FAKE_HIP_OLD, 1);
@@ -331,28 +366,6 @@ static void every_allocation_may_fail(void **state) {
     }
 }
 
-/* What rocm.c writes out for itself is what the header has. */
-static void the_interface_is_that_of_the_header(void **state) {
-    (void)state;
-#ifdef HAVE_HIP_HEADER
-#define SAME(function, ...)                                                                        \
-    _Static_assert(                                                                                \
-        __builtin_types_compatible_p(__typeof__(&function), hipError_t (*)(__VA_ARGS__)),          \
-        #function)
-    SAME(hipGetDeviceCount, int *);
-    SAME(hipDeviceGet, hipDevice_t *, int);
-    SAME(hipDeviceGetName, char *, int, hipDevice_t);
-    SAME(hipDeviceTotalMem, size_t *, hipDevice_t);
-    SAME(hipDeviceGetPCIBusId, char *, int, int);
-    SAME(hipRuntimeGetVersion, int *);
-    _Static_assert(__builtin_types_compatible_p(hipDevice_t, int), "hipDevice_t");
-    _Static_assert(sizeof(hipError_t) == sizeof(int) && hipErrorNoDevice == 100, "hipError_t");
-#else
-    print_message("skipped: hip/hip_runtime_api.h is not installed\n");
-    skip();
-#endif
-}
-
 int main(void) {
     setenv("RESOURCE_POOL_HIP", FAKE_HIP, 1);
     const struct CMUnitTest tests[] = {
@@ -364,12 +377,12 @@ int main(void) {
         cmocka_unit_test(hip_says_what_programs_get_and_in_which_order),
         cmocka_unit_test(a_gpu_that_hip_hides_is_there_with_its_reason),
         cmocka_unit_test(what_hip_says_wrongly_is_not_believed),
+        cmocka_unit_test(an_override_is_what_programs_run_for),
         cmocka_unit_test(a_library_that_is_too_old_or_switched_off_leaves_the_cards),
         cmocka_unit_test(a_hang_and_a_crash_are_the_child_s),
         cmocka_unit_test(no_permission_names_the_group),
         cmocka_unit_test(names_are_read_from_their_lines),
         cmocka_unit_test(every_allocation_may_fail),
-        cmocka_unit_test(the_interface_is_that_of_the_header),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     fake_forget_answers();

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The few structs that are needed are written out here, as far as they are read: their layout is
- * frozen by Vulkan's rules, and vulkan_test.c compares it with the header where that is installed.
+ * frozen by Vulkan's rules, and tests/vendor_layouts compares it with the header.
  */
 #include "hardware/vulkan.h"
 
@@ -17,17 +17,8 @@
 #include <stdio.h>
 #include <string.h>
 
-struct vulkan {
-    int (*create_instance)(const struct rp_vk_instance_info *info, const void *allocator,
-                           void **instance);
-    void (*destroy_instance)(void *instance, const void *allocator);
-    int (*enumerate)(void *instance, uint32_t *count, void **devices);
-    void (*get_properties)(void *device, struct rp_vk_properties *properties);
-    void (*get_memory)(void *device, struct rp_vk_memory *memory);
-};
-
 #define SYMBOL(name, field)                                                                        \
-    { name, offsetof(struct vulkan, field), true }
+    { name, offsetof(struct rp_vulkan, field), true }
 static const struct rp_library_symbol symbols[] = {
     SYMBOL("vkCreateInstance", create_instance),
     SYMBOL("vkDestroyInstance", destroy_instance),
@@ -58,7 +49,8 @@ static uint64_t largest_heap(const struct rp_vk_memory *memory) {
     return bytes > 0 && bytes <= INT64_MAX ? bytes : RP_UNKNOWN_U64;
 }
 
-static void read_device(const struct vulkan *vulkan, void *handle, struct rp_vulkan_device *out) {
+static void read_device(const struct rp_vulkan *vulkan, void *handle,
+                        struct rp_vulkan_device *out) {
     struct rp_vk_properties properties = {0};
     struct rp_vk_memory memory = {0};
     vulkan->get_properties(handle, &properties);
@@ -74,7 +66,7 @@ static void read_device(const struct vulkan *vulkan, void *handle, struct rp_vul
     rp_text_make_printable(out->name);
 }
 
-static rp_status list(const struct vulkan *vulkan, struct rp_vulkan_devices *devices,
+static rp_status list(const struct rp_vulkan *vulkan, struct rp_vulkan_devices *devices,
                       rp_error *err) {
     struct rp_vk_instance_info info = {.type = RP_VK_TYPE_INSTANCE_INFO};
     void *instance = NULL;
@@ -101,7 +93,7 @@ static rp_status list(const struct vulkan *vulkan, struct rp_vulkan_devices *dev
 
 rp_status rp_vulkan_list(struct rp_vulkan_devices *devices, rp_error *err) {
     char path[RP_LIMIT_NAME_BYTES];
-    struct vulkan vulkan;
+    struct rp_vulkan vulkan;
     void *handle = NULL;
     rp_status status = rp_library_find("", &names, path, err);
     if (status == RP_OK) status = rp_library_open(path, symbols, &vulkan, &handle, err);

@@ -56,4 +56,13 @@ struct rp_vk_memory {
     } heaps[RP_VK_HEAPS_MAX];
 };
 
+struct rp_vulkan {
+    int (*create_instance)(const struct rp_vk_instance_info *info, const void *allocator,
+                           void **instance);
+    void (*destroy_instance)(void *instance, const void *allocator);
+    int (*enumerate)(void *instance, uint32_t *count, void **devices);
+    void (*get_properties)(void *device, struct rp_vk_properties *properties);
+    void (*get_memory)(void *device, struct rp_vk_memory *memory);
+};
+
 #endif

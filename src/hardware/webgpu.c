@@ -96,6 +96,9 @@ static rp_status ask_one(struct rp_snapshot *snapshot, const struct rp_browser *
     }
     snprintf(id, sizeof id, "webgpu:%s", browser->name);
     rp_status status = rp_describe_new(snapshot, RP_DEVICE_WEBGPU, id, &device, &accelerator, err);
+    if (status == RP_OK) {
+        status = rp_describe_print(snapshot, &device->name, err, "WebGPU of %s", browser->name);
+    }
     if (status != RP_OK) return status;
     accelerator->source = rp_snapshot_text(snapshot, browser->name, strlen(browser->name));
     if (!accelerator->source) return rp_fail_no_memory(err);

@@ -50,6 +50,10 @@ static rp_status ask_one(struct rp_snapshot *snapshot, const struct rp_browser *
     }
     snprintf(id, sizeof id, "webnn:%s", browser->name);
     rp_status status = rp_describe_new(snapshot, RP_DEVICE_WEBNN, id, &device, &accelerator, err);
+    /* Whose hardware it is nobody says; what can be named is the interface. */
+    if (status == RP_OK) {
+        status = rp_describe_print(snapshot, &device->name, err, "WebNN of %s", browser->name);
+    }
     if (status == RP_OK) {
         status = rp_describe_text(snapshot, &accelerator->source, browser->name, err);
     }

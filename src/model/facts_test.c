@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "model/facts.h"
 
+#include "base/limits.h"
 #include "base/memory.h"
+#include "model/folder.h"
 
 #include "../../tests/folder.h"
 #include "../../tests/json_heap.h"
@@ -240,6 +242,58 @@ static void a_hundred_gigabytes_are_answered_at_once(void **state) {
 }
 
 /* ---- which files count ---- */
+
+static void the_file_for_an_engine_is_the_usual_or_the_only_one(void **state) {
+    (void)state;
+    rp_error err = RP_ERROR_INIT;
+    struct rp_path file;
+    assert_status(rp_folder_find_file(folder, "onnx", &file, &err), RP_ERR_UNSUPPORTED);
+    assert_says(err.message, "the folder has no '*.onnx'");
+    make_folder("onnx");
+    write_text("onnx/model_quantized.onnx", "");
+    assert_ok(rp_folder_find_file(folder, "onnx", &file, &err));
+    assert_string_equal(file.text, in("onnx/model_quantized.onnx"));
+    write_text("onnx/decoder.onnx", "");
+    assert_status(rp_folder_find_file(folder, "onnx", &file, &err), RP_ERR_UNSUPPORTED);
+    assert_says(err.message, "of its 2 files '*.onnx' none is 'model.onnx'");
+    write_text("onnx/model.onnx", "");
+    assert_ok(rp_folder_find_file(folder, "onnx", &file, &err));
+    assert_string_equal(file.text, in("onnx/model.onnx"));
+    write_text("model.onnx", "");
+    make_folder("large.onnx"); /* no file */
+    assert_ok(rp_folder_find_file(folder, "onnx", &file, &err));
+    assert_string_equal(file.text, in("model.onnx"));
+    assert_status(rp_folder_find_file(folder, "safetensors", &file, &err), RP_ERR_UNSUPPORTED);
+    assert_status(rp_folder_find_file(in("nowhere"), "onnx", &file, &err), RP_ERR_NOT_FOUND);
+    for (uint64_t n = 1;; n++) {
+        rp_memory_fail_at(n);
+        rp_status status = rp_folder_find_file(folder, "onnx", &file, &err);
+        int pending = rp_memory_fail_pending();
+        rp_memory_fail_at(0);
+        assert_int_equal(status, pending ? RP_OK : RP_ERR_MEMORY);
+        if (pending) break;
+    }
+}
+
+static void an_index_of_too_many_files_is_refused(void **state) {
+    (void)state;
+    rp_error err = RP_ERROR_INIT;
+    rp_model_facts facts;
+    for (int more = 0; more < 2; more++) {
+        FILE *out = fopen(in("model.safetensors.index.json"), "w");
+        assert_non_null(out);
+        fputs("{\"weight_map\":{", out);
+        for (int i = 0; i < RP_LIMIT_MODEL_FILES + more; i++) {
+            fprintf(out, "%s\"t%d\":\"%d.safetensors\"", i ? "," : "", i, i);
+        }
+        fputs("}}", out);
+        assert_int_equal(fclose(out), 0);
+        rp_status status = read_facts(folder, &facts, &err);
+        if (!more) assert_int_not_equal(status, RP_ERR_LIMIT);
+        if (more) assert_int_equal(status, RP_ERR_LIMIT);
+    }
+    assert_says(err.message, "names 8193 files, a model has at most 8192");
+}
 
 static void of_several_formats_one_is_chosen(void **state) {
     (void)state;
@@ -579,6 +633,8 @@ int main(void) {
         IN_FOLDER(a_configuration_alone_is_enough_to_count),
         IN_FOLDER(weights_win_over_the_configuration),
         IN_FOLDER(a_hundred_gigabytes_are_answered_at_once),
+        IN_FOLDER(the_file_for_an_engine_is_the_usual_or_the_only_one),
+        IN_FOLDER(an_index_of_too_many_files_is_refused),
         IN_FOLDER(of_several_formats_one_is_chosen),
         IN_FOLDER(a_stranger_with_the_ending_of_weights_is_passed_over),
         IN_FOLDER(numbered_parts_are_one_model),

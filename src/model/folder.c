@@ -178,7 +178,7 @@ static struct part_name read_part_name(const char *name, const char *ending) {
         if (!take_digits(&at, &number) || strncmp(at, "-of-", 4) != 0) continue;
         at += 4;
         if (!take_digits(&at, &count) || strcmp(at, ending) != 0) continue;
-        if (number == 0 || number > count || count > RP_LIMIT_MODEL_SHARDS) continue;
+        if (number == 0 || number > count || count > RP_LIMIT_MODEL_FILES) continue;
         return (struct part_name){(size_t)(dash - name), number, count};
     }
     return part;
@@ -383,4 +383,77 @@ rp_status rp_folder_read(const char *folder, rp_model_facts *facts, struct rp_co
         return RP_OK;
     }
     return read_here(path.text, facts, config, err);
+}
+
+/* ---- the file for an engine ---- */
+
+/* What engines load, and the folder below in which hubs keep it. */
+static const struct {
+    const char *format;
+    const char *ending;
+    const char *below;
+    const char *usual;
+} loadable[] = {
+    {"onnx", ".onnx", "onnx", "model.onnx"},
+};
+
+/* Files of that ending in one folder; *usual is the one of the usual name, *any the last one. */
+static rp_status count_files(const char *folder, size_t row, struct rp_path *usual,
+                             struct rp_path *any, size_t *count, rp_error *err) {
+    struct listing listing;
+    rp_status status = list_folder(folder, &listing, err);
+    for (size_t i = 0; status == RP_OK && i < listing.count; i++) {
+        const struct entry *entry = &listing.entries[i];
+        struct rp_path path;
+        bool is_one = !entry->is_folder && rp_path_ends_with(entry->name, loadable[row].ending);
+        if (!is_one || !rp_path_join(&path, folder, entry->name)) continue;
+        (*count)++;
+        *any = path;
+        if (strcmp(entry->name, loadable[row].usual) == 0 && !usual->text[0]) *usual = path;
+    }
+    listing_fini(&listing);
+    return status;
+}
+
+rp_status rp_folder_find_file(const char *folder, const char *format, struct rp_path *file,
+                              rp_error *err) {
+    struct rp_path top = {""};
+    struct rp_path below;
+    struct rp_path usual = {""};
+    struct rp_path any = {""};
+    struct stat found;
+    size_t count = 0;
+    size_t row = 0;
+    while (row < sizeof loadable / sizeof loadable[0] &&
+           strcmp(loadable[row].format, format) != 0) {
+        row++;
+    }
+    if (row == sizeof loadable / sizeof loadable[0]) {
+        return rp_fail(err, RP_ERR_UNSUPPORTED, "no file of the format '%s' is looked for in '%s'",
+                       format, folder);
+    }
+    if (!find_snapshot(folder, &top) && !rp_path_join(&top, "", folder)) {
+        return rp_fail(err, RP_ERR_LIMIT, "the path '%.80s...' is too long", folder);
+    }
+    rp_status status = count_files(top.text, row, &usual, &any, &count, err);
+    bool is_below = status == RP_OK && rp_path_join(&below, top.text, loadable[row].below) &&
+                    stat(below.text, &found) == 0 && S_ISDIR(found.st_mode);
+    if (is_below) status = count_files(below.text, row, &usual, &any, &count, err);
+    if (status != RP_OK) return status;
+    if (usual.text[0] || count == 1) {
+        *file = usual.text[0] ? usual : any;
+        return RP_OK;
+    }
+    if (count == 0) {
+        rp_fail(err, RP_ERR_UNSUPPORTED,
+                "cannot load the model '%s': the folder has no '*%s', which is what engines load",
+                folder, loadable[row].ending);
+    } else {
+        rp_fail(err, RP_ERR_UNSUPPORTED,
+                "cannot load the model '%s': of its %zu files '*%s' none is '%s'", folder, count,
+                loadable[row].ending, loadable[row].usual);
+    }
+    rp_hint(err, count ? "give one of the files inside it"
+                       : "convert the model, or load it with a constructor of yours");
+    return RP_ERR_UNSUPPORTED;
 }

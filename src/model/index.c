@@ -60,9 +60,9 @@ static rp_status read_rows(struct rp_index *index, rp_error *err) {
     for (size_t at = 0; at < index->row_count; at = rp_index_file_end(index, at)) {
         file_count++;
     }
-    if (file_count <= RP_LIMIT_MODEL_SHARDS) return RP_OK;
+    if (file_count <= RP_LIMIT_MODEL_FILES) return RP_OK;
     return rp_fail(err, RP_ERR_LIMIT, "'%s': names %zu files, a model has at most %d", index->name,
-                   file_count, RP_LIMIT_MODEL_SHARDS);
+                   file_count, RP_LIMIT_MODEL_FILES);
 }
 
 rp_status rp_index_read(const struct rp_source *source, struct rp_index *index, rp_error *err) {

@@ -29,6 +29,7 @@ enum {
 #undef RP_DEVICE_KIND_ONE
     REASON_BYTES = 360,
     DEVICE_TEXT_BYTES = 200,
+    PRESENT_BYTES = 160,
     PRECISIONS_MAX = 12, /* all that have a name, and a file's own type */
 };
 
@@ -37,9 +38,10 @@ struct row {
     const rp_device *device; /* of the snapshot; NULL: absent, or several together */
     uint64_t context_bytes;  /* of its need, what the first model brings along */
     char reason[REASON_BYTES];
-    bool is_member; /* of the group that is being made */
-    bool is_absent; /* a kind that is not in the snapshot */
-    bool is_other;  /* another device was required */
+    bool is_member;   /* of the group that is being made */
+    bool is_absent;   /* a kind that is not in the snapshot */
+    bool is_other;    /* another device was required */
+    bool is_crowding; /* it would fill the processor's memory */
 };
 
 struct rp_plan {
@@ -53,6 +55,7 @@ struct rp_plan {
     char reason[3 * REASON_BYTES];
     char groups[KIND_COUNT][DEVICE_TEXT_BYTES]; /* ids of devices that together would hold it */
     char advice[REASON_BYTES];                  /* what would fit where nothing does; "" */
+    char note[REASON_BYTES];                    /* wishes that could not be followed; "" */
     const rp_snapshot *snapshot;                /* a share: devices' ids are borrowed from it */
 };
 
@@ -89,6 +92,8 @@ struct space {
     uint64_t usable;  /* and once idle objects have gone          */
     uint64_t limit;   /* if nothing else were there               */
     uint64_t context; /* what the first model brings along        */
+    uint64_t machine; /* usable if there were no budget, ...      */
+    uint64_t total;   /* of this: the device's, or the memory's that it shares */
 };
 
 /* What is the same of a device in each precision. */
@@ -342,6 +347,8 @@ static struct space space_on(const struct placing *placing, const rp_device *dev
     space.now = least(minus(space.limit, room.charged_bytes), free_bytes);
     space.usable = least(minus(space.limit, minus(room.charged_bytes, room.idle_bytes)),
                          plus(free_bytes, room.idle_bytes));
+    space.machine = plus(free_bytes, room.idle_bytes);
+    space.total = total;
     const rp_device *processor = placing->processor;
     bool is_shared = device->accelerator && device->accelerator->is_integrated == RP_ANSWER_YES;
     if (is_shared && processor && processor != device) {
@@ -349,6 +356,8 @@ static struct space space_on(const struct placing *placing, const rp_device *dev
         space.now = least(space.now, main.now);
         space.usable = least(space.usable, main.usable);
         space.limit = least(space.limit, main.limit);
+        space.machine = least(space.machine, main.machine);
+        space.total = main.total;
     }
     return space;
 }
@@ -447,13 +456,17 @@ static const double kind_order[] = {
     [RP_DEVICE_WEBGPU] = 2,   [RP_DEVICE_WEBNN] = 2, [RP_DEVICE_CPU] = 0,
 };
 
+/* The processor behind another interface: a browser's or OpenVINO's, or a renderer in software. */
+static bool is_processor_in_disguise(const rp_device *device) {
+    const rp_accelerator *told = device->accelerator;
+    return told && told->type && strcmp(told->type, "cpu") == 0;
+}
+
 /* An accelerator that runs a family at all goes before the processor. */
 static double level_score(const rp_device *device, enum rp_level level) {
     static const double accelerators[] = {200, 250, 300, 400};
     static const double processors[] = {100, 110, 130, 150};
-    bool is_processor =
-        device->kind == RP_DEVICE_CPU || (device->accelerator && device->accelerator->type &&
-                                          strcmp(device->accelerator->type, "cpu") == 0);
+    bool is_processor = device->kind == RP_DEVICE_CPU || is_processor_in_disguise(device);
     return is_processor ? processors[level] : accelerators[level];
 }
 
@@ -542,6 +555,30 @@ static double score_of_memory(const rp_device *device) {
     return told && told->is_integrated == RP_ANSWER_YES ? -25 : 0;
 }
 
+/*
+ * What fills the processor's memory makes the whole machine swap, or the container be killed: below
+ * an eighth that would be left, a narrower precision that is allowed becomes the better one. A
+ * budget does not count here: the rest of the machine was kept out of it on purpose.
+ */
+static double score_of_crowding(const struct pair *pair, const struct need *need) {
+    const double least_left = 1.0 / 8;
+    const double most_points = 60;
+    const struct space *space = &pair->spot->space;
+    const rp_device *device = pair->device;
+    bool is_shared = device->kind == RP_DEVICE_CPU ||
+                     (device->accelerator && device->accelerator->is_integrated == RP_ANSWER_YES);
+    bool is_known = need->bytes != RP_UNKNOWN_U64 && space->machine != RP_UNKNOWN_U64 &&
+                    space->total != RP_UNKNOWN_U64 && space->total > 0;
+    if (!is_shared || !is_known) return 0;
+    double left = (double)minus(space->machine, need->bytes) / (double)space->total;
+    if (left >= least_left) return 0;
+    char text[RP_BYTES_TEXT_BYTES];
+    pair->row->is_crowding = true;
+    say(pair->row, "leaves %s to the rest of the machine",
+        rp_text_bytes(minus(space->machine, need->bytes), text, sizeof text));
+    return -most_points * (1 - left / least_left);
+}
+
 /* A known problem: refuses, halves, or there is none. False: refused. */
 static bool find_problem(const struct pair *pair, double *score) {
     const struct placing *placing = pair->placing;
@@ -592,7 +629,9 @@ static void judge(struct pair *pair) {
     }
     score += score_of_wishes(pair) + score_of_precision(pair) + kind_order[pair->device->kind] +
              score_of_state(pair) + score_of_nearness(pair) + score_of_room(pair, left) +
-             score_of_memory(pair->device);
+             score_of_memory(pair->device) + score_of_crowding(pair, &need);
+    /* Who asked for WebGPU is to know that no GPU has a part in it. */
+    if (is_processor_in_disguise(pair->device)) say(pair->row, "computed by the processor");
     say(pair->row, "%s for %s%s%s", rp_level_name(pair->spot->level),
         rp_family_name(pair->placing->family), note ? ": " : "", note ? note : "");
     candidate->accepted = true;
@@ -658,10 +697,13 @@ static struct spot look_at(const struct placing *placing, const rp_device *devic
 }
 
 /* Why a device is tried in another precision than the one that was asked for or is stored. */
-static void tell_precision(const struct pair *pair, const char *first, bool was_short) {
+static void tell_precision(const struct pair *pair, const struct row *first_row) {
     bool has_wish = pair->placing->preferences.precision != NULL;
-    if (pair->step > 0 && was_short) {
+    const char *first = first_row->candidate.precision;
+    if (pair->step > 0 && first_row->candidate.is_short) {
         say(pair->row, "%s, because %s has no room there", pair->precision, first);
+    } else if (pair->step > 0 && first_row->is_crowding) {
+        say(pair->row, "%s, because %s would fill the machine's memory", pair->precision, first);
     } else if (pair->step > 0 && has_wish &&
                rp_precision_fit(pair->device, first) != RP_PRECISION_WELL) {
         say(pair->row, "%s where %s would be slow", pair->precision, first);
@@ -688,7 +730,7 @@ static void add_device(struct placing *placing, const rp_device *device) {
             .step = (uint32_t)i,
             .row = row,
         };
-        tell_precision(&pair, list[0], first->candidate.is_short);
+        tell_precision(&pair, first);
         if (!has_wish && i == 0 && !row->candidate.is_stored) {
             say(row, "%s, because %s is slow there", list[i], stored);
         }
@@ -710,9 +752,10 @@ static void add_absence(const struct placing *placing, const rp_absence *absence
 /* --- what would fit, where nothing does --------------------------------------------------------
  */
 
-/* What a device that has no room would be worth in a narrower precision; 0 when it is refused. */
-static double try_precision(struct placing *placing, const rp_device *device, const char *precision,
-                            uint64_t *bytes) {
+/* What a device that has no room would be worth in a narrower precision; false when it is refused.
+ */
+static bool try_precision(struct placing *placing, const rp_device *device, const char *precision,
+                          double *score, uint64_t *bytes) {
     const struct spot spot = look_at(placing, device);
     struct row row = {.reason = ""};
     start_row(&row, device, precision);
@@ -723,8 +766,9 @@ static double try_precision(struct placing *placing, const rp_device *device, co
                         .step = 1,
                         .row = &row};
     judge(&pair);
+    *score = row.candidate.score;
     *bytes = row.candidate.memory_bytes_needed;
-    return row.candidate.accepted && *bytes != RP_UNKNOWN_U64 ? row.candidate.score : 0;
+    return row.candidate.accepted && *bytes != RP_UNKNOWN_U64;
 }
 
 /*
@@ -750,8 +794,9 @@ static void advise_precision(struct placing *placing) {
                           rp_precision_is_lower(narrower[n], row->candidate.precision);
             if (!is_one || (is_placed && row->candidate.kind == RP_DEVICE_CPU)) continue;
             uint64_t bytes = 0;
-            double score = try_precision(placing, row->device, narrower[n], &bytes);
-            if (score <= best_score) continue;
+            double score = 0;
+            if (!try_precision(placing, row->device, narrower[n], &score, &bytes)) continue;
+            if (best && score <= best_score) continue;
             best = row->device;
             best_score = score;
             best_bytes = bytes;
@@ -984,6 +1029,49 @@ static rp_plan *create_plan(const struct placing *placing) {
     return plan;
 }
 
+/* "cpu, cuda:0, cuda:1", as far as there is place. Returns out. */
+static const char *list_devices(const rp_snapshot *snapshot, char out[PRESENT_BYTES]) {
+    size_t length = 0;
+    out[0] = '\0';
+    for (size_t i = 0; i < rp_snapshot_device_count(snapshot) && length < PRESENT_BYTES; i++) {
+        length += (size_t)snprintf(out + length, PRESENT_BYTES - length, "%s%s", i ? ", " : "",
+                                   rp_snapshot_device(snapshot, i)->id);
+    }
+    return out;
+}
+
+static bool has_preferred_index(const struct placing *placing) {
+    const rp_snapshot *snapshot = placing->request->snapshot;
+    for (size_t i = 0; i < rp_snapshot_device_count(snapshot); i++) {
+        const rp_device *device = rp_snapshot_device(snapshot, i);
+        bool is_one = !placing->named || is_named(placing, device);
+        if (is_one && index_of(device) == placing->preferences.preferred_index) return true;
+    }
+    return false;
+}
+
+/* Wishes that change nothing, because there is nothing to change. */
+static void tell_unheeded(const struct placing *placing) {
+    const rp_preferences *wishes = &placing->preferences;
+    rp_plan *plan = placing->plan;
+    char present[PRESENT_BYTES];
+    size_t length = 0;
+    uint32_t most_tokens = placing->request->facts->context_length;
+    if (wishes->preferred_index != RP_UNKNOWN_U32 && !has_preferred_index(placing)) {
+        length = (size_t)snprintf(
+            plan->note, sizeof plan->note, "no %.64s has the preferred index %u: there are %s",
+            placing->named ? placing->named : "device", wishes->preferred_index,
+            list_devices(placing->request->snapshot, present));
+    }
+    /* A limit of 0 is one that nobody knows. */
+    if (most_tokens != RP_UNKNOWN_U32 && most_tokens > 0 &&
+        wishes->workload.context_length > most_tokens) {
+        snprintf(plan->note + length, sizeof plan->note - length,
+                 "%splanned for %u tokens, the most that it takes, instead of %u",
+                 length > 0 ? "; " : "", most_tokens, wishes->workload.context_length);
+    }
+}
+
 /* The row of a candidate: it is its first member. */
 static const struct row *row_of(const rp_candidate *candidate) {
     return (const struct row *)(const void *)candidate;
@@ -1038,10 +1126,16 @@ static void tell_reason(rp_plan *plan) {
              plan->description[0] ? ": " : "",
              plan->wanted[0] && plan->policy == RP_POLICY_REQUIRE ? "asked for; " : "", preferred,
              plan->order[0]->reason, plan->order[0]->simulated ? " (simulated)" : "");
-    /* What it would take to have it in the precision that it did not fit in. */
+    /* What it would take to have it in the precision that it did not fit in, and what was not
+     * heeded. */
     size_t length = strlen(plan->reason);
-    if (!plan->advice[0]) return;
-    snprintf(plan->reason + length, sizeof plan->reason - length, "; %s", plan->advice);
+    if (plan->advice[0]) {
+        snprintf(plan->reason + length, sizeof plan->reason - length, "; %s", plan->advice);
+    }
+    length = strlen(plan->reason);
+    if (plan->note[0]) {
+        snprintf(plan->reason + length, sizeof plan->reason - length, "; %s", plan->note);
+    }
 }
 
 rp_status rp_place_by_rules(const struct rp_rules *rules, const rp_place_request *request,
@@ -1054,6 +1148,7 @@ rp_status rp_place_by_rules(const struct rp_rules *rules, const rp_place_request
         return rp_fail(err, RP_ERR_MEMORY, "no memory to place '%s'",
                        request->name ? request->name : "the model");
     }
+    tell_unheeded(&placing);
     size_t device_count = rp_snapshot_device_count(request->snapshot);
     for (size_t i = 0; i < device_count; i++) {
         add_device(&placing, rp_snapshot_device(request->snapshot, i));
@@ -1092,19 +1187,13 @@ static bool is_of_a_kind(const char *named) {
 }
 
 static rp_status tell_absent(const rp_plan *plan, rp_error *err) {
-    char present[160] = "";
-    size_t length = 0;
-    for (size_t i = 0; i < rp_snapshot_device_count(plan->snapshot) && length < sizeof present;
-         i++) {
-        length += (size_t)snprintf(present + length, sizeof present - length, "%s%s", i ? ", " : "",
-                                   rp_snapshot_device(plan->snapshot, i)->id);
-    }
+    char present[PRESENT_BYTES];
     const char *why = NULL;
     for (size_t i = 0; i < plan->count; i++) {
         if (is_absence_of(&plan->rows[i], plan->wanted)) why = plan->rows[i].reason;
     }
     rp_fail(err, RP_ERR_ABSENT, "this machine has no device '%s': it has %s%s%s", plan->wanted,
-            present, why ? "; " : "", why ? why : "");
+            list_devices(plan->snapshot, present), why ? "; " : "", why ? why : "");
     if (is_of_a_kind(plan->wanted)) {
         rp_hint(err, "'rpool hardware' shows what is here and what is absent, with the reason");
     } else {
@@ -1141,8 +1230,8 @@ rp_status rp_plan_placement(const rp_plan *plan, rp_placement *placement, rp_err
         return rp_fail(err, RP_ERR_UNSUPPORTED, "'%s' cannot be placed: %s: %s", plan->name,
                        told->candidate.device, told->reason);
     }
-    rp_fail(err, RP_ERR_CAPACITY, "no device has room for '%s': %s: %s", plan->name,
-            told->candidate.device, told->reason);
+    rp_fail(err, RP_ERR_CAPACITY, "no device has room for '%s': %s: %s%s%s", plan->name,
+            told->candidate.device, told->reason, plan->note[0] ? "; " : "", plan->note);
     if (plan->advice[0]) {
         rp_hint(err, "%s", plan->advice);
     } else if (told->candidate.is_later) {

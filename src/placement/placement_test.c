@@ -299,6 +299,71 @@ static void a_narrower_precision_says_why(void **state) {
     finish(&asking);
 }
 
+/* The machine's memory is everybody's: int8 that is allowed goes before fp32 that fills it. */
+static void what_would_fill_the_memory_goes_after_a_narrower_precision(void **state) {
+    (void)state;
+#define PLAIN(free_bytes)                                                                          \
+    "{\"version\":1,\"devices\":[{\"id\":\"cpu\",\"kind\":\"cpu\",\"available\":true,"             \
+    "\"memory_bytes_total\":68719476736,\"memory_bytes_free\":" #free_bytes "}],\"absent\":[]}"
+    static const char full[] = PLAIN(57982058496);  /* 54 of 64 GiB, 51.5 of which fp32 takes */
+    static const char empty[] = PLAIN(66571993088); /* 62 */
+    struct asking asking;
+    start_large(&asking, full);
+    assert_int_equal(place(&asking), RP_OK);
+    assert_string_equal(asking.placement.precision, "int8");
+    assert_says(asking.placement.reason, "int8, because fp32 would fill the machine's memory");
+    assert_says(candidate_in(&asking, "cpu", "fp32")->reason, " to the rest of the machine");
+    /* Not allowed, it is not taken; and a budget is no reason: what is beside it is free. */
+    asking.wishes.precisions = "";
+    assert_int_equal(place(&asking), RP_OK);
+    assert_string_equal(asking.placement.precision, "fp32");
+    finish(&asking);
+    start_large(&asking, empty);
+    rp_room room = {"cpu", 54 * GIB, 0, 0};
+    asking.request.room = &room;
+    asking.request.room_count = 1;
+    asking.wishes.precisions = "int8";
+    assert_int_equal(place(&asking), RP_OK);
+    assert_string_equal(asking.placement.precision, "fp32");
+    assert_null(strstr(asking.placement.reason, "rest of the machine"));
+    finish(&asking);
+#undef PLAIN
+}
+
+static void wishes_that_change_nothing_are_told(void **state) {
+    (void)state;
+    struct asking asking;
+    start(&asking, GIB);
+    asking.wishes.preferred_index = 1;
+    asking.wishes.workload.context_length = 512;
+    assert_int_equal(place(&asking), RP_OK);
+    assert_null(strstr(asking.placement.reason, "has the preferred"));
+    assert_null(strstr(asking.placement.reason, "planned for"));
+    asking.wishes.preferred_index = 2;
+    asking.wishes.workload.context_length = 513;
+    assert_int_equal(place(&asking), RP_OK);
+    assert_says(asking.placement.reason,
+                "no device has the preferred index 2: there are cpu, cuda:0, cuda:1; "
+                "planned for 512 tokens, the most that it takes, instead of 513");
+    /* Of the kind that is named: the processor is the first of its own. */
+    asking.wishes.preferred_index = 0;
+    asking.wishes.device = "cuda";
+    assert_int_equal(place(&asking), RP_OK);
+    assert_null(strstr(asking.placement.reason, "preferred index 0"));
+    asking.wishes.preferred_index = 1;
+    asking.wishes.device = "cpu";
+    assert_int_equal(place(&asking), RP_OK);
+    assert_says(asking.placement.reason, "no cpu has the preferred index 1");
+    /* In a refusal too: its need is that of fewer tokens. */
+    asking.request.memory_bytes = 100 * GIB;
+    assert_int_equal(place(&asking), RP_ERR_CAPACITY);
+    assert_says(asking.err.message, "instead of 513");
+    asking.facts.context_length = RP_UNKNOWN_U32;
+    assert_int_equal(place(&asking), RP_ERR_CAPACITY);
+    assert_null(strstr(asking.err.message, "planned for"));
+    finish(&asking);
+}
+
 /* A card that fails or is held back is not the first of two; named, it says what is wrong. */
 static void the_sound_one_of_two_cards_comes_first(void **state) {
     (void)state;
@@ -445,6 +510,8 @@ int main(void) {
         cmocka_unit_test(a_refusal_tells_of_the_nearest_miss),
         cmocka_unit_test(advice_is_for_what_would_do_better),
         cmocka_unit_test(a_narrower_precision_says_why),
+        cmocka_unit_test(what_would_fill_the_memory_goes_after_a_narrower_precision),
+        cmocka_unit_test(wishes_that_change_nothing_are_told),
         cmocka_unit_test(the_sound_one_of_two_cards_comes_first),
         cmocka_unit_test(a_preference_that_could_not_be_kept_is_told),
         cmocka_unit_test(rules_of_the_callers_count),

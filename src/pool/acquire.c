@@ -128,8 +128,11 @@ static char *canonical_path(const char *name) {
 static rp_status resolve_engine(struct ask *ask, rp_error *err) {
     const char *path = ask->asked.path ? ask->asked.path : ask->asked.name;
     const struct rp_engine_ops *engine = NULL;
-    rp_status status =
-        rp_engine_choose(ask->asked.engine, path, ask->instance.device, &engine, err);
+    struct rp_path inside;
+    rp_status status = rp_engine_find_file(ask->asked.engine, path, &inside, err);
+    if (status != RP_OK) return status;
+    path = inside.text;
+    status = rp_engine_choose(ask->asked.engine, path, ask->instance.device, &engine, err);
     if (status != RP_OK) return status;
     ask->instance.engine = engine->name;
     if (engine->simulated) return RP_OK; /* its names are no files */

@@ -8,7 +8,7 @@ t load --frob x
 t load x --threads 0
 t load x --threads
 t load /nowhere/model.onnx
-t load /tmp
+t load "$ROOT/docs"
 t load /dev/null
 t load "$(printf 'a\nb')"
 t load "$(printf 'caf\351')"

@@ -1,22 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* OpenVINO's libopenvino_c, as far as it is asked, with scripted answers. FAKE_OLD lacks much. */
+#include "hardware/openvino_abi.h"
+
 #include "script.h"
 
-struct version {
-    const char *build_number;
-    const char *description;
-};
-struct devices {
-    char **devices;
-    size_t count;
-};
-
-FAKE_API int ov_get_openvino_version(struct version *version);
-FAKE_API void ov_version_free(struct version *version);
+FAKE_API int ov_get_openvino_version(struct rp_ov_version *version);
+FAKE_API void ov_version_free(struct rp_ov_version *version);
 FAKE_API int ov_core_create(void **core);
 FAKE_API void ov_core_free(void *core);
-FAKE_API int ov_core_get_available_devices(const void *core, struct devices *devices);
-FAKE_API void ov_available_devices_free(struct devices *devices);
+FAKE_API int ov_core_get_available_devices(const void *core, struct rp_ov_devices *devices);
+FAKE_API void ov_available_devices_free(struct rp_ov_devices *devices);
 FAKE_API int ov_core_get_property(const void *core, const char *device, const char *key,
                                   char **value);
 FAKE_API void ov_free(const char *text);
@@ -43,7 +36,7 @@ static void free_listed(void) {
     listed = NULL;
 }
 
-int ov_get_openvino_version(struct version *version) {
+int ov_get_openvino_version(struct rp_ov_version *version) {
     char text[256] = "2026.4.1-22222-0123abcd-releases/2026/4";
     script_find("version", text, sizeof text);
     version->build_number = copy(text);
@@ -51,7 +44,7 @@ int ov_get_openvino_version(struct version *version) {
     return script_enter(-1, __func__);
 }
 
-void ov_version_free(struct version *version) {
+void ov_version_free(struct rp_ov_version *version) {
     ov_free(version->build_number);
     ov_free(version->description);
 }
@@ -69,7 +62,7 @@ void ov_core_free(void *core) {
 }
 
 #ifndef FAKE_OLD
-int ov_core_get_available_devices(const void *core, struct devices *devices) {
+int ov_core_get_available_devices(const void *core, struct rp_ov_devices *devices) {
     char text[1024] = "CPU";
     (void)core;
     int code = script_enter(-1, __func__);
@@ -87,7 +80,7 @@ int ov_core_get_available_devices(const void *core, struct devices *devices) {
     return 0;
 }
 
-void ov_available_devices_free(struct devices *devices) {
+void ov_available_devices_free(struct rp_ov_devices *devices) {
     (void)devices;
     free_listed();
 }

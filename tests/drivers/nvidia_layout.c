@@ -6,19 +6,12 @@
  */
 #include "hardware/cuda_driver.h"
 #include "hardware/nvml.h"
+#include "layout.h"
 
 /* The names that we look up, without their newest version behind the old name. */
 #define NVML_NO_UNVERSIONED_FUNC_DEFS
 #include <cuda.h>
 #include <nvml.h>
-#include <stddef.h>
-
-#define SAME_SIZE(ours, theirs) _Static_assert(sizeof(ours) == sizeof(theirs), #ours)
-#define SAME_FIELD(ours, our_field, theirs, their_field)                                           \
-    _Static_assert(offsetof(ours, our_field) == offsetof(theirs, their_field) &&                   \
-                       sizeof(((ours *)0)->our_field) == sizeof(((theirs *)0)->their_field),       \
-                   #ours "." #our_field)
-#define SAME_NUMBER(ours, theirs) _Static_assert((int)(ours) == (int)(theirs), #ours)
 
 SAME_SIZE(rp_nvml_handle, nvmlDevice_t);
 SAME_SIZE(int, nvmlReturn_t);

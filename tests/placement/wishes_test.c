@@ -132,6 +132,29 @@ static void a_description_stands_before_the_reason(void **state) {
     rp_plan_destroy(plan);
 }
 
+/* Whoever required WebNN or OpenVINO for a GPU's sake learns that the processor computes. */
+static void the_processor_behind_another_interface_is_told(void **state) {
+    (void)state;
+    static const struct {
+        const char *wishes;
+        bool is_told;
+    } cases[] = {
+        {"{\"device\":\"webnn\",\"policy\":\"require\"}", true},
+        {"{\"device\":\"webgpu\",\"policy\":\"require\"}", false},
+        {"{\"device\":\"cpu\"}", false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        rp_placement placement;
+        rp_error err = RP_ERROR_INIT;
+        rp_plan *plan =
+            placing_ask(placing_machine("browser-only")->snapshot, BERT, cases[i].wishes);
+        assert_ok(rp_plan_placement(plan, &placement, &err));
+        bool is_told = strstr(placement.reason, "computed by the processor") != NULL;
+        assert_int_equal(is_told, cases[i].is_told);
+        rp_plan_destroy(plan);
+    }
+}
+
 static void an_engine_that_is_asked_for_is_told(void **state) {
     (void)state;
     rp_placement placement;
@@ -188,6 +211,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_key_has_an_effect),
         cmocka_unit_test(a_description_stands_before_the_reason),
+        cmocka_unit_test(the_processor_behind_another_interface_is_told),
         cmocka_unit_test(an_engine_that_is_asked_for_is_told),
         cmocka_unit_test(what_hides_a_card_is_told),
         cmocka_unit_test(simulated_ones_may_stand_in),
