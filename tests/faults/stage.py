@@ -126,6 +126,13 @@ def descendants():
     return {pid for pid in below if parents[pid][0] not in "ZX"}
 
 
+def stop(pid):
+    """SIGSTOP, and wait until no thread of it runs any more."""
+    os.kill(pid, signal.SIGSTOP)
+    until(lambda: all(stat_of(f"{pid}/task/{task}")[0] == "T" for task in os.listdir(f"/proc/{pid}/task")),
+          f"process {pid} stops")
+
+
 def words_of(pid):
     try:
         return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
@@ -147,7 +154,7 @@ def descriptors(pid):
     for name in os.listdir(f"/proc/{pid}/fd"):
         with contextlib.suppress(OSError):
             target = os.readlink(f"/proc/{pid}/fd/{name}")
-            kind = re.sub(r":\[\d+\]$|:[^:]*\(deleted\)$", "", target)
+            kind = re.sub(r":\[\d+\]$|:[^:]*\(deleted\)$", "", target).replace(f"/proc/{pid}/", "/proc/self/")
             counts[kind] = counts.get(kind, 0) + 1
     return counts
 
