@@ -442,6 +442,7 @@ class Stage:
         self.clients.clear()
         self.serve_a_stranger()
         self.expect(before)
+        assert "Sanitizer" not in self.log(), "a sanitizer has something to say"
 
     def close(self):
         """Whatever the case left, ends."""
