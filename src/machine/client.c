@@ -108,6 +108,11 @@ static void watch_forks(void) {
 
 /* ---- receiving ---- */
 
+static void tell_gone(const struct rp_client *client, rp_error *err) {
+    rp_fail(err, RP_ERR_STATE, "the broker (process %d) has gone", (int)client->broker_pid);
+    rp_hint(err, "ask again: a new one is started");
+}
+
 static void end_call(struct call *call, rp_status status, const rp_error *why) {
     call->is_done = true;
     call->status = status;
@@ -181,10 +186,7 @@ static void read_one(struct rp_client *client, int64_t deadline_ns) {
     rp_lock_acquire(&client->lock);
     client->is_read = false;
     if (status == RP_ERR_TIMEOUT) return;
-    if (status == RP_ERR_STATE) {
-        rp_fail(&why, RP_ERR_STATE, "the broker (process %d) has gone", (int)client->broker_pid);
-        rp_hint(&why, "ask again: a new one is started");
-    }
+    if (status == RP_ERR_STATE) tell_gone(client, &why);
     if (status == RP_OK) status = deliver(client, bytes, &descriptors, &why);
     if (status != RP_OK) die(client, &why);
 }
@@ -258,6 +260,7 @@ static rp_status send_request(struct rp_client *client, const struct rp_message 
         rp_fail(err, RP_ERR_TIMEOUT, "the broker (process %d) does not read what it is asked",
                 (int)client->broker_pid);
     }
+    if (status == RP_ERR_STATE) tell_gone(client, err);
     rp_free(frame);
     return status;
 }
@@ -270,8 +273,7 @@ static rp_status check(const struct rp_client *client, rp_error *err) {
                        (int)getpid());
     }
     if (!atomic_load(&client->is_dead)) return RP_OK;
-    rp_fail(err, RP_ERR_STATE, "the broker (process %d) has gone", (int)client->broker_pid);
-    rp_hint(err, "ask again: a new one is started");
+    tell_gone(client, err);
     return RP_ERR_STATE;
 }
 

@@ -296,6 +296,10 @@ void rp_worker_remove_ring(struct rp_worker *worker, uint64_t ring_id) {
         /* A worker that does not listen keeps the ring until it ends. */
         rp_status ignored = rp_process_send(worker->process, &message, NULL, NULL);
         (void)ignored;
+        /* Its lease may have been taken away in the middle of a run, which nothing will answer. */
+        rp_error story = RP_ERROR_INIT;
+        rp_fail(&story, RP_ERR_STATE, "the lease on '%s' has ended", worker->path);
+        rp_ring_tell_story(&found->ring, &story);
     }
     rp_lock_release(&worker->process->lock);
     if (!found) return;
