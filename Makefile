@@ -20,7 +20,8 @@ demo:
 	@tools/setup demo
 	@$(MAKE) --no-print-directory all QUIET=--quiet
 	@$(BUILD)/venv/bin/python tools/minilm
-	@$(BUILD)/examples/minilm $(BUILD)/models/minilm tests/data/minilm-reference.txt
+	@$(BUILD)/venv/bin/python tools/suite-models
+	@$(BUILD)/venv/bin/python tools/demo
 
 test:
 	@tools/setup test

@@ -220,20 +220,32 @@ static rp_status bench_room(struct table *table, size_t rounds, rp_error *err) {
     return rp_bench_room(rows, err);
 }
 
-/* Copies of 417 MiB: more than a few rounds tell no more. */
-static rp_status bench_machine(struct table *table, size_t rounds, rp_error *err) {
-    enum { COPY_ROUNDS = 7 };
+/* What is large is not measured as often: more rounds tell no more. The model may be named. */
+static rp_status bench_machine_with(struct table *table, const char *model, size_t rounds,
+                                    rp_error *err) {
+    enum { LARGE_ROUNDS = 7 };
+    size_t large_rounds = rounds < LARGE_ROUNDS ? rounds : LARGE_ROUNDS;
     char program[4096];
     ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
     if (length < 0) return rp_fail_errno(err, "cannot tell which file this program is");
     program[length] = '\0';
-    rp_measure *rows = table->rows + table->count;
-    rp_status status = rp_bench_machine(rows, program, rounds, err);
+    /* First, while this process has no engine that its children would share. */
+    rp_status status = rp_bench_large(table->rows + table->count, model, large_rounds, err);
+    table->count += RP_BENCH_LARGE_ROWS;
+    if (status != RP_OK) return status;
+    status = rp_bench_machine(table->rows + table->count, program, rounds, err);
     table->count += RP_BENCH_MACHINE_ROWS;
     if (status != RP_OK) return status;
-    rows = table->rows + table->count;
+    status = rp_bench_broker(table->rows + table->count, rounds, err);
+    table->count += RP_BENCH_BROKER_ROWS;
+    if (status != RP_OK) return status;
+    status = rp_bench_segment(table->rows + table->count, large_rounds, err);
     table->count += RP_BENCH_SEGMENT_ROWS;
-    return rp_bench_segment(rows, rounds < COPY_ROUNDS ? rounds : COPY_ROUNDS, err);
+    return status;
+}
+
+static rp_status bench_machine(struct table *table, size_t rounds, rp_error *err) {
+    return bench_machine_with(table, NULL, rounds, err);
 }
 
 /* Seeds that the policy was not tuned on; each is a round of its own. */
@@ -275,9 +287,16 @@ int bench_run(const struct arguments *arguments) {
     struct table table = {.count = 0};
     rp_error err = RP_ERROR_INIT;
     rp_status status = RP_OK;
-    bool is_known = is_load;
-    if (is_load != (arguments->word_count == 2)) {
-        return usage_error("bench", "'rpool bench load' takes a model, the others take none");
+    bool has_model = arguments->word_count == 2;
+    bool is_machine = has_model && strcmp(what, "machine") == 0;
+    bool is_known = is_load || is_machine;
+    if (is_load != has_model && !is_machine) {
+        return usage_error("bench",
+                           "'rpool bench load' takes a model, 'machine' may, the others do not");
+    }
+    if (is_machine) {
+        status = bench_machine_with(&table, arguments->words[1], (size_t)rounds, &err);
+        return status == RP_OK ? print_table(&table, arguments->json) : report(&err);
     }
     for (size_t i = 0; status == RP_OK && i < BENCHMARK_COUNT; i++) {
         if (!is_all && strcmp(what, benchmarks[i].name) != 0) continue;

@@ -68,7 +68,7 @@ static const struct command commands[] = {
     {"stop", "", 0, 0, "end the broker, if nothing is leased, and wait for its end",
      {{"force", NULL, "also if something is leased: what its users run on it fails"}},
      stop_run},
-    {"bench", "[hit|pool|hardware|classify|placement|room|eviction|machine|load MODEL]", 0, 2,
+    {"bench", "[hit|pool|hardware|classify|placement|room|eviction|machine [MODEL]|load MODEL]", 0, 2,
      "the figures this project claims, measured here",
      {{"rounds", "N", "how often each figure is taken, 3 to 99 (default: 15)"}},
      bench_run},

@@ -9,7 +9,8 @@
  * asks the pool. Both use the same engine, options, inputs and checks; only the loading differs.
  * The files are read once beforehand, so that neither half pays for a cold disk.
  */
-#include <math.h>
+#include "sentences.h"
+
 #include <pthread.h>
 #include <resourcepool/resourcepool.h>
 #include <stdio.h>
@@ -17,20 +18,9 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { THREADS = 4, CASES = 8, RANKS = 4, TOKENS_MAX = 256, WIDTH = 384 };
-
-/* One sentence as the tokenizer left it; rank 0 is the anchor of its case, 3 the most distant. */
-struct sentence {
-    int token_count;
-    int64_t ids[TOKENS_MAX];
-};
-
-struct sentences {
-    struct sentence of[CASES][RANKS];
-};
+enum { THREADS = 4, CASES = SENTENCE_CASES };
 
 /* What one half of the comparison found. */
 struct half {
@@ -46,53 +36,17 @@ struct suite {
     const char *model_path;
     const char *sentences_path;
     rp_pool *pool; /* NULL: each case loads for itself */
-    float (*reference)[WIDTH];
+    sentence_vector *reference;
     pthread_mutex_t lock;
     struct half half;
 };
 
-static double now_ms(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
-}
-
 /* ---- the tokenised sentences: a resource like any other ---- */
-
-static rp_status read_sentences(const char *path, struct sentences *sentences, rp_error *err) {
-    FILE *file = fopen(path, "r");
-    if (!file) return rp_fail_errno(err, "cannot read the sentences '%s'", path);
-    int cases = 0;
-    int ranks = 0;
-    rp_status status = RP_OK;
-    if (fscanf(file, "resourcepool-sentences 1 %d %d", &cases, &ranks) != 2 || cases != CASES ||
-        ranks != RANKS) {
-        status = rp_fail(err, RP_ERR_DATA, "'%s' does not hold %d cases of %d sentences", path,
-                         CASES, RANKS);
-    }
-    for (int i = 0; i < CASES * RANKS && status == RP_OK; i++) {
-        struct sentence *sentence = &sentences->of[i / RANKS][i % RANKS];
-        int at_case = -1;
-        int at_rank = -1;
-        int good = fscanf(file, "%d %d %d", &at_case, &at_rank, &sentence->token_count) == 3 &&
-                   at_case == i / RANKS && at_rank == i % RANKS && sentence->token_count > 0 &&
-                   sentence->token_count <= TOKENS_MAX;
-        for (int t = 0; good && t < sentence->token_count; t++) {
-            long long id = 0;
-            good = fscanf(file, "%lld", &id) == 1;
-            sentence->ids[t] = id;
-        }
-        good = good && fscanf(file, "%*[^\n]") == 0; /* the text itself, for people */
-        if (!good) status = rp_fail(err, RP_ERR_DATA, "sentence %d of '%s' is damaged", i, path);
-    }
-    fclose(file);
-    return status;
-}
 
 static rp_status make_sentences(rp_build *build, void *user, void **object, rp_error *err) {
     struct sentences *sentences = malloc(sizeof *sentences);
     if (!sentences) return rp_fail(err, RP_ERR_MEMORY, "no memory for the sentences");
-    rp_status status = read_sentences(user, sentences, err);
+    rp_status status = sentences_read(user, sentences, err);
     if (status != RP_OK) {
         free(sentences);
         return status;
@@ -102,88 +56,29 @@ static rp_status make_sentences(rp_build *build, void *user, void **object, rp_e
     return RP_OK;
 }
 
-/* ---- one test case ---- */
+/* ---- the two ways to get at what a case needs ---- */
 
-static rp_status embed(struct suite *suite, rp_model *model, const struct sentence *sentence,
-                       float *vector, double *inference_ms, rp_error *err) {
-    (void)suite;
-    int64_t ids[TOKENS_MAX];
-    int64_t mask[TOKENS_MAX];
-    int64_t types[TOKENS_MAX] = {0};
-    for (int i = 0; i < sentence->token_count; i++) {
-        ids[i] = sentence->ids[i];
-        mask[i] = 1;
-    }
-    int64_t shape[2] = {1, sentence->token_count};
-    rp_tensor inputs[3] = {{0}};
-    size_t count = rp_model_input_count(model);
-    if (count > 3) return rp_fail(err, RP_ERR_DATA, "a sentence encoder with %zu inputs", count);
-    for (size_t i = 0; i < count; i++) {
-        const char *name = rp_model_input(model, i)->name;
-        inputs[i].data = strstr(name, "mask") ? mask : strstr(name, "type") ? types : ids;
-        inputs[i].device.type = RP_TENSOR_DEVICE_CPU;
-        inputs[i].dtype = RP_DTYPE_INT64;
-        inputs[i].ndim = 2;
-        inputs[i].shape = shape;
-    }
-    rp_result *result = NULL;
-    double start = now_ms();
-    rp_status status = rp_model_run(model, inputs, count, &result, err);
-    *inference_ms += now_ms() - start;
-    if (status != RP_OK) return status;
-    status = rp_fail(err, RP_ERR_DATA, "the model has no output 'sentence_embedding'");
-    for (size_t i = 0; i < rp_result_count(result); i++) {
-        if (strcmp(rp_model_output(model, i)->name, "sentence_embedding") != 0) continue;
-        memcpy(vector, rp_tensor_data(rp_result_tensor(result, i)), WIDTH * sizeof *vector);
-        status = RP_OK;
-    }
-    rp_result_close(result);
-    return status;
-}
-
-static double cosine(const float *a, const float *b) {
-    double dot = 0;
-    for (int i = 0; i < WIDTH; i++) {
-        dot += (double)a[i] * (double)b[i];
-    }
-    return dot; /* the vectors have length 1 */
-}
-
-/* The test itself: sentences come out in the order of meaning, vectors as transformers has them. */
 static rp_status check_case(struct suite *suite, rp_model *model, const struct sentences *sentences,
                             int index, rp_error *err) {
-    float vectors[RANKS][WIDTH];
+    struct sentence_check check;
     double inference_ms = 0;
-    double difference = 0;
-    int out_of_order = 0;
-    for (int rank = 0; rank < RANKS; rank++) {
-        rp_status status =
-            embed(suite, model, &sentences->of[index][rank], vectors[rank], &inference_ms, err);
-        if (status != RP_OK) return status;
-        for (int i = 0; suite->reference && i < WIDTH; i++) {
-            double d =
-                fabs((double)vectors[rank][i] - (double)suite->reference[index * RANKS + rank][i]);
-            if (!(d <= difference)) difference = d; /* also takes a NaN */
-        }
-    }
-    for (int rank = 1; rank + 1 < RANKS; rank++) {
-        out_of_order +=
-            !(cosine(vectors[0], vectors[rank]) > cosine(vectors[0], vectors[rank + 1]));
-    }
+    rp_status status =
+        sentences_check(model, sentences, index, suite->reference, &check, &inference_ms, err);
+    if (status != RP_OK) return status;
     pthread_mutex_lock(&suite->lock);
     suite->half.inference_ms += inference_ms;
-    suite->half.out_of_order += out_of_order;
-    if (!(difference <= suite->half.difference_max)) suite->half.difference_max = difference;
+    suite->half.out_of_order += check.out_of_order;
+    if (!(check.difference_max <= suite->half.difference_max)) {
+        suite->half.difference_max = check.difference_max;
+    }
     pthread_mutex_unlock(&suite->lock);
     return RP_OK;
 }
 
-/* ---- the two ways to get at what a case needs ---- */
-
 static rp_status run_case_plain(struct suite *suite, int index, rp_error *err) {
     rp_model *model = NULL;
     struct sentences *sentences = malloc(sizeof *sentences);
-    rp_status status = sentences ? read_sentences(suite->sentences_path, sentences, err)
+    rp_status status = sentences ? sentences_read(suite->sentences_path, sentences, err)
                                  : rp_fail(err, RP_ERR_MEMORY, "no memory for the sentences");
     if (status == RP_OK) status = rp_model_open(suite->model_path, NULL, &model, err);
     if (status == RP_OK) {
@@ -270,31 +165,6 @@ static struct half run_half(struct suite *suite, int is_pooled) {
 
 /* ---- the comparison ---- */
 
-static float (*read_reference(const char *path))[WIDTH] {
-    FILE *file = fopen(path, "r");
-    float(*vectors)[WIDTH] = calloc(CASES * RANKS, sizeof *vectors);
-    int count = 0;
-    int width = 0;
-    int good = file && vectors &&
-               fscanf(file, "resourcepool-vectors 1 %d %d ", &count, &width) == 2 &&
-               count == CASES * RANKS && width == WIDTH;
-    while (good && fscanf(file, "#%*[^\n] ") == 0) {
-        int next = fgetc(file);
-        ungetc(next, file);
-        if (next != '#') break;
-    }
-    for (int i = 0; good && i < count * width; i++) {
-        good = fscanf(file, "%f", &vectors[i / width][i % width]) == 1;
-    }
-    if (file) fclose(file);
-    if (!good) {
-        fprintf(stderr, "minilm: '%s' is not a file of %d reference vectors\n", path,
-                CASES * RANKS);
-        exit(1);
-    }
-    return vectors;
-}
-
 /* Bring a file into the page cache, as a suite finds it from its second run on. */
 static void read_through(const char *path) {
     FILE *file = fopen(path, "r");
@@ -337,7 +207,11 @@ int main(int argc, char **argv) {
     snprintf(data, sizeof data, "%s/model.onnx.data", argv[1]);
     snprintf(sentences, sizeof sentences, "%s/sentences.txt", argv[1]);
     struct suite suite = {.model_path = model, .sentences_path = sentences};
-    if (argc > 2) suite.reference = read_reference(argv[2]);
+    if (argc > 2) suite.reference = sentences_read_reference(argv[2]);
+    if (argc > 2 && !suite.reference) {
+        fprintf(stderr, "minilm: '%s' is no file of reference vectors\n", argv[2]);
+        return 1;
+    }
     read_through(model);
     read_through(data);
 
@@ -349,7 +223,7 @@ int main(int argc, char **argv) {
             return 1;
         }
     }
-    printf("%d threads x %d cases, %d sentences each\n\n", THREADS, CASES, RANKS);
+    printf("%d threads x %d cases, %d sentences each\n\n", THREADS, CASES, SENTENCE_RANKS);
     printf("%-26s %12s %12s %12s\n", "", "plain", "pool", "saved");
     printf("%-26s %12d %12d %12d\n", "loads", halves[0].loads, halves[1].loads,
            halves[0].loads - halves[1].loads);

@@ -29,6 +29,8 @@ enum {
     RP_BENCH_CLASSIFY_ROWS = 4,
     RP_BENCH_MACHINE_ROWS = 4,
     RP_BENCH_SEGMENT_ROWS = 4,
+    RP_BENCH_LARGE_ROWS = 6,
+    RP_BENCH_BROKER_ROWS = 6,
 };
 
 RP_BEGIN_DECLS
@@ -123,6 +125,32 @@ RP_API RP_MUST_CHECK rp_status rp_bench_machine(rp_measure *rows, const char *pr
  * it again.
  */
 RP_API RP_MUST_CHECK rp_status rp_bench_segment(rp_measure *rows, size_t rounds, rp_error *err);
+
+/**
+ * Measure what sharing a large model is worth: the memory of four processes that hold it, plainly
+ * and shared, beside one that holds it; what attaching to it costs; what a run through a worker
+ * takes longer than one in the process, the two in turn. Through a broker that is started for it
+ * and ended.
+ *
+ * rows    RP_BENCH_LARGE_ROWS of them, filled in; the caller's
+ * path    of a model, borrowed; NULL: one of 108.5 M parameters is written for it and removed
+ * rounds  how often times are taken, 3 to 99; memory is looked at three times
+ * Forks, so no engine may be loaded in this process. Writes below /var/tmp and /tmp.
+ */
+RP_API RP_MUST_CHECK rp_status rp_bench_large(rp_measure *rows, const char *path, size_t rounds,
+                                              rp_error *err);
+
+/**
+ * Measure the broker: a lease of a loaded model beside an echo over a bare socket of the same kind;
+ * leases a second of eight clients; memory and idle time with a thousand clients that hold a lease
+ * each, and how long a lease takes among them. Baselines are what is promised, unless they say
+ * otherwise.
+ *
+ * rows    RP_BENCH_BROKER_ROWS of them, filled in; the caller's
+ * rounds  how often each figure is taken, 3 to 99; with a thousand clients at most five times
+ * Raises this process's limit of descriptors. Writes below /tmp and removes it again.
+ */
+RP_API RP_MUST_CHECK rp_status rp_bench_broker(rp_measure *rows, size_t rounds, rp_error *err);
 
 RP_END_DECLS
 

@@ -3,6 +3,7 @@
  * What sharing an object costs: bytes are written once, and each process that attaches them pays
  * for a mapping only. The object is of the size and in as many parts as the weights of a BERT.
  */
+#include "bench/served.h"
 #include "bench/summary.h"
 
 #include "base/clock.h"
@@ -66,38 +67,10 @@ static double time_attach(int fd, rp_error *err) {
 
 /* --- through a broker of its own ----------------------------------------------------------- */
 
-struct served {
-    char folder[64];
-    rp_machine *machine;
-};
-
-static void end_broker(struct served *served) {
-    static const char *const files[] = {"broker.sock", "broker.lock", "broker.start", "broker.log"};
-    if (served->machine) {
-        rp_status status = rp_machine_stop(served->machine, true, NULL);
-        (void)status; /* it also ends by itself */
-    }
-    rp_machine_close(served->machine);
-    for (size_t i = 0; served->folder[0] && i < sizeof files / sizeof files[0]; i++) {
-        char path[128];
-        snprintf(path, sizeof path, "%s/%s", served->folder, files[i]);
-        unlink(path);
-    }
-    if (served->folder[0]) rmdir(served->folder);
-}
-
-static rp_status start_broker(struct served *served, rp_error *err) {
-    rp_machine_options options = RP_MACHINE_OPTIONS_INIT;
-    char folder[sizeof served->folder] = "/tmp/resourcepool-bench-XXXXXX";
-    if (!mkdtemp(folder)) return rp_fail_errno(err, "cannot make a folder for a broker");
-    memcpy(served->folder, folder, sizeof folder);
-    options.folder = served->folder;
-    return rp_machine_open(&options, &served->machine, err);
-}
-
 /* Publish under a fresh name, then get it again `ATTACHES` times, then have it taken out. */
-static rp_status time_served(struct served *served, size_t round, const rp_object_part *parts,
-                             double *publish_ms, double *get_ms, rp_error *err) {
+static rp_status time_served(struct rp_bench_served *served, size_t round,
+                             const rp_object_part *parts, double *publish_ms, double *get_ms,
+                             rp_error *err) {
     char key[32];
     char entry[64];
     rp_object *objects[ATTACHES + 1] = {NULL};
@@ -135,8 +108,9 @@ struct figures {
     double promised[RP_BENCH_ROUNDS_MAX];
 };
 
-static rp_status time_all(struct served *served, const char *bytes, const rp_object_part *parts,
-                          struct figures *figures, size_t rounds, rp_error *err) {
+static rp_status time_all(struct rp_bench_served *served, const char *bytes,
+                          const rp_object_part *parts, struct figures *figures, size_t rounds,
+                          rp_error *err) {
     int fd = -1;
     uint64_t size = 0;
     rp_status status = rp_segment_create(parts, PARTS, &fd, &size, err);
@@ -156,7 +130,7 @@ static rp_status time_all(struct served *served, const char *bytes, const rp_obj
 }
 
 rp_status rp_bench_segment(rp_measure *rows, size_t rounds, rp_error *err) {
-    struct served served = {.machine = NULL};
+    struct rp_bench_served served = {.machine = NULL};
     struct figures figures;
     rp_object_part parts[PARTS];
     rp_error why = RP_ERROR_INIT;
@@ -170,7 +144,7 @@ rp_status rp_bench_segment(rp_measure *rows, size_t rounds, rp_error *err) {
             size_t rest = i + 1 == PARTS ? OBJECT_BYTES % PARTS : 0;
             parts[i] = (rp_object_part){bytes + i * each, each + rest};
         }
-        status = start_broker(&served, &why);
+        status = rp_bench_served_start(&served, &why);
     }
     if (status == RP_OK) status = time_all(&served, bytes, parts, &figures, rounds, &why);
     if (status == RP_OK) {
@@ -185,7 +159,7 @@ rp_status rp_bench_segment(rp_measure *rows, size_t rounds, rp_error *err) {
     } else if (err) {
         *err = why;
     }
-    end_broker(&served);
+    rp_bench_served_end(&served);
     rp_free(bytes);
     return status;
 }
