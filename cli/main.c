@@ -55,7 +55,7 @@ static const struct command commands[] = {
     {"status", "", 0, 0, "what the broker holds, for whom, who waits, what happened and failed",
      {{"all", NULL, "also each client, the machine, and the brokers of isolated runs"}},
      status_run},
-    {"top", "", 0, 0, "the same, live: a screen on a terminal, a table at each refresh elsewhere",
+    {"top", "", 0, 0, "a live view of the broker: a screen on a terminal, a table elsewhere",
      {{"once", NULL, "one look, then end; with --json one document"},
       {"interval", "S", "seconds from one look to the next, 1 to 3600 (default: 1)"},
       {"sort", "BY", "bytes, leases, hits, idle, age or key (default: bytes)"},
@@ -65,8 +65,7 @@ static const struct command commands[] = {
      {{"force", NULL, "at once: what its users run on it fails (without: after its last lease)"}},
      evict_run},
     {"move", "KEY DEVICE", 2, 2, "load a model on another device, and let the old one go",
-     {{"force", NULL, "at once: what users of the old one run on it fails (without: it stays "
-                      "until its last lease)"}},
+     {{"force", NULL, "at once: what users of the old one run on it fails"}},
      move_run},
     {"clear", "", 0, 0, "take everything out of the broker",
      {{"force", NULL, "at once: what its users run on it fails (without: after the last lease)"}},
@@ -120,6 +119,7 @@ static void print_command_help(const struct command *command) {
     }
     if (!has_json) printf("  %-16s %s\n", "--json", "one JSON document on stdout");
     printf("  %-16s %s\n", "--help", "this");
+    if (explanation_of(command->name)) printf("\n%s", explanation_of(command->name));
 }
 
 static const struct command *find_command(const char *name) {
