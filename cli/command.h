@@ -59,6 +59,9 @@ int bench_run(const struct arguments *arguments);
 int doctor_run(const struct arguments *arguments);
 int version_run(const struct arguments *arguments);
 
+/* What the help of a command says behind its options; NULL: nothing. */
+const char *explanation_of(const char *command);
+
 /* Be a worker whose channel is the descriptor of that number; returns the exit code. */
 int worker_run(const char *descriptor);
 

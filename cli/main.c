@@ -55,12 +55,17 @@ static const struct command commands[] = {
     {"status", "", 0, 0, "what the broker holds, for whom, who waits, what happened and failed",
      {{"all", NULL, "also each client, the machine, and the brokers of isolated runs"}},
      status_run},
+    {"top", "", 0, 0, "a live view of the broker: a screen on a terminal, a table elsewhere",
+     {{"once", NULL, "one look, then end; with --json one document"},
+      {"interval", "S", "seconds from one look to the next, 1 to 3600 (default: 1)"},
+      {"sort", "BY", "bytes, leases, hits, idle, age or key (default: bytes)"},
+      {"folder", "DIR", "of the broker to watch, such as an isolated one (default: the user's)"}},
+     top_run},
     {"evict", "KEY", 1, 1, "take one entry out of the broker, by its key in 'rpool status'",
      {{"force", NULL, "at once: what its users run on it fails (without: after its last lease)"}},
      evict_run},
     {"move", "KEY DEVICE", 2, 2, "load a model on another device, and let the old one go",
-     {{"force", NULL, "at once: what users of the old one run on it fails (without: it stays "
-                      "until its last lease)"}},
+     {{"force", NULL, "at once: what users of the old one run on it fails"}},
      move_run},
     {"clear", "", 0, 0, "take everything out of the broker",
      {{"force", NULL, "at once: what its users run on it fails (without: after the last lease)"}},
@@ -68,7 +73,13 @@ static const struct command commands[] = {
     {"stop", "", 0, 0, "end the broker, if nothing is leased, and wait for its end",
      {{"force", NULL, "also if something is leased: what its users run on it fails"}},
      stop_run},
-    {"bench", "[hit|pool|hardware|classify|placement|room|eviction|machine [MODEL]|load MODEL]", 0, 2,
+    {"cache", "", 0, 0, "what is kept between runs, for a CI to keep it too",
+     {{"key", NULL, "print what the cache must fit to be of use: the key of a CI's cache"},
+      {"folder", NULL, "print the folder to keep"},
+      {"prune", NULL, "remove what is damaged, of other machines, or older than 90 days"}},
+     cache_run},
+    {"bench", "[hit|pool|hardware|classify|placement|room|eviction|machine [MODEL]|load MODEL]", 0,
+     2,
      "the figures this project claims, measured here",
      {{"rounds", "N", "how often each figure is taken, 3 to 99 (default: 15)"}},
      bench_run},
@@ -109,6 +120,7 @@ static void print_command_help(const struct command *command) {
     }
     if (!has_json) printf("  %-16s %s\n", "--json", "one JSON document on stdout");
     printf("  %-16s %s\n", "--help", "this");
+    if (explanation_of(command->name)) printf("\n%s", explanation_of(command->name));
 }
 
 static const struct command *find_command(const char *name) {

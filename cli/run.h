@@ -139,6 +139,15 @@ struct run_history {
     uint64_t process_bytes_peak; /* RP_UNKNOWN_U64: not known */
 };
 
+/* The file of all command lines; "": nothing is kept. */
+void run_history_find(char *path, size_t path_bytes);
+
+/* How many command lines that file knows. */
+size_t run_history_count(const char *path);
+
+/* Forget those that were not run for so long; how many. */
+size_t run_history_prune(const char *path, int64_t max_age_s);
+
 /* Find out what is known of a command line. A damaged file is as good as none. */
 void run_history_open(struct run_history *history, char *const *command);
 

@@ -117,11 +117,12 @@ void run_summary_print(const struct run_broker *broker, const struct run_outcome
                 (unsigned long long)counts->leases, bytes_text(counts->peak_bytes),
                 broker->kind == RUN_BROKER_SHARED ? " (with what others had in the same broker)"
                                                   : "");
-        /* What the processes would have shared as pages of files is not saved. */
-        fprintf(stderr, "rpool: saved about %s and %.1f s of loading (an estimate)\n",
-                counts->saved_bytes == RP_UNKNOWN_U64 ? "an unknown number of bytes"
-                                                      : bytes_text(counts->saved_bytes),
-                counts->saved_ms / 1e3);
+        /* Of bytes nothing is said where no look saw two processes with the same object. */
+        fprintf(stderr, "rpool: saved about %s%s%.1f s of loading (an estimate)\n",
+                counts->saved_bytes == 0                ? ""
+                : counts->saved_bytes == RP_UNKNOWN_U64 ? "an unknown number of bytes"
+                                                        : bytes_text(counts->saved_bytes),
+                counts->saved_bytes == 0 ? "" : " and ", counts->saved_ms / 1e3);
     }
     print_lists(broker, outcome);
 }
@@ -148,10 +149,11 @@ static json_t *count(const struct run_broker *broker, uint64_t number) {
     return broker->kind == RUN_BROKER_NONE ? json_null() : json_bytes(number);
 }
 
-static const char saved_method[] =
-    "estimate: seconds are hits x load; bytes are the most at once, for each process beyond the "
-    "first, of anonymous memory of workers (smaps_rollup) and of memory on devices; pages of files "
-    "are not counted, which processes share anyway";
+static const char saved_method[] = "estimate: seconds are hits x load; bytes are the most at once, "
+                                   "as seen ten times a second, for "
+                                   "each process beyond the first, of anonymous memory of workers "
+                                   "(smaps_rollup) and of memory on devices; pages of files "
+                                   "are not counted, which processes share anyway";
 
 static json_t *make_document(const struct run_broker *broker, const struct run_outcome *outcome,
                              const struct run_width *width) {

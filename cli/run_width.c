@@ -34,7 +34,7 @@ enum { WIDTH_MAX = 4096, RUNS_MAX = 500, HISTORY_BYTES_MAX = 1 << 20, FORMAT = 1
  * in RESOURCE_POOL_RUNS, else runs.json in the user's cache folder; "off": nothing is kept. A file
  * that is not like that is replaced.
  */
-static void find_file(char *path, size_t path_bytes) {
+void run_history_find(char *path, size_t path_bytes) {
     const char *own = getenv("RESOURCE_POOL_RUNS");
     const char *history = getenv("RESOURCE_POOL_HISTORY");
     const char *cache = getenv("XDG_CACHE_HOME");
@@ -95,7 +95,7 @@ static bool name_run(char *const *command, char key[17]) {
 
 void run_history_open(struct run_history *history, char *const *command) {
     *history = (struct run_history){.process_bytes_peak = RP_UNKNOWN_U64};
-    find_file(history->path, sizeof history->path);
+    run_history_find(history->path, sizeof history->path);
     if (history->path[0] && !name_run(command, history->key)) history->path[0] = '\0';
     if (!history->path[0]) return;
     json_t *known = read_history(history->path);
@@ -137,31 +137,80 @@ static void make_folders(const char *path) {
     mkdir(folder, 0700);
 }
 
-void run_history_add(const struct run_history *history, uint64_t process_bytes_peak) {
-    char lock[sizeof history->path + 8];
-    if (!history->path[0] || process_bytes_peak == RP_UNKNOWN_U64) return;
-    make_folders(history->path);
-    snprintf(lock, sizeof lock, "%s.lock", history->path);
-    /* Runs that end together write one after the other, so that none undoes another. */
+/*
+ * Read the file, change it, write it, while nobody else does, so that none undoes another; false
+ * when nothing was to be written, or it could not be.
+ */
+static bool change_history(const char *path, bool (*change)(json_t *runs, void *user), void *user) {
+    char lock[4096 + 8];
+    bool is_written = false;
+    snprintf(lock, sizeof lock, "%s.lock", path);
     int file = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (file < 0) return;
+    if (file < 0) return false;
     if (flock(file, LOCK_EX) == 0) {
-        json_t *known = read_history(history->path);
-        json_t *runs = json_object_get(known, "runs");
-        json_object_set_new(runs, history->key,
-                            json_pack("{s:I, s:I}", "process_bytes_peak",
-                                      (json_int_t)process_bytes_peak, "seconds",
-                                      (json_int_t)time(NULL)));
-        forget_oldest(runs);
-        char *text = json_dumps(known, JSON_COMPACT | JSON_SORT_KEYS);
+        json_t *known = read_history(path);
+        bool is_changed = change(json_object_get(known, "runs"), user);
+        char *text = is_changed ? json_dumps(known, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
         rp_error err = RP_ERROR_INIT;
-        if (text && run_file_write(history->path, text, strlen(text), &err) != RP_OK) {
-            /* A run is as good without being remembered. */
-        }
+        is_written = text && run_file_write(path, text, strlen(text), &err) == RP_OK;
         free(text);
         json_decref(known);
     }
     close(file);
+    return is_written;
+}
+
+struct added {
+    const char *key;
+    uint64_t process_bytes_peak;
+};
+
+static bool add_run(json_t *runs, void *user) {
+    const struct added *added = user;
+    json_object_set_new(runs, added->key,
+                        json_pack("{s:I, s:I}", "process_bytes_peak",
+                                  (json_int_t)added->process_bytes_peak, "seconds",
+                                  (json_int_t)time(NULL)));
+    forget_oldest(runs);
+    return true;
+}
+
+void run_history_add(const struct run_history *history, uint64_t process_bytes_peak) {
+    struct added added = {history->key, process_bytes_peak};
+    if (!history->path[0] || process_bytes_peak == RP_UNKNOWN_U64) return;
+    make_folders(history->path);
+    /* A run is as good without being remembered. */
+    (void)change_history(history->path, add_run, &added);
+}
+
+size_t run_history_count(const char *path) {
+    json_t *known = read_history(path);
+    size_t count = json_object_size(json_object_get(known, "runs"));
+    json_decref(known);
+    return count;
+}
+
+struct pruned {
+    json_int_t oldest;
+    size_t count;
+};
+
+static bool forget_old(json_t *runs, void *user) {
+    struct pruned *pruned = user;
+    const char *key;
+    json_t *run;
+    void *next;
+    json_object_foreach_safe(runs, next, key, run) {
+        if (json_integer_value(json_object_get(run, "seconds")) >= pruned->oldest) continue;
+        json_object_del(runs, key);
+        pruned->count++;
+    }
+    return pruned->count > 0;
+}
+
+size_t run_history_prune(const char *path, int64_t max_age_s) {
+    struct pruned pruned = {(json_int_t)(time(NULL) - max_age_s), 0};
+    return change_history(path, forget_old, &pruned) ? pruned.count : 0;
 }
 
 /* --- how many -------------------------------------------------------------------------------- */

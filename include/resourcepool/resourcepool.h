@@ -10,6 +10,7 @@
 #include <resourcepool/event.h>
 #include <resourcepool/facts.h>
 #include <resourcepool/hardware.h>
+#include <resourcepool/kept.h>
 #include <resourcepool/lease.h>
 #include <resourcepool/ledger.h>
 #include <resourcepool/log.h>

@@ -22,7 +22,7 @@ bool rp_user_file_find(const char *path, const char *variable, const char *name,
                        size_t out_bytes, const char **why) {
     *why = NULL;
     int length = 0;
-    if (!path) path = secure_getenv(variable);
+    if (!path && variable) path = secure_getenv(variable);
     if (path && (!path[0] || strcmp(path, "off") == 0)) return false;
     const char *cache = environment("XDG_CACHE_HOME");
     const char *home = environment("HOME");

@@ -11,7 +11,7 @@
 #include <stddef.h>
 
 /*
- * Where the file is: `path`, else what the environment variable says, else `name` in
+ * Where the file is: `path`, else what the environment variable (NULL: none) says, else `name` in
  * ${XDG_CACHE_HOME:-$HOME/.cache}/resourcepool; always absolute. False when there is to be none:
  * *why is NULL if that was asked for ("off" or ""), else the reason. A program that runs with
  * another user's rights is told nothing by the environment.

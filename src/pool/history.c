@@ -52,7 +52,7 @@
 
 enum {
     APPLICATION_ID = 0x52504f4c, /* "RPOL" */
-    SCHEMA_VERSION = 1,
+    SCHEMA_VERSION = RP_HISTORY_FORMAT,
     LABEL_BYTES = 96,
     NOTES_MAX = 16,
     NOTE_BYTES = 320,
@@ -223,8 +223,11 @@ static bool method_is_valid(const char *method) {
 
 /* ---- the file ---- */
 
-/* The machine, by what survives a restart: folders may be shared between machines. Never 0. */
-static uint64_t machine_identity(void) {
+/* Folders may be shared between machines. */
+uint64_t rp_history_machine(void) {
+    const char *named = secure_getenv("RESOURCE_POOL_MACHINE");
+    uint64_t alike = named && named[0] ? XXH3_64bits_withSeed(named, strlen(named), 1) : 0;
+    if (alike) return alike;
     static const char *const files[] = {"/etc/machine-id", "/var/lib/dbus/machine-id"};
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
         char *text = NULL;
@@ -824,7 +827,7 @@ static bool enter(struct rp_history *history) {
 }
 
 static XXH128_hash_t id_of(struct rp_history *history, const char *key) {
-    if (!history->machine) history->machine = machine_identity();
+    if (!history->machine) history->machine = rp_history_machine();
     return XXH3_128bits_withSeed(key, strlen(key), history->machine);
 }
 
@@ -988,6 +991,51 @@ void rp_history_record_uses(struct rp_history *history, const char *key, uint64_
         entry->uses_more = add_saturating(entry->uses_more, uses);
     }
     end_record(history, false);
+}
+
+/* A number that a statement gives for this machine. */
+static int query_for_machine(struct rp_history *history, const char *text, int64_t older_wall_ns,
+                             int64_t *number) {
+    sqlite3_stmt *statement = NULL;
+    int rc = sqlite3_prepare_v2(history->db, text, -1, &statement, NULL);
+    if (rc == SQLITE_OK) rc = sqlite3_bind_int64(statement, 1, (int64_t)history->machine);
+    if (rc == SQLITE_OK && older_wall_ns) rc = sqlite3_bind_int64(statement, 2, older_wall_ns);
+    if (rc == SQLITE_OK) rc = sqlite3_step(statement);
+    if (rc == SQLITE_ROW && number) *number = sqlite3_column_int64(statement, 0);
+    sqlite3_finalize(statement);
+    return rc == SQLITE_ROW || rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
+bool rp_history_count(struct rp_history *history, uint64_t *rows, uint64_t *rows_here) {
+    int64_t all = 0;
+    int64_t here = 0;
+    if (!enter(history)) return false;
+    if (!history->machine) history->machine = rp_history_machine();
+    bool is_read = attach(history) &&
+                   query_number(history, "SELECT count(*) FROM footprint", &all) == SQLITE_OK &&
+                   query_for_machine(history, "SELECT count(*) FROM footprint WHERE machine = ?1",
+                                     0, &here) == SQLITE_OK;
+    rp_lock_release(&history->lock);
+    if (!is_read) return false;
+    *rows = (uint64_t)all;
+    *rows_here = (uint64_t)here;
+    return true;
+}
+
+bool rp_history_prune(struct rp_history *history, int64_t older_than_ns, uint64_t *removed) {
+    int64_t count = 0;
+    if (!enter(history)) return false;
+    if (!history->machine) history->machine = rp_history_machine();
+    bool is_done = attach(history) &&
+                   query_for_machine(
+                       history, "DELETE FROM footprint WHERE machine <> ?1 OR updated_wall_ns < ?2",
+                       rp_wall_ns() - older_than_ns, NULL) == SQLITE_OK &&
+                   query_number(history, "SELECT changes()", &count) == SQLITE_OK;
+    /* The room is given back where nobody else has the file open just now. */
+    if (is_done && count > 0) (void)execute(history, "VACUUM");
+    rp_lock_release(&history->lock);
+    if (is_done) *removed = (uint64_t)count;
+    return is_done;
 }
 
 bool rp_history_flush(struct rp_history *history) {

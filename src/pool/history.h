@@ -18,6 +18,8 @@
 #include <stdint.h>
 
 enum {
+    RP_HISTORY_FORMAT = 1, /* of its tables: a file of another is not read */
+
     RP_HISTORY_METHOD_BYTES = 16,
     RP_HISTORY_MESSAGE_BYTES = 160,
 
@@ -91,6 +93,18 @@ void rp_history_record_failure(struct rp_history *history, const char *key, uint
 /* Add uses. What is known of another revision stands, and the uses are forgotten. */
 void rp_history_record_uses(struct rp_history *history, const char *key, uint64_t revision,
                             uint64_t uses);
+
+/* How many rows the file has, and how many this machine wrote; false: it cannot be read. */
+bool rp_history_count(struct rp_history *history, uint64_t *rows, uint64_t *rows_here);
+
+/* Remove what other machines wrote, and what is older than that; false: not possible now. */
+bool rp_history_prune(struct rp_history *history, int64_t older_than_ns, uint64_t *removed);
+
+/*
+ * What tells machines apart here: RESOURCE_POOL_MACHINE, a name of the user's for machines that are
+ * alike (runners of a CI), else what survives a restart. Never 0.
+ */
+uint64_t rp_history_machine(void);
 
 /* Write what waits; false when some of it could not be written and waits on. */
 bool rp_history_flush(struct rp_history *history);

@@ -322,6 +322,51 @@ static void a_child_leaves_the_file_to_its_parent(void **state) {
     rp_history_close(history);
 }
 
+static void what_is_of_no_use_here_is_pruned(void **state) {
+    (void)state;
+    struct rp_history *history = NULL;
+    rp_error err = RP_ERROR_INIT;
+    struct rp_footprint found;
+    uint64_t rows = 0;
+    uint64_t rows_here = 0;
+    uint64_t removed = 0;
+    struct rp_history_options options = {.path = path, .machine = 1};
+    assert_ok(rp_history_open_with(&options, &history, &err));
+    record(history, "a", 5);
+    record(history, "b", 5);
+    rp_history_close(history);
+    options.machine = 2;
+    assert_ok(rp_history_open_with(&options, &history, &err));
+    record(history, "a", 6);
+    assert_true(rp_history_flush(history));
+    assert_true(rp_history_count(history, &rows, &rows_here));
+    assert_int_equal(rows, 3);
+    assert_int_equal(rows_here, 1);
+    assert_true(rp_history_prune(history, INT64_C(3600000000000), &removed));
+    assert_int_equal(removed, 2);
+    assert_true(rp_history_find(history, "a", 1, &found));
+    usleep(1000);
+    assert_true(rp_history_prune(history, 0, &removed));
+    assert_int_equal(removed, 1);
+    assert_true(rp_history_count(history, &rows, &rows_here));
+    assert_int_equal(rows, 0);
+    rp_history_close(history);
+}
+
+static void machines_that_are_alike_have_a_name(void **state) {
+    (void)state;
+    uint64_t own = rp_history_machine();
+    setenv("RESOURCE_POOL_MACHINE", "runner", 1);
+    uint64_t alike = rp_history_machine();
+    assert_true(alike != own && alike != 0);
+    assert_true(rp_history_machine() == alike);
+    setenv("RESOURCE_POOL_MACHINE", "runner2", 1);
+    assert_true(rp_history_machine() != alike);
+    setenv("RESOURCE_POOL_MACHINE", "", 1);
+    assert_true(rp_history_machine() == own);
+    unsetenv("RESOURCE_POOL_MACHINE");
+}
+
 static void every_allocation_may_fail(void **state) {
     (void)state;
     for (uint64_t n = 1;; n++) {
@@ -361,6 +406,8 @@ int main(void) {
         TEST(a_full_disk_is_lived_without),
         TEST(a_folder_that_cannot_be_made_is_lived_without),
         TEST(a_child_leaves_the_file_to_its_parent),
+        TEST(what_is_of_no_use_here_is_pruned),
+        TEST(machines_that_are_alike_have_a_name),
         TEST(every_allocation_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
