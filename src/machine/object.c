@@ -16,6 +16,7 @@
 #include "base/memory.h"
 #include "base/status.h"
 #include "base/table.h"
+#include "base/text.h"
 #include "machine/segment.h"
 #include "pool/key.h"
 #include "pool/pool.h"
@@ -162,7 +163,7 @@ static void admit(void *argument) {
     request.user = job;
     request.cancel = job->cancel;
     request.memory_bytes = job->info.is_file ? 0 : job->info.size;
-    job->status = rp_pool_get_resource(job->pool, &request, &job->lease, &job->story);
+    job->status = rp_pool_get_present(job->pool, &request, &job->lease, &job->story);
 }
 
 /* --- builds and waits ---------------------------------------------------------------------- */
@@ -286,6 +287,58 @@ static rp_status add_wait(struct rp_objects *objects, struct build *build,
     build->wait_count++;
     objects->wait_count++;
     return RP_OK;
+}
+
+/* --- circles ------------------------------------------------------------------------------- */
+
+enum { CIRCLE_MAX = 64 }; /* longer ones are left to their deadlines */
+
+static bool is_thread(struct rp_objects_asker asker, struct rp_objects_asker other) {
+    return asker.thread != 0 && asker.client == other.client && asker.thread == other.thread;
+}
+
+/* What this thread waits for; NULL: nothing. */
+static const struct build *awaited_by(const struct rp_objects *objects,
+                                      struct rp_objects_asker asker) {
+    for (const struct build *build = objects->first_build; build; build = build->next) {
+        for (const struct wait *wait = build->first; wait; wait = wait->next) {
+            if (is_thread(wait->asker, asker)) return build;
+        }
+    }
+    return NULL;
+}
+
+static void tell_link(const struct rp_objects *objects, struct rp_objects_asker builder,
+                      const char *key, struct rp_text *text) {
+    const struct rp_objects_host *host = &objects->host;
+    rp_text_print(text, "%sprocess %d ('%.40s') builds '%.40s'", text->length ? ", " : "",
+                  (int)host->pid(host->user, builder.client),
+                  host->command(host->user, builder.client), key);
+}
+
+/*
+ * Whether `build` would be waited for in vain: whoever builds it waits for an object whose builder
+ * waits, and so on, until it is the asker's own turn. Each wait of a thread that builds was looked
+ * at when it began, so that there is no other circle to be caught in.
+ */
+static rp_status check_circle(const struct rp_objects *objects, struct rp_objects_asker asker,
+                              const struct build *build, rp_error *err) {
+    struct rp_text who = RP_TEXT_INIT;
+    const struct build *at = build;
+    bool is_circle = false;
+    for (int i = 0; i < CIRCLE_MAX && at && at->builder.client && !at->job && !is_circle; i++) {
+        tell_link(objects, at->builder, at->key, &who);
+        is_circle = is_thread(at->builder, asker);
+        if (!is_circle) at = at->builder.thread ? awaited_by(objects, at->builder) : NULL;
+    }
+    if (is_circle) {
+        rp_fail(err, RP_ERR_CYCLE,
+                "'%.40s' would be waited for in vain: %s, each waiting for the one before",
+                build->key, who.failed ? "(no memory to name who)" : who.bytes);
+        rp_hint(err, "build one of them without asking for another meanwhile");
+    }
+    rp_text_fini(&who);
+    return is_circle ? RP_ERR_CYCLE : RP_OK;
 }
 
 /* --- leases -------------------------------------------------------------------------------- */
@@ -558,7 +611,8 @@ void rp_objects_get(struct rp_objects *objects, struct rp_objects_asker asker, c
     uint64_t hash = status == RP_OK ? XXH3_64bits(key, strlen(key)) : 0;
     struct build *build = status == RP_OK ? find_build(objects, key, hash) : NULL;
     if (build) {
-        status = add_wait(objects, build, asker, deadline_ns, &why);
+        status = check_circle(objects, asker, build, &why);
+        if (status == RP_OK) status = add_wait(objects, build, asker, deadline_ns, &why);
     } else if (status == RP_OK) {
         rp_request request = request_for(key);
         status = is_in_pool(objects->pool, &request)
@@ -624,7 +678,7 @@ void rp_objects_cancel(struct rp_objects *objects, struct rp_objects_asker asker
 }
 
 void rp_objects_leave(struct rp_objects *objects, void *client) {
-    forget(objects, (struct rp_objects_asker){client, 0}, true);
+    forget(objects, (struct rp_objects_asker){.client = client}, true);
 }
 
 bool rp_objects_release(struct rp_objects *objects, void *client, uint64_t lease_id) {

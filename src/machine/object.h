@@ -7,6 +7,7 @@
  *           the pool has it     -> the asker gets a lease and a descriptor
  *     PUT   by who has the token: checked, kept, and everybody who waits is answered
  *     ABORT by who has the token: everybody who waits gets the reason
+ *     GET   by a thread that builds what the other builder waits for -> RP_ERR_CYCLE, at once
  *     the builder's connection ends, or it gave up, or sent rubbish: the next who waits builds
  *
  * What is kept is an entry of the broker's pool: type "object", its key as the name, its bytes as
@@ -37,6 +38,7 @@ struct rp_objects;
 struct rp_objects_asker {
     void *client; /* only compared, and handed back */
     uint32_t number;
+    uint64_t thread; /* of its process, that waits or builds; 0: unknown */
 };
 
 /*
@@ -59,8 +61,9 @@ struct rp_objects_host {
     /* A number that no other lease or token has. */
     uint64_t (*next_id)(void *user);
 
-    /* The process behind a connection, for messages. */
+    /* The process behind a connection, and what it was called with, for messages. */
     pid_t (*pid)(void *user, void *client);
+    const char *(*command)(void *user, void *client);
 };
 
 /*

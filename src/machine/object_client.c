@@ -104,7 +104,9 @@ rp_status rp_machine_object_get(rp_machine *machine, const char *key, int64_t ti
     rp_object_build *begun = NULL;
     const struct rp_message request = {
         .type = RP_MESSAGE_OBJECT_GET,
-        .object_get = {.key = key, .timeout_ms = (uint64_t)timeout_ms},
+        .object_get = {.key = key,
+                       .timeout_ms = (uint64_t)timeout_ms,
+                       .thread = (uint64_t)gettid()},
     };
     rp_status status =
         rp_client_call(client, &request, NULL, deadline_of(timeout_ms), NULL, &reply, err);

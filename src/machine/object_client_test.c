@@ -228,16 +228,18 @@ static void an_abort_tells_who_waits_and_a_deadline_ends_waiting(void **state) {
     assert_ok(rp_machine_object_get(machine, "k", 0, &object, &build, &err));
     assert_null(object);
     assert_non_null(build);
-    assert_status(rp_machine_object_get(machine, "k", 50, &object, &none, &err), RP_ERR_TIMEOUT);
+    assert_status(rp_machine_object_get(machine, "k", 0, &object, &none, &err), RP_ERR_CYCLE);
     assert_null(none);
     pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
         rp_machine *own = open_machine();
-        rp_status status = rp_machine_object_get(own, "k", 20000, &object, &none, &err);
+        rp_status status = rp_machine_object_get(own, "k", 50, &object, &none, &err);
+        if (status != RP_ERR_TIMEOUT || none) _exit(2);
+        status = rp_machine_object_get(own, "k", 20000, &object, &none, &err);
         _exit(status == RP_ERR_LOAD && strstr(err.message, "no such checkpoint") ? 0 : 1);
     }
-    usleep(100000);
+    usleep(200000);
     rp_error why = RP_ERROR_INIT;
     rp_fail(&why, RP_ERR_LOAD, "no such checkpoint");
     rp_machine_object_abort(build, &why);
@@ -245,6 +247,59 @@ static void an_abort_tells_who_waits_and_a_deadline_ends_waiting(void **state) {
     assert_int_equal(waitpid(pid, &how, 0), pid);
     assert_int_equal(how, 0);
     rp_machine_close(machine);
+}
+
+/* Each builds one, and then asks for the other's. */
+static void two_processes_that_wait_for_each_other_do_not_hang(void **state) {
+    (void)state;
+    int turns[2];
+    int results[2];
+    assert_int_equal(pipe(turns), 0);
+    assert_int_equal(pipe(results), 0);
+    for (int i = 0; i < 2; i++) {
+        pid_t pid = fork();
+        assert_true(pid >= 0);
+        if (pid != 0) continue;
+        rp_error err = RP_ERROR_INIT;
+        rp_object *object = NULL;
+        rp_object_build *build = NULL;
+        rp_object_build *none = NULL;
+        char byte = 'x';
+        alarm(10);
+        rp_machine *own = open_machine();
+        if (rp_machine_object_get(own, i ? "right" : "left", 0, &object, &build, &err) != RP_OK) {
+            _exit(1);
+        }
+        if (write(results[1], &byte, 1) != 1 || read(turns[0], &byte, 1) != 1) _exit(2);
+        rp_status status =
+            rp_machine_object_get(own, i ? "left" : "right", 0, &object, &none, &err);
+        if (status == RP_ERR_CYCLE && strstr(err.message, "'left'") &&
+            strstr(err.message, "'right'")) {
+            byte = 'c';
+        } else if (status == RP_OK && object) {
+            byte = 'o'; /* the other gave up waiting, and published */
+        }
+        if (publish(build, NULL, &err) != RP_OK) _exit(3);
+        if (write(results[1], &byte, 1) != 1) _exit(4);
+        _exit(0);
+    }
+    char bytes[4] = "";
+    close(results[1]); /* so that the end of both is an end of reading */
+    close(turns[0]);
+    assert_int_equal(read(results[0], bytes, 1), 1);
+    assert_int_equal(read(results[0], bytes, 1), 1);
+    assert_int_equal(write(turns[1], "xx", 2), 2); /* both have begun to build */
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(read(results[0], bytes + i, 1), 1);
+    }
+    assert_true((bytes[0] == 'c' && bytes[1] == 'o') || (bytes[0] == 'o' && bytes[1] == 'c'));
+    for (int i = 0; i < 2; i++) {
+        int how = 1;
+        assert_true(wait(&how) > 0);
+        assert_int_equal(how, 0);
+    }
+    close(turns[1]);
+    close(results[0]);
 }
 
 static void arguments_are_checked_and_a_build_is_used_up(void **state) {
@@ -439,6 +494,7 @@ int main(void) {
         cmocka_unit_test(when_builders_are_killed_the_next_one_builds),
         cmocka_unit_test(without_a_broker_there_are_no_objects),
         cmocka_unit_test(an_abort_tells_who_waits_and_a_deadline_ends_waiting),
+        cmocka_unit_test(two_processes_that_wait_for_each_other_do_not_hang),
         cmocka_unit_test(arguments_are_checked_and_a_build_is_used_up),
         cmocka_unit_test(over_the_budget_is_told_with_figures),
         cmocka_unit_test(a_plain_file_is_shared_where_it_is),

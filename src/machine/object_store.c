@@ -82,6 +82,11 @@ static pid_t pid_of(void *user, void *client) {
     return rp_broker_client_pid(client);
 }
 
+static const char *command_of(void *user, void *client) {
+    (void)user;
+    return rp_broker_client_command(client);
+}
+
 /* --- deadlines ----------------------------------------------------------------------------- */
 
 static void ring(void *user);
@@ -128,6 +133,7 @@ static rp_status open_store(struct rp_broker *broker, void **store, rp_error *er
         .defer = defer,
         .next_id = next_id,
         .pid = pid_of,
+        .command = command_of,
     };
     rp_status status = rp_objects_open(&host, rp_broker_pool(broker), 0, &made->objects, err);
     if (status != RP_OK) {
@@ -148,7 +154,7 @@ static void close_store(void *user) {
 static void handle(void *user, struct rp_broker_client *client, const struct rp_message *message,
                    struct rp_descriptors *descriptors) {
     struct store *store = user;
-    struct rp_objects_asker asker = {client, message->number};
+    struct rp_objects_asker asker = {.client = client, .number = message->number};
     rp_error why = RP_ERROR_INIT;
     switch (message->type) {
     case RP_MESSAGE_OBJECT_GET: {
@@ -156,6 +162,7 @@ static void handle(void *user, struct rp_broker_client *client, const struct rp_
         int64_t deadline_ns = timeout_ms > 0 && timeout_ms <= INT64_MAX
                                   ? rp_deadline_after_ms((int64_t)timeout_ms)
                                   : RP_NEVER_NS;
+        asker.thread = message->object_get.thread;
         rp_objects_get(store->objects, asker, message->object_get.key, deadline_ns);
         break;
     }
@@ -178,7 +185,8 @@ static void handle(void *user, struct rp_broker_client *client, const struct rp_
 
 static void cancel(void *user, struct rp_broker_client *client, uint32_t number) {
     struct store *store = user;
-    rp_objects_cancel(store->objects, (struct rp_objects_asker){client, number});
+    rp_objects_cancel(store->objects,
+                      (struct rp_objects_asker){.client = client, .number = number});
     settle(store);
 }
 

@@ -12,6 +12,7 @@
 #include "machine/protocol.h"
 #include "machine/segment.h"
 #include "pool/hooks.h"
+#include "pool/pool.h"
 
 #include "../../tests/test.h"
 
@@ -126,9 +127,15 @@ static pid_t pid_of(void *user, void *client) {
     return *(char *)client;
 }
 
+static const char *command_of(void *user, void *client) {
+    (void)user;
+    return client;
+}
+
 static void open_desk(struct desk *desk, const char *budget, size_t count_max) {
     rp_error err = RP_ERROR_INIT;
-    struct rp_objects_host host = {desk, have, build, tell_failure, defer, next_id, pid_of};
+    struct rp_objects_host host = {desk,  have,    build,  tell_failure,
+                                   defer, next_id, pid_of, command_of};
     rp_pool_options options = RP_POOL_OPTIONS_INIT;
     options.budget = budget;
     options.history = "off";
@@ -144,7 +151,7 @@ static void close_desk(struct desk *desk) {
 }
 
 static struct rp_objects_asker from(char *client, uint32_t number) {
-    return (struct rp_objects_asker){client, number};
+    return (struct rp_objects_asker){.client = client, .number = number};
 }
 
 static void get(struct desk *desk, char *client, uint32_t number, const char *key) {
@@ -185,6 +192,88 @@ static uint64_t publish(struct desk *desk, char *client, const char *key, size_t
     uint64_t token = expect(desk, &seen, 'b', client, 1)->id;
     rp_objects_put(desk->objects, from(client, 2), token, make_segment(bytes));
     return expect(desk, &seen, 'h', client, 2)->id;
+}
+
+static void get_by(struct desk *desk, char *client, uint64_t thread, uint32_t number,
+                   const char *key) {
+    struct rp_objects_asker asker = {.client = client, .number = number, .thread = thread};
+    rp_objects_get(desk->objects, asker, key, RP_NEVER_NS);
+}
+
+static void builders_that_wait_for_each_other_are_told(void **state) {
+    (void)state;
+    struct desk desk;
+    size_t seen = 0;
+    open_desk(&desk, NULL, 0);
+    get_by(&desk, anna, 1, 1, "a");
+    get_by(&desk, bert, 7, 1, "b");
+    get_by(&desk, cleo, 9, 1, "c");
+    uint64_t token = expect(&desk, &seen, 'b', "anna", 1)->id;
+    expect(&desk, &seen, 'b', "bert", 1);
+    expect(&desk, &seen, 'b', "cleo", 1);
+    get_by(&desk, anna, 1, 2, "b");
+    get_by(&desk, bert, 7, 2, "c");
+    expect_no_more(&desk, seen);
+    get_by(&desk, cleo, 9, 2, "a");
+    const rp_error *why = &expect(&desk, &seen, 'f', "cleo", 2)->why;
+    assert_int_equal(why->status, RP_ERR_CYCLE);
+    assert_says(why->message, "process 97 ('anna') builds 'a'");
+    assert_says(why->message, "process 98 ('bert') builds 'b'");
+    assert_says(why->message, "process 99 ('cleo') builds 'c'");
+    /* The others go on waiting, and one who is in no circle may join them. */
+    get_by(&desk, cleo, 10, 3, "a");
+    get_by(&desk, cleo, 0, 4, "a");
+    expect_no_more(&desk, seen);
+    /* Waiting for what one builds oneself is the shortest of them. */
+    get_by(&desk, bert, 7, 5, "b");
+    assert_int_equal(expect(&desk, &seen, 'f', "bert", 5)->why.status, RP_ERR_CYCLE);
+    /* What is sent already is not waited for in vain. */
+    desk.holds_jobs = true;
+    rp_objects_put(desk.objects, from(anna, 3), token, make_segment(64));
+    get_by(&desk, cleo, 9, 6, "a");
+    expect_no_more(&desk, seen);
+    do_jobs(&desk);
+    assert_int_equal(desk.count, seen + 4); /* cleo's three, and anna's own */
+    close_desk(&desk);
+}
+
+/* Bert may build with one thread what another of his waits for: who knows no threads is no alarm.
+ */
+static void another_thread_of_a_builder_may_wait(void **state) {
+    (void)state;
+    struct desk desk;
+    size_t seen = 0;
+    open_desk(&desk, NULL, 0);
+    get_by(&desk, anna, 1, 1, "a");
+    get_by(&desk, bert, 7, 1, "b");
+    expect(&desk, &seen, 'b', "anna", 1);
+    expect(&desk, &seen, 'b', "bert", 1);
+    get_by(&desk, anna, 1, 2, "b");
+    get_by(&desk, bert, 8, 2, "a");
+    get_by(&desk, bert, 0, 3, "a");
+    get_by(&desk, anna, 2, 3, "a");
+    expect_no_more(&desk, seen);
+    get_by(&desk, cleo, 0, 1, "c");
+    expect(&desk, &seen, 'b', "cleo", 1);
+    get_by(&desk, cleo, 0, 2, "c");
+    expect_no_more(&desk, seen);
+    close_desk(&desk);
+}
+
+static void tight_read(void *user, const char *device, struct rp_meter_reading *reading) {
+    (void)user;
+    (void)device;
+    reading->usable_bytes = 2 << 20;
+}
+
+/* Its bytes are in the sender's segment already: what is free is free beside them. */
+static void an_object_needs_its_memory_once(void **state) {
+    (void)state;
+    struct desk desk;
+    open_desk(&desk, NULL, 0);
+    desk.pool->meter.read = tight_read;
+    publish(&desk, anna, "large", 8 << 20);
+    close_desk(&desk);
 }
 
 static void one_builds_and_all_others_wait(void **state) {
@@ -691,6 +780,12 @@ static pid_t loop_pid(void *user, void *client) {
     return loop->pids[(int *)client - loop->sockets];
 }
 
+static const char *loop_command(void *user, void *client) {
+    (void)user;
+    (void)client;
+    return "child";
+}
+
 static void loop_handle(struct loop *loop, int *client) {
     static char frame[RP_CHANNEL_FRAME_BYTES_MAX];
     size_t bytes = 0;
@@ -707,7 +802,7 @@ static void loop_handle(struct loop *loop, int *client) {
     }
     assert_ok(status);
     assert_ok(rp_frame_parse(frame, bytes, &message, &err));
-    struct rp_objects_asker asker = {client, message.number};
+    struct rp_objects_asker asker = {.client = client, .number = message.number};
     if (message.type == RP_MESSAGE_OBJECT_GET) {
         rp_objects_get(loop->objects, asker, message.object_get.key,
                        message.object_get.timeout_ms
@@ -726,7 +821,7 @@ static void loop_handle(struct loop *loop, int *client) {
 static void serve(struct loop *loop) {
     rp_error err = RP_ERROR_INIT;
     struct rp_objects_host host = {loop,       loop_have,    loop_build, loop_fail,
-                                   loop_defer, loop_next_id, loop_pid};
+                                   loop_defer, loop_next_id, loop_pid,   loop_command};
     rp_pool_options options = RP_POOL_OPTIONS_INIT;
     options.history = "off";
     assert_ok(rp_pool_open(&options, &loop->pool, &err));
@@ -859,7 +954,7 @@ static int check_and_scribble(int received, size_t index) {
 }
 
 static const struct rp_message get_it = {
-    .type = RP_MESSAGE_OBJECT_GET, .number = 1, .object_get = {"suite/weights", 0, 0}};
+    .type = RP_MESSAGE_OBJECT_GET, .number = 1, .object_get = {.key = "suite/weights"}};
 
 static int be_client(int fd, size_t index) {
     struct rp_message answer;
@@ -976,6 +1071,9 @@ int main(void) {
         cmocka_unit_test(when_builders_are_killed_the_next_ones_build),
         cmocka_unit_test(what_a_killed_builder_had_sent_is_kept),
         cmocka_unit_test(one_builds_and_all_others_wait),
+        cmocka_unit_test(builders_that_wait_for_each_other_are_told),
+        cmocka_unit_test(another_thread_of_a_builder_may_wait),
+        cmocka_unit_test(an_object_needs_its_memory_once),
         cmocka_unit_test(the_pool_counts_each_request_once),
         cmocka_unit_test(when_a_builder_leaves_the_next_builds),
         cmocka_unit_test(when_the_last_leaves_the_build_is_forgotten),

@@ -64,7 +64,7 @@ static const struct field release_fields[] = {LONG(release.lease_id), LAST};
 static const struct field cancel_fields[] = {NUMBER(cancel.number), LAST};
 static const struct field object_get_fields[] = {
     TEXT_OF(object_get.key, RP_LIMIT_KEY_BYTES), LONG(object_get.timeout_ms),
-    LONG(object_get.bytes_hint), LAST};
+    LONG(object_get.bytes_hint), LONG(object_get.thread), LAST};
 static const struct field object_fields[] = {LONG(object.lease_id), LONG(object.size), LAST};
 static const struct field object_build_fields[] = {LONG(object_build.token), LAST};
 static const struct field object_put_fields[] = {LONG(object_put.token), LONG(object_put.size), LAST};

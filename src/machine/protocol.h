@@ -140,6 +140,7 @@ struct rp_message {
             const char *key;
             uint64_t timeout_ms;
             uint64_t bytes_hint; /* 0: unknown */
+            uint64_t thread;     /* that waits, and that builds if it is to; 0: unknown */
         } object_get;
         struct {
             uint64_t lease_id;

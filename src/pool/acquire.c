@@ -52,6 +52,7 @@ struct ask {
     int64_t deadline_ns;
 
     bool is_counted; /* as a miss, by the load that it started */
+    bool is_present; /* what it brings is in memory already    */
 
     struct rp_choice *choice; /* where it may go; made by the first resolve() */
     char key_device[RP_LIMIT_DEVICE_BYTES];
@@ -755,6 +756,7 @@ static rp_status admit(struct ask *ask, struct rp_entry *entry, struct rp_wait *
         .bytes = ask->estimate.bytes,
         .method = ask->estimate.method,
         .deadline_ns = ask->deadline_ns,
+        .is_present = ask->is_present,
         .may_wait = ask->is_last_round || attempt_count(ask) == 1,
     };
     rp_status status = rp_admission_enter(&admission, story);
@@ -936,12 +938,18 @@ static rp_status ask_until_answered(struct ask *ask, rp_lease **lease, rp_error 
     return status;
 }
 
+/* What only callers inside say, and are told. */
+struct manner {
+    bool is_present;
+    bool is_hit; /* out */
+};
+
 /* Whatever is not a hit of a thread that has been here before. */
 static rp_status acquire_slowly(rp_pool *pool, rp_kind kind, const rp_request *request,
-                                rp_lease **lease, bool *is_hit, rp_error *err) {
+                                struct manner *manner, rp_lease **lease, rp_error *err) {
     rp_status status = rp_pool_check_process(pool, err);
     if (status != RP_OK) return status;
-    struct ask ask = {.pool = pool, .request = request};
+    struct ask ask = {.pool = pool, .request = request, .is_present = manner->is_present};
     status = rp_key_parts_of_request(kind, request, &ask.asked, err);
     if (status == RP_OK) status = rp_choice_check(kind, request, err);
     if (status != RP_OK) return status;
@@ -969,7 +977,7 @@ static rp_status acquire_slowly(rp_pool *pool, rp_kind kind, const rp_request *r
     ask_fini(&ask);
     if (status == RP_OK) {
         *lease = taken;
-        *is_hit = !ask.is_counted;
+        manner->is_hit = !ask.is_counted;
     } else if (!ask.is_counted) {
         rp_lock_acquire(&pool->lock);
         pool->retired_misses++;
@@ -1001,8 +1009,8 @@ rp_lease *rp_pool_hit_model(rp_pool *pool, const rp_request *request) {
     return lease;
 }
 
-static rp_status acquire(rp_pool *pool, rp_kind kind, const rp_request *request, rp_lease **lease,
-                         bool *is_hit, rp_error *err) {
+static rp_status acquire(rp_pool *pool, rp_kind kind, const rp_request *request,
+                         struct manner *manner, rp_lease **lease, rp_error *err) {
     if (!pool || !request || !lease || request->size < offsetof(rp_request, device)) {
         return rp_fail(err, RP_ERR_ARGUMENT,
                        "a request needs a pool, an rp_request with its size set, and a lease");
@@ -1031,32 +1039,41 @@ static rp_status acquire(rp_pool *pool, rp_kind kind, const rp_request *request,
         rp_lease *hit = request->within ? NULL : rp_seat_hit(pool, &parts);
         if (hit) {
             *lease = hit;
-            *is_hit = true;
+            manner->is_hit = true;
             return RP_OK;
         }
     }
-    return acquire_slowly(pool, kind, request, lease, is_hit, err);
+    return acquire_slowly(pool, kind, request, manner, lease, err);
 }
 
 rp_status rp_pool_get_model_told(rp_pool *pool, const rp_request *request, rp_lease **lease,
                                  bool *is_hit, rp_error *err) {
-    return acquire(pool, RP_KIND_MODEL, request, lease, is_hit, err);
+    struct manner manner = {.is_hit = false};
+    rp_status status = acquire(pool, RP_KIND_MODEL, request, &manner, lease, err);
+    *is_hit = manner.is_hit;
+    return status;
+}
+
+rp_status rp_pool_get_present(rp_pool *pool, const rp_request *request, rp_lease **lease,
+                              rp_error *err) {
+    struct manner manner = {.is_present = true};
+    return acquire(pool, RP_KIND_RESOURCE, request, &manner, lease, err);
 }
 
 rp_status rp_pool_get_model(rp_pool *pool, const rp_request *request, rp_lease **lease,
                             rp_error *err) {
-    bool is_hit;
-    return acquire(pool, RP_KIND_MODEL, request, lease, &is_hit, err);
+    struct manner manner = {.is_hit = false};
+    return acquire(pool, RP_KIND_MODEL, request, &manner, lease, err);
 }
 
 rp_status rp_pool_get_tokenizer(rp_pool *pool, const rp_request *request, rp_lease **lease,
                                 rp_error *err) {
-    bool is_hit;
-    return acquire(pool, RP_KIND_TOKENIZER, request, lease, &is_hit, err);
+    struct manner manner = {.is_hit = false};
+    return acquire(pool, RP_KIND_TOKENIZER, request, &manner, lease, err);
 }
 
 rp_status rp_pool_get_resource(rp_pool *pool, const rp_request *request, rp_lease **lease,
                                rp_error *err) {
-    bool is_hit;
-    return acquire(pool, RP_KIND_RESOURCE, request, lease, &is_hit, err);
+    struct manner manner = {.is_hit = false};
+    return acquire(pool, RP_KIND_RESOURCE, request, &manner, lease, err);
 }

@@ -430,7 +430,7 @@ static const char *device_id(const struct rp_admission *ask) {
 /* What the device could still give; unknown for needs so small that asking costs more. */
 static uint64_t read_usable(const struct rp_admission *ask, uint64_t bytes) {
     rp_pool *pool = ask->entry->pool;
-    if (bytes < MEASURED_BYTES) return RP_UNKNOWN_U64;
+    if (bytes < MEASURED_BYTES || ask->is_present) return RP_UNKNOWN_U64;
     struct rp_meter_reading reading = {RP_UNKNOWN_U64, RP_UNKNOWN_U64};
     pool->meter.read(pool->meter.user, device_id(ask), &reading);
     return reading.usable_bytes;

@@ -27,7 +27,8 @@ struct rp_admission {
     uint64_t bytes;         /* what it needs, as estimated; RP_UNKNOWN_U64              */
     const char *method;     /* whose estimate                                           */
     int64_t deadline_ns;
-    bool may_wait; /* false: try another device first                                   */
+    bool may_wait;   /* false: try another device first                                 */
+    bool is_present; /* its bytes are in memory already: only the budget is asked       */
 
     /* Its own. */
     bool is_never; /* out: no waiting would have helped, another device might         */

@@ -120,6 +120,13 @@ struct rp_entry *rp_pool_find_text(const rp_pool *pool, const char *key);
 void rp_pool_settle_holder(rp_pool *pool, struct rp_holder *holder);
 
 /*
+ * rp_pool_get_resource() for what is in memory already: the budget must have room for it, but what
+ * the device has free is what it has left beside it.
+ */
+rp_status rp_pool_get_present(rp_pool *pool, const rp_request *request, rp_lease **lease,
+                              rp_error *err);
+
+/*
  * rp_pool_get_model() for callers that must not wait: a lease if the same was asked for before and
  * is loaded, else NULL, and nothing is counted.
  */
