@@ -142,7 +142,8 @@ static void tell_weights(const rp_model_facts *facts) {
 static void tell(const char *name, const rp_model_facts *facts) {
     const rp_classification *found = &facts->classification;
     const char *subfamily = rp_subfamily_name(found->subfamily);
-    printf("%s: %s%s%s", name, rp_family_name(found->family), subfamily ? "/" : "",
+    print_name(name);
+    printf(": %s%s%s", rp_family_name(found->family), subfamily ? "/" : "",
            subfamily ? subfamily : "");
     if (found->family != RP_FAMILY_UNKNOWN) printf(", %.0f %% sure", found->confidence * 100);
     printf("\n  by %s: %s\n", found->source, found->evidence);

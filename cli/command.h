@@ -85,6 +85,10 @@ json_t *json_text(const char *text);
 json_t *json_bytes(uint64_t bytes);
 json_t *json_placement(const rp_placement *placement);
 
+/* A name as it is, but for control characters: a folder that came from elsewhere colours nothing.
+ */
+void print_name(const char *name);
+
 /* Bytes for people: "1.3 GiB"; "unknown". The text lives until the next but three calls. */
 const char *bytes_text(uint64_t bytes);
 

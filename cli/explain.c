@@ -123,7 +123,8 @@ static int print_as_json(const char *name, const rp_model_facts *facts, const rp
 static void print_model(const char *name, const rp_model_facts *facts) {
     const rp_classification *found = &facts->classification;
     const char *subfamily = rp_subfamily_name(found->subfamily);
-    printf("%s: %s%s%s", name, rp_family_name(found->family), subfamily ? "/" : "",
+    print_name(name);
+    printf(": %s%s%s", rp_family_name(found->family), subfamily ? "/" : "",
            subfamily ? subfamily : "");
     if (facts->parameter_count != RP_UNKNOWN_U64) {
         double millions = (double)facts->parameter_count / 1e6;

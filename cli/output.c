@@ -28,6 +28,13 @@ bool parse_number(const char *command, const char *option, const char *text, lon
     return true;
 }
 
+void print_name(const char *name) {
+    for (; *name; name++) {
+        unsigned char byte = (unsigned char)*name;
+        putchar(byte < 0x20 || byte == 0x7F ? '?' : byte);
+    }
+}
+
 static int print_as(json_t *document, size_t flags) {
     if (!document) {
         fprintf(stderr, "rpool: cannot make the JSON document: out of memory\n");

@@ -209,10 +209,11 @@ static void a_library_that_cannot_be_used_is_told_with_the_reason(void **state) 
     elf[16] = 3;
     elf[18] = 0xF3; /* EM_RISCV: neither of the machines that this runs on */
     snprintf(path, sizeof path, "%s", write_file("lib", elf, sizeof elf));
-    static const char *const says[] = {"No such file", "is not a shared library", "is for riscv"};
-    const char *libraries[] = {"/nowhere", "/etc/passwd", path};
+    static const char *const says[] = {"No such file", "is not a shared library", "is for riscv",
+                                       "the loader finds no 'nowhere.so'"};
+    const char *libraries[] = {"/nowhere", "/etc/passwd", path, "nowhere.so"};
     const char *file = "/etc/passwd"; /* a regular file; the library is looked for first */
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < 4; i++) {
         setenv("RESOURCE_POOL_ONNXRUNTIME", libraries[i], 1);
         assert_status(rp_model_open(file, NULL, &model, &err), RP_ERR_ABSENT);
         assert_says(err.message, says[i]);

@@ -230,6 +230,7 @@ static void try_named(struct search *search, const char *named) {
             tell(search, "'%s' holds no libonnxruntime.so", named);
     } else {
         try_library(search, named);
+        if (!search->is_found && !search->story[0]) tell(search, "the loader finds no '%s'", named);
     }
 }
 

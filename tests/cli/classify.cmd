@@ -31,3 +31,5 @@ yes gpt2 | head -100000 | rpool classify --stdin > /dev/full; echo "exit $?"
 folder=$(mktemp -d); mkdir "$folder/gpt2"; rpool classify "$folder/gpt2" | tail -n +2; rm -r "$folder"
 rpool classify xyzzy
 printf '{"name": "xyzzy", "methods": ["forward", "transcribe"]}\n' | rpool classify --jsonl
+# A name with a colour in it, as a folder from elsewhere may have.
+rpool classify "$(printf 'gpt2\033[31m')"
