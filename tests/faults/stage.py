@@ -336,17 +336,21 @@ class Stage:
             made.ok(order)
         return made
 
-    def serve(self, *options, wait=True, **kwargs):
-        """A broker that nobody had to start: its process, once it serves."""
+    def serve(self, *options, gate=None):
+        """A broker that nobody had to start: its process, once it serves. With a gate, the end of a pipe for
+        reading, it begins when nobody can write there any more, and is not waited for."""
         reader, writer = os.pipe()
         log = open(self.folder / "serve.log", "a")
-        process = subprocess.Popen([self.rpool, "serve", "--ready-fd", str(writer), *options], env=self.env,
-                                   pass_fds=[writer], stdin=subprocess.DEVNULL, stderr=log, **kwargs)
+        words = [self.rpool, "serve", "--ready-fd", str(writer), *options]
+        if gate is not None:
+            words = ["sh", "-c", 'read -r line; exec "$@" </dev/null', "sh", *words]
+        process = subprocess.Popen(words, env=self.env, pass_fds=[writer], stderr=log,
+                                   stdin=subprocess.DEVNULL if gate is None else gate)
         log.close()
         os.close(writer)
         Client.pids.add(process.pid)
         process.ready = reader
-        if wait:
+        if gate is None:
             line = self.first_line(process)
             assert line.startswith("ready "), line
         return process
