@@ -13,7 +13,7 @@
  *     check N                          that the object is what publish wrote
  *     drop N
  *     fork N                           what a child may and may not do with the lease N
- *     linger                           a child that lives for a minute: "ok PID"
+ *     linger                           a child that lives for ten minutes: "ok PID"
  *     execute                          a grandchild of another program: "ok PID"
  *     scribble SEED                    noise into every ring that this process has mapped
  *     wander SEED MODEL...             all of it at random, until the next line comes
@@ -277,7 +277,7 @@ static void linger(void) {
     if (pid == 0) {
         close(STDIN_FILENO);
         close(STDOUT_FILENO);
-        sleep(60);
+        sleep(600);
         _exit(0);
     }
     printf("ok %d\n", (int)pid);
@@ -287,7 +287,7 @@ extern char **environ;
 
 static void execute(void) {
     char program[] = "/bin/sleep";
-    char seconds[] = "60";
+    char seconds[] = "600";
     char *const words[] = {program, seconds, NULL};
     pid_t pid = 0;
     int rc = posix_spawn(&pid, program, NULL, NULL, words, environ);
