@@ -27,8 +27,8 @@ enum {
     RP_BENCH_ROOM_ROWS = 9,
     RP_BENCH_HARDWARE_ROWS = 3,
     RP_BENCH_CLASSIFY_ROWS = 4,
-    RP_BENCH_MACHINE_ROWS = 4,
-    RP_BENCH_SEGMENT_ROWS = 4,
+    RP_BENCH_MACHINE_ROWS = 5,
+    RP_BENCH_SEGMENT_ROWS = 5,
     RP_BENCH_LARGE_ROWS = 6,
     RP_BENCH_BROKER_ROWS = 6,
 };
@@ -117,7 +117,7 @@ RP_API RP_MUST_CHECK rp_status rp_bench_machine(rp_measure *rows, const char *pr
 /**
  * Measure what sharing bytes costs: to publish an object of 417 MiB, beside one write of the same
  * bytes into fresh memory of that kind; to attach it. Each by itself, and through a broker that is
- * started for it and ended.
+ * started for it and ended. And what memory four processes take that have it attached and read.
  *
  * rows    RP_BENCH_SEGMENT_ROWS of them, filled in; the caller's
  * rounds  how often each figure is taken, 3 to 99

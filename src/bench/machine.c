@@ -4,7 +4,8 @@
  * there is to see is the way there and back.
  *
  * Rows "awake" ask again at once, so that whoever waits still spins where processors are free; rows
- * "asleep" pause before each run for longer than anybody spins.
+ * "asleep" pause before each run for longer than anybody spins, and meet cold caches, which a bare
+ * ping-pong hardly needs: a row has the run here after the same pause in its baseline.
  */
 #include <resourcepool/bench.h>
 
@@ -215,12 +216,13 @@ static double time_copies(struct bench *bench) {
 }
 
 rp_status rp_bench_machine(rp_measure *rows, const char *program, size_t rounds, rp_error *err) {
-    enum { RUN, RUN_BARE, RUN_ASLEEP, COPY, FIGURES };
+    enum { RUN, RUN_BARE, RUN_ASLEEP, RUN_COLD, COPY, FIGURES };
     _Static_assert((int)FIGURES == (int)RP_BENCH_MACHINE_ROWS, "rows of the header");
     static const char *const names[FIGURES][2] = {
         [RUN] = {"run through a worker (baseline: here)", "us"},
         [RUN_BARE] = {"the same (baseline: futex ping-pong)", "us"},
         [RUN_ASLEEP] = {"the same, asleep (baseline: ping-pong asleep)", "us"},
+        [RUN_COLD] = {"the same (baseline: that + a run here, asleep)", "us"},
         [COPY] = {"12 MB in and out (baseline: here + 4 copies)", "us"},
     };
     double ours[FIGURES][RP_BENCH_ROUNDS_MAX];
@@ -242,6 +244,10 @@ rp_status rp_bench_machine(rp_measure *rows, const char *program, size_t rounds,
         status = time_runs(bench.there, bench.large, 1, ASLEEP, true, &ours[RUN_ASLEEP][i], err);
         if (status != RP_OK) break;
         base[RUN_ASLEEP][i] = time_bare(&bench, ASLEEP, true);
+        status = time_runs(bench.here, bench.large, 1, ASLEEP, true, &here, err);
+        if (status != RP_OK) break;
+        ours[RUN_COLD][i] = ours[RUN_ASLEEP][i];
+        base[RUN_COLD][i] = base[RUN_ASLEEP][i] + here;
         status = time_runs(bench.there, bench.large, LARGE_ROWS, LARGE, false, &ours[COPY][i], err);
         if (status != RP_OK) break;
         status = time_runs(bench.here, bench.large, LARGE_ROWS, LARGE, false, &here, err);

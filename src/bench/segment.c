@@ -12,16 +12,20 @@
 #include "machine/segment.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <resourcepool/machine.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define OBJECT_BYTES (UINT64_C(417) << 20)
 
-enum { PARTS = 199, ATTACHES = 20 };
+enum { PARTS = 199, ATTACHES = 20, READERS = 4 };
 
 /* Milliseconds; below 0 with *err. Freeing what was made is not part of it. */
 static double time_publish(const rp_object_part *parts, rp_error *err) {
@@ -65,6 +69,106 @@ static double time_attach(int fd, rp_error *err) {
     return status == RP_OK ? ms : -1;
 }
 
+/* --- several processes that have it ---------------------------------------------------------- */
+
+/* This process's part of the pages of objects; RP_UNKNOWN_U64. */
+static uint64_t own_part(void) {
+    FILE *file = fopen("/proc/self/smaps", "re");
+    char line[512];
+    uint64_t total = 0;
+    bool is_object = false;
+    if (!file) return RP_UNKNOWN_U64;
+    while (fgets(line, sizeof line, file)) {
+        uint64_t kilobytes = 0;
+        if (strchr("0123456789abcdef", line[0])) is_object = strstr(line, "memfd:") != NULL;
+        if (is_object && sscanf(line, "Pss: %" SCNu64, &kilobytes) == 1) total += kilobytes * 1024;
+    }
+    fclose(file);
+    return total;
+}
+
+/* Attach and read all of it; told, once all have done so, is this process's part of it. */
+static _Noreturn void read_attached(int fd, int tell, int wait_for_all) {
+    struct rp_segment *segment = NULL;
+    rp_error why = RP_ERROR_INIT;
+    unsigned char sum = 0;
+    if (rp_segment_attach(fd, &segment, &why) != RP_OK) _exit(1);
+    for (size_t i = 0; i < rp_segment_part_count(segment); i++) {
+        size_t bytes = 0;
+        const unsigned char *data = rp_segment_part(segment, i, &bytes);
+        for (size_t at = 0; at < bytes; at += 4096) {
+            sum = (unsigned char)(sum + ((const volatile unsigned char *)data)[at]);
+        }
+    }
+    if (write(tell, &sum, 1) != 1 || read(wait_for_all, &sum, 1) < 0) _exit(1);
+    uint64_t part = own_part();
+    if (write(tell, &part, sizeof part) != (ssize_t)sizeof part) _exit(1);
+    /* It keeps its share of the pages until the last one has looked. */
+    while (read(wait_for_all, &sum, 1) > 0) {
+    }
+    pause();
+    _exit(0);
+}
+
+struct reader {
+    pid_t pid;
+    int told;
+    int goes_on;
+};
+
+static bool start_reader(struct reader *reader, int fd) {
+    int told[2];
+    int goes_on[2];
+    if (pipe(told) != 0) return false;
+    if (pipe(goes_on) != 0) {
+        close(told[0]);
+        close(told[1]);
+        return false;
+    }
+    reader->pid = fork();
+    if (reader->pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        close(goes_on[1]);
+        read_attached(fd, told[1], goes_on[0]);
+    }
+    close(told[1]);
+    close(goes_on[0]);
+    reader->told = told[0];
+    reader->goes_on = goes_on[1];
+    return reader->pid > 0;
+}
+
+/* MiB of the object that all of them together have; below 0 with *err. */
+static double measure_readers(int fd, rp_error *err) {
+    struct reader readers[READERS];
+    int started = 0;
+    uint64_t total = 0;
+    bool is_good = true;
+    char byte = 0;
+    while (started < READERS && is_good) {
+        is_good = start_reader(&readers[started++], fd);
+    }
+    for (int i = 0; i < started && is_good; i++) {
+        is_good = read(readers[i].told, &byte, 1) == 1;
+    }
+    for (int i = 0; i < started && is_good; i++) {
+        is_good = write(readers[i].goes_on, &byte, 1) == 1;
+    }
+    for (int i = 0; i < started && is_good; i++) {
+        uint64_t part = 0;
+        is_good = read(readers[i].told, &part, sizeof part) == (ssize_t)sizeof part;
+        total += part;
+    }
+    for (int i = 0; i < started; i++) {
+        if (readers[i].pid > 0) kill(readers[i].pid, SIGKILL);
+        if (readers[i].pid > 0) waitpid(readers[i].pid, NULL, 0);
+        close(readers[i].told);
+        close(readers[i].goes_on);
+    }
+    if (!is_good) rp_fail(err, RP_ERR_RUN, "a process of a benchmark could not attach an object");
+    return is_good ? (double)total / 0x1p20 : -1;
+}
+
 /* --- through a broker of its own ----------------------------------------------------------- */
 
 /* Publish under a fresh name, then get it again `ATTACHES` times, then have it taken out. */
@@ -106,6 +210,8 @@ struct figures {
     double attach[RP_BENCH_ROUNDS_MAX];
     double get[RP_BENCH_ROUNDS_MAX];
     double promised[RP_BENCH_ROUNDS_MAX];
+    double readers[RP_BENCH_ROUNDS_MAX];
+    double size[RP_BENCH_ROUNDS_MAX];
 };
 
 static rp_status time_all(struct rp_bench_served *served, const char *bytes,
@@ -118,6 +224,10 @@ static rp_status time_all(struct rp_bench_served *served, const char *bytes,
         figures->attach[i] = time_attach(fd, err);
         figures->promised[i] = 5;
         if (figures->attach[i] < 0) status = err->status;
+        if (status != RP_OK) break;
+        figures->readers[i] = measure_readers(fd, err);
+        figures->size[i] = (double)size / 0x1p20;
+        if (figures->readers[i] < 0) status = err->status;
     }
     if (fd >= 0) close(fd);
     for (size_t i = 0; i < rounds && status == RP_OK; i++) {
@@ -156,6 +266,8 @@ rp_status rp_bench_segment(rp_measure *rows, size_t rounds, rp_error *err) {
                                      figures.attach, figures.promised, rounds);
         rows[3] = rp_bench_summarise("get 417 MiB from the broker (baseline: 5 ms)", "ms",
                                      figures.get, figures.promised, rounds);
+        rows[4] = rp_bench_summarise("4 processes have it and read it (baseline: once)", "MiB",
+                                     figures.readers, figures.size, rounds);
     } else if (err) {
         *err = why;
     }

@@ -241,9 +241,8 @@ void rp_client_tell(struct rp_client *client, const struct rp_message *message) 
 static rp_status send_request(struct rp_client *client, const struct rp_message *request,
                               const struct rp_descriptors *descriptors, int64_t deadline_ns,
                               rp_error *err) {
-    char *frame = rp_alloc(RP_CHANNEL_FRAME_BYTES_MAX);
+    char frame[RP_CHANNEL_FRAME_BYTES_MAX];
     size_t bytes;
-    if (!frame) return rp_fail(err, RP_ERR_MEMORY, "no memory to ask the broker");
     rp_status status = rp_frame_write(request, frame, &bytes, err);
     while (status == RP_OK) {
         rp_lock_acquire(&client->lock);
@@ -261,7 +260,6 @@ static rp_status send_request(struct rp_client *client, const struct rp_message 
                 (int)client->broker_pid);
     }
     if (status == RP_ERR_STATE) tell_gone(client, err);
-    rp_free(frame);
     return status;
 }
 

@@ -24,6 +24,15 @@ struct rp_kept_ring {
     struct rp_ring ring;
 };
 
+/* A frame for a process that has not read what came before it. */
+struct rp_waiting_frame {
+    struct rp_waiting_frame *next;
+    uint32_t ring_id; /* of a RING, else 0 */
+    struct rp_descriptors descriptors;
+    size_t bytes;
+    unsigned char frame[];
+};
+
 /* A model in a process. */
 struct rp_worker {
     /* Constant. */
@@ -52,6 +61,7 @@ struct rp_process {
     int channel;
     int child_channel; /* both closed by the minder once the child has them */
     int child_printed;
+    int poke_fd; /* wakes the minder: there is something to send */
     pthread_t minder;
     bool has_minder;
     uint64_t oom_kills; /* the machine's, when it started */
@@ -67,6 +77,8 @@ struct rp_process {
     uint32_t last_number;      /* guarded by lock: of models and rings */
     uint32_t live_count;       /* guarded by lock: models that are not GONE */
     struct rp_worker *workers; /* guarded by lock: also those that are GONE and not freed yet */
+    struct rp_waiting_frame *waiting; /* guarded by lock: oldest first */
+    uint32_t waiting_count;           /* guarded by lock */
 
     /* The minder's own. */
     int printed_fd;
@@ -84,7 +96,10 @@ rp_status rp_process_start(struct rp_process *process, rp_error *err);
 /* Once it is over, or was never started. */
 void rp_process_destroy(struct rp_process *process);
 
-/* Send a frame to the worker, now or not at all. Needs process.lock. */
+/*
+ * Send a frame to the worker without waiting for it: what it has no room for is kept, in order, and
+ * sent by the minder. RP_ERR_LIMIT: too much is kept already. Needs process.lock.
+ */
 rp_status rp_process_send(struct rp_process *process, const struct rp_message *message,
                           const struct rp_descriptors *descriptors, rp_error *err);
 

@@ -261,6 +261,9 @@ static struct station *station_create(struct served *served, uint32_t index) {
     if (!station) return NULL;
     station->served = served;
     station->index = index;
+    /* Most rings wait for long before their first request, if one comes at all: spinning for that
+     * costs more than all the rest of a lease. */
+    station->spin.skip = 1;
     station->table = rp_alloc_array(count, sizeof *station->table);
     station->inputs = rp_alloc_array(count, sizeof *station->inputs);
     if (station->table && station->inputs) return station;

@@ -26,6 +26,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -37,7 +38,8 @@ enum {
     CHANNEL_FD = 3,
     PRINTED_SHOWN = 160, /* so much of what it printed fits into a story */
     STACK_BYTES = 512 << 10,
-    END_MS = 2000, /* how long one may take to end that was asked to */
+    WAITING_MAX = 4096, /* rings that a process has not opened yet: a descriptor each */
+    END_MS = 2000,      /* how long one may take to end that was asked to */
     REAP_MS = 5,
 };
 
@@ -471,21 +473,106 @@ static bool start_child(struct rp_process *process, rp_error *err) {
     return pid > 0;
 }
 
+/* ---- what it has no room for yet ---- */
+
+static void free_first_waiting(struct rp_process *process) {
+    struct rp_waiting_frame *first = process->waiting;
+    process->waiting = first->next;
+    process->waiting_count--;
+    rp_descriptors_close(&first->descriptors);
+    rp_free(first);
+}
+
+/* What was kept goes first. False: there is no room for it yet. Needs process.lock. */
+static bool send_waiting(struct rp_process *process) {
+    while (process->waiting) {
+        struct rp_waiting_frame *first = process->waiting;
+        rp_status status = rp_channel_send(process->channel, first->frame, first->bytes,
+                                           &first->descriptors, 0, NULL);
+        if (status == RP_ERR_TIMEOUT) return false;
+        free_first_waiting(process); /* a process that has gone needs it no more */
+    }
+    return true;
+}
+
+static rp_status keep_waiting(struct rp_process *process, uint32_t ring_id,
+                              const unsigned char *frame, size_t bytes,
+                              const struct rp_descriptors *descriptors, rp_error *err) {
+    if (process->waiting_count >= WAITING_MAX) {
+        return rp_fail(err, RP_ERR_LIMIT, "a worker has %d frames to read, the limit", WAITING_MAX);
+    }
+    struct rp_waiting_frame *kept = rp_alloc(sizeof *kept + bytes);
+    if (!kept) return rp_fail(err, RP_ERR_MEMORY, "no memory for a frame");
+    kept->ring_id = ring_id;
+    kept->bytes = bytes;
+    memcpy(kept->frame, frame, bytes);
+    for (size_t i = 0; descriptors && i < descriptors->count; i++) {
+        int fd = fcntl(descriptors->fds[i], F_DUPFD_CLOEXEC, 0);
+        if (fd < 0) {
+            rp_status status = rp_fail_errno(err, "cannot keep a descriptor for a worker");
+            rp_descriptors_close(&kept->descriptors);
+            rp_free(kept);
+            return status;
+        }
+        kept->descriptors.fds[kept->descriptors.count++] = fd;
+    }
+    struct rp_waiting_frame **last = &process->waiting;
+    while (*last) {
+        last = &(*last)->next;
+    }
+    *last = kept;
+    process->waiting_count++;
+    const uint64_t one = 1;
+    ssize_t written = write(process->poke_fd, &one, sizeof one);
+    (void)written; /* full: then it is poked already */
+    return RP_OK;
+}
+
+/* A ring that the worker has not heard of needs not be closed. Needs process.lock. */
+static bool forget_waiting_ring(struct rp_process *process, uint32_t ring_id) {
+    for (struct rp_waiting_frame **at = &process->waiting; *at; at = &(*at)->next) {
+        struct rp_waiting_frame *kept = *at;
+        if (kept->ring_id != ring_id) continue;
+        *at = kept->next;
+        process->waiting_count--;
+        rp_descriptors_close(&kept->descriptors);
+        rp_free(kept);
+        return true;
+    }
+    return false;
+}
+
+/* The minder was poked, or there is room: what is left to send. */
+static bool has_waiting(struct rp_process *process) {
+    uint64_t count;
+    ssize_t got = read(process->poke_fd, &count, sizeof count);
+    (void)got; /* nothing there: a look costs little */
+    rp_lock_acquire(&process->lock);
+    bool is_left = !send_waiting(process);
+    rp_lock_release(&process->lock);
+    return is_left;
+}
+
 static void *mind(void *argument) {
     struct rp_process *process = argument;
+    bool is_left = false;
     rp_error why = RP_ERROR_INIT;
     unsigned char *frame = rp_alloc(RP_CHANNEL_FRAME_BYTES_MAX);
     bool is_started = start_child(process, &why);
     if (!frame) rp_fail(&why, RP_ERR_MEMORY, "no memory for a frame of a worker's");
     if (!is_started || !frame) give_up(process, &why);
     while (is_started && frame) {
-        struct pollfd polled[2] = {{process->channel, POLLIN, 0}, {process->printed_fd, POLLIN, 0}};
-        if (poll(polled, 2, -1) < 0 && errno != EINTR) break;
+        short wanted = is_left ? POLLIN | POLLOUT : POLLIN;
+        struct pollfd polled[3] = {{process->channel, wanted, 0},
+                                   {process->printed_fd, POLLIN, 0},
+                                   {process->poke_fd, POLLIN, 0}};
+        if (poll(polled, 3, -1) < 0 && errno != EINTR) break;
         if (polled[1].revents && !read_printed(process)) {
             close(process->printed_fd);
             process->printed_fd = -1;
         }
-        if (polled[0].revents && !hear(process, frame)) break;
+        if (polled[0].revents & ~POLLOUT && !hear(process, frame)) break;
+        if (is_left || polled[2].revents) is_left = has_waiting(process);
     }
     rp_free(frame);
     bury(process);
@@ -506,10 +593,12 @@ static rp_status open_pipes(struct rp_process *process, rp_error *err) {
         return status;
     }
     fcntl(printed[0], F_SETFL, O_NONBLOCK);
+    process->poke_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     process->channel = pair[0];
     process->child_channel = pair[1];
     process->printed_fd = printed[0];
     process->child_printed = printed[1];
+    if (process->poke_fd < 0) return rp_fail_errno(err, "cannot make an eventfd for a worker");
     return RP_OK;
 }
 
@@ -538,6 +627,10 @@ void rp_process_destroy(struct rp_process *process) {
     rp_worker_group_remove(&process->group);
     if (process->channel >= 0) close(process->channel);
     if (process->printed_fd >= 0) close(process->printed_fd);
+    if (process->poke_fd >= 0) close(process->poke_fd);
+    while (process->waiting) {
+        free_first_waiting(process);
+    }
     if (!process->has_minder && process->child_channel >= 0) close(process->child_channel);
     if (!process->has_minder && process->child_printed >= 0) close(process->child_printed);
     rp_condition_fini(&process->changed);
@@ -554,6 +647,7 @@ rp_status rp_process_create(const struct rp_worker_request *request, struct rp_p
     rp_lock_init(&made->lock);
     rp_condition_init(&made->changed);
     made->channel = made->printed_fd = made->child_channel = made->child_printed = -1;
+    made->poke_fd = -1;
     made->oom_kills = count_oom_kills();
     made->environment = make_environment();
     made->program = rp_strdup(request->program);
@@ -576,13 +670,18 @@ rp_status rp_process_create(const struct rp_worker_request *request, struct rp_p
 rp_status rp_process_send(struct rp_process *process, const struct rp_message *message,
                           const struct rp_descriptors *descriptors, rp_error *err) {
     assert(rp_lock_is_held(&process->lock));
-    unsigned char *frame = rp_alloc(RP_CHANNEL_FRAME_BYTES_MAX);
+    unsigned char frame[RP_CHANNEL_FRAME_BYTES_MAX];
     size_t bytes = 0;
-    if (!frame) return rp_fail(err, RP_ERR_MEMORY, "no memory for a frame");
-    rp_status status = rp_frame_write(message, frame, &bytes, err);
-    if (status == RP_OK) {
-        status = rp_channel_send(process->channel, frame, bytes, descriptors, 0, err);
+    uint32_t ring_id = message->type == RP_MESSAGE_RING ? message->number : 0;
+    if (message->type == RP_MESSAGE_RING_CLOSE &&
+        forget_waiting_ring(process, (uint32_t)message->ring_close.ring_id)) {
+        return RP_OK;
     }
-    rp_free(frame);
-    return status;
+    rp_status status = rp_frame_write(message, frame, &bytes, err);
+    if (status != RP_OK) return status;
+    if (send_waiting(process)) {
+        status = rp_channel_send(process->channel, frame, bytes, descriptors, 0, err);
+        if (status != RP_ERR_TIMEOUT) return status;
+    }
+    return keep_waiting(process, ring_id, frame, bytes, descriptors, err);
 }

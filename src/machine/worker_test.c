@@ -416,6 +416,33 @@ static void four_clients_at_once_get_their_own_answers(void **state) {
     rp_worker_stop(worker, NULL, NULL);
 }
 
+/* More of them than its channel holds; of those it never heard of, some are closed again. */
+static void rings_for_a_worker_that_does_not_listen_wait(void **state) {
+    (void)state;
+    enum { RINGS = 400, KEPT = 8 };
+    rp_error err = RP_ERROR_INIT;
+    struct rp_worker *worker = spawn("x");
+    struct rp_worker_ring rings[RINGS];
+    assert_int_equal(kill(rp_worker_pid(worker), SIGSTOP), 0);
+    for (int i = 0; i < RINGS; i++) {
+        assert_ok(rp_worker_add_ring(worker, getpid(), &rings[i], &err));
+        if (i < RINGS - 1) close(rings[i].fd);
+    }
+    for (int i = 0; i < RINGS - KEPT; i++) {
+        rp_worker_remove_ring(worker, rings[i].id);
+    }
+    assert_int_equal(kill(rp_worker_pid(worker), SIGCONT), 0);
+    rp_model *model = NULL;
+    assert_ok(open_on(worker, rings[RINGS - 1].fd, NULL, NULL, &model, &err));
+    close(rings[RINGS - 1].fd);
+    assert_ok(run_once(model, 1, &err));
+    rp_model_close(model);
+    for (int i = RINGS - KEPT; i < RINGS; i++) {
+        rp_worker_remove_ring(worker, rings[i].id);
+    }
+    rp_worker_stop(worker, NULL, NULL);
+}
+
 static void *run_many(void *argument) {
     struct caller *caller = argument;
     for (int i = 0; i < RUNS && caller->status == RP_OK; i++) {
@@ -1003,6 +1030,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_stopped_worker_does_not_hold_its_client_beyond_the_deadline),
         cmocka_unit_test(a_run_can_be_called_off),
         cmocka_unit_test(four_clients_at_once_get_their_own_answers),
+        cmocka_unit_test(rings_for_a_worker_that_does_not_listen_wait),
         cmocka_unit_test(threads_of_one_client_share_its_ring),
         cmocka_unit_test(a_client_that_dies_in_a_run_disturbs_nobody),
         cmocka_unit_test(a_child_of_a_client_is_told_that_it_is_one),
