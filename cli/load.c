@@ -6,14 +6,16 @@
 
 enum { DEVICE, ENGINE, THREADS, REPEAT };
 
-/* Ask the pool `repeat` times; the last lease is the caller's. */
+/* Ask the pool `repeat` times; the first lease is kept, and the caller's. */
 static rp_status ask(rp_pool *pool, const rp_request *request, long repeat, rp_lease **lease,
                      rp_error *err) {
-    for (long i = 1;; i++) {
-        rp_status status = rp_pool_get_model(pool, request, lease, err);
-        if (status != RP_OK || i == repeat) return status;
-        rp_lease_release(*lease, NULL);
+    rp_status status = rp_pool_get_model(pool, request, lease, err);
+    for (long i = 1; i < repeat && status == RP_OK; i++) {
+        rp_lease *again = NULL;
+        status = rp_pool_get_model(pool, request, &again, err);
+        rp_lease_release(again, NULL);
     }
+    return status;
 }
 
 static int tell(const struct arguments *arguments, const rp_lease *lease,
