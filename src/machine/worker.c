@@ -195,9 +195,16 @@ pid_t rp_worker_pid(const struct rp_worker *worker) {
 uint32_t rp_worker_count(struct rp_worker *worker) {
     struct rp_process *process = worker->process;
     rp_lock_acquire(&process->lock);
-    uint32_t count = process->is_ending ? 0 : process->live_count;
+    uint32_t count = process->is_ending || process->is_shunned ? 0 : process->live_count;
     rp_lock_release(&process->lock);
     return count;
+}
+
+void rp_worker_shun(struct rp_worker *worker) {
+    struct rp_process *process = worker->process;
+    rp_lock_acquire(&process->lock);
+    process->is_shunned = true;
+    rp_lock_release(&process->lock);
 }
 
 uint64_t rp_worker_bytes(struct rp_worker *worker) {
@@ -318,8 +325,9 @@ static void unload(struct rp_worker *worker) {
         rp_ring_tell_story(&ring->ring, &story);
     }
     rp_status status = rp_process_send(worker->process, &message, NULL, NULL);
-    /* A process that does not listen: its other models are told of that when they are used. */
-    if (status != RP_OK) rp_worker_set_gone(worker, &story);
+    /* A process that does not listen: its other models are told of that when they are used. Of one
+     * that is not loaded yet there is nothing to wait for. */
+    if (status != RP_OK || worker->state == RP_WORKER_LOADING) rp_worker_set_gone(worker, &story);
 }
 
 /* False: its memory may not be back yet. */

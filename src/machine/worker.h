@@ -97,8 +97,11 @@ const struct rp_worker_facts *rp_worker_facts(const struct rp_worker *worker);
 const char *rp_worker_path(const struct rp_worker *worker);
 pid_t rp_worker_pid(const struct rp_worker *worker);
 
-/* How many models live in its process; 0: it is ending, and takes no more. */
+/* How many models live in its process; 0: it takes no more. */
 uint32_t rp_worker_count(struct rp_worker *worker);
+
+/* Its process takes no more models; those that it has stay. */
+void rp_worker_shun(struct rp_worker *worker);
 
 /* Make a ring between a client and the worker. Waits for nobody. RP_ERR_STATE: it has died. */
 RP_MUST_CHECK rp_status rp_worker_add_ring(struct rp_worker *worker, pid_t client,

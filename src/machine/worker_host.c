@@ -18,7 +18,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { SMALL_BYTES = 16 << 20, SMALL_COUNT_MAX = 32 };
+enum {
+    SMALL_BYTES = 16 << 20,
+    SMALL_COUNT_MAX = 32,
+    SMALL_LOAD_MS = 2000, /* a process that takes longer for one may hang, or have been stopped */
+};
 
 struct rp_worker_host {
     /* Constant. */
@@ -209,6 +213,27 @@ static rp_status begin_small(struct rp_worker_host *host, struct rp_worker_reque
     return status;
 }
 
+/* Beside others, or else, if their process does not answer, alone after all. */
+static rp_status open_small(struct rp_worker_host *host, struct rp_worker_request *request,
+                            struct small **small, struct rp_worker **worker, rp_error *err) {
+    rp_status status = begin_small(host, request, small, worker, err);
+    if (status != RP_OK || !request->beside) {
+        return status == RP_OK ? rp_worker_await(*worker, request, err) : status;
+    }
+    request->deadline_ns = rp_deadline_after_ms(SMALL_LOAD_MS);
+    status = rp_worker_await(*worker, request, err);
+    request->deadline_ns = RP_NEVER_NS;
+    if (status != RP_ERR_TIMEOUT) return status;
+    rp_worker_shun(*worker);
+    forget_small(host, *small);
+    rp_worker_stop(*worker, NULL, NULL);
+    *small = NULL;
+    *worker = NULL;
+    request->beside = NULL;
+    status = rp_worker_begin(request, worker, err);
+    return status == RP_OK ? rp_worker_await(*worker, request, err) : status;
+}
+
 static rp_status host_open_model(void *user, const char *path, const rp_model_options *options,
                                  const _Atomic int *cancelled, rp_model **model, rp_error *err) {
     struct rp_worker_host *host = user;
@@ -233,9 +258,12 @@ static rp_status host_open_model(void *user, const char *path, const rp_model_op
     struct small *small = NULL;
     rp_status status = rp_crashes_check(&host->crashes, path, rp_clock_ns(), err);
     if (status != RP_OK) return status;
-    status = is_small(host, &request) ? begin_small(host, &request, &small, &worker, err)
-                                      : rp_worker_begin(&request, &worker, err);
-    if (status == RP_OK) status = rp_worker_await(worker, &request, err);
+    if (is_small(host, &request)) {
+        status = open_small(host, &request, &small, &worker, err);
+    } else {
+        status = rp_worker_begin(&request, &worker, err);
+        if (status == RP_OK) status = rp_worker_await(worker, &request, err);
+    }
     if (status == RP_OK) status = make_model(host, worker, small, path, model, err);
     if (status != RP_OK) {
         forget_small(host, small);

@@ -73,6 +73,7 @@ struct rp_process {
     pid_t pid;                 /* guarded by lock: 0 once reaped, so that no stranger is killed */
     pid_t pid_shown;           /* guarded by lock */
     bool is_ending;            /* guarded by lock: takes no more models */
+    bool is_shunned;           /* guarded by lock: the same, for its models live on */
     bool is_over;              /* guarded by lock: reaped, and all has been told */
     uint32_t last_number;      /* guarded by lock: of models and rings */
     uint32_t live_count;       /* guarded by lock: models that are not GONE */

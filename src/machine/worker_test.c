@@ -780,6 +780,35 @@ static void one_of_several_is_freed_when_its_runs_have_ended(void **state) {
     assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
 }
 
+static void a_process_that_does_not_answer_gets_no_more(void **state) {
+    (void)state;
+    rp_error err = RP_ERROR_INIT;
+    struct rp_worker_host *workers = NULL;
+    rp_model *models[3];
+    char path[256];
+    assert_ok(rp_worker_host_open(self, 0, &workers, &err));
+    struct rp_broker_host host = rp_worker_host_calls(workers);
+    make_small_model(0, path);
+    models[0] = open_through(&host, path);
+    pid_t pid = rp_worker_pid(rp_worker_of(models[0]));
+    kill(pid, SIGSTOP);
+    for (int i = 1; i < 3; i++) {
+        make_small_model(i, path);
+        models[i] = open_through(&host, path);
+        assert_int_not_equal(rp_worker_pid(rp_worker_of(models[i])), pid);
+        rp_model *model = attach(rp_worker_of(models[i]), NULL);
+        assert_ok(run_once(model, 1, &err));
+        rp_model_close(model);
+    }
+    for (int i = 0; i < 3; i++) {
+        rp_model_close(models[i]);
+        snprintf(path, sizeof path, "%s/small-%d.onnx", folder, i);
+        unlink(path);
+    }
+    assert_false(is_process(pid));
+    rp_worker_host_close(workers);
+}
+
 static void a_model_that_crashes_again_and_again_is_held_back(void **state) {
     (void)state;
     rp_error err = RP_ERROR_INIT;
@@ -1039,6 +1068,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(the_broker_opens_attaches_and_ends_through_its_host),
         cmocka_unit_test(small_models_live_together_and_die_together),
         cmocka_unit_test(one_of_several_is_freed_when_its_runs_have_ended),
+        cmocka_unit_test(a_process_that_does_not_answer_gets_no_more),
         cmocka_unit_test(a_model_that_crashes_again_and_again_is_held_back),
         cmocka_unit_test(workers_share_the_processors),
         cmocka_unit_test(the_kernel_takes_a_worker_that_is_over_its_limit),
