@@ -215,9 +215,18 @@ static void raise_descriptor_limit(void) {
     (void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+static rp_status open_by_host(void *user, const char *path, const rp_model_options *options,
+                              const _Atomic int *cancelled, rp_model **model, rp_error *err) {
+    const struct rp_broker *broker = user;
+    return broker->host.open_model(broker->host.user, path, options, cancelled, model, err);
+}
+
 static rp_status open_pool(struct rp_broker *broker, rp_error *err) {
-    const struct rp_pool_hooks hooks = {.open_model = broker->host.open_model,
-                                        .user = broker->host.user};
+    const struct rp_pool_hooks hooks = {
+        .open_model = broker->host.open_model ? open_by_host : NULL,
+        .waits_for_room = rp_broker_note_room_wait,
+        .user = broker,
+    };
     rp_pool_options options = RP_POOL_OPTIONS_INIT;
     options.log_sink = broker->logger.sink;
     options.log_level = broker->logger.level;

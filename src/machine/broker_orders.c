@@ -138,9 +138,10 @@ static json_t *describe_waiters(const struct rp_broker *broker) {
         for (const struct rp_broker_wait *wait = job->waits; wait; wait = wait->next) {
             json_array_append_new(
                 list,
-                json_pack("{s:s, s:s, s:i, s:s, s:o}", "type", job->asked.acquire.resource_type,
-                          "name", job->asked.acquire.name, "pid", (int)wait->client->pid, "command",
-                          wait->client->command, "since", json_time(wait->since_wall_ns)));
+                json_pack("{s:s, s:s, s:i, s:s, s:o, s:s}", "type",
+                          job->asked.acquire.resource_type, "name", job->asked.acquire.name, "pid",
+                          (int)wait->client->pid, "command", wait->client->command, "since",
+                          json_time(wait->since_wall_ns), "for", rp_broker_wait_reason(job)));
         }
     }
     return list;

@@ -446,6 +446,135 @@ static void room_is_made_and_refused_across_processes(void **state) {
     end();
 }
 
+/* A request of one thread, on a thread of this test's. */
+struct asking {
+    struct rp_client *client;
+    const char *name;
+    uint64_t thread;
+    int64_t timeout_ms;
+    int64_t patience_ms;
+    pthread_t runs_on;
+    rp_status status;
+    uint64_t lease_id;
+    rp_error why;
+};
+
+static void *ask_as(void *user) {
+    struct asking *asking = user;
+    struct rp_reply reply;
+    const struct rp_message message = {.type = RP_MESSAGE_ACQUIRE,
+                                       .acquire = {.kind = RP_KIND_MODEL,
+                                                   .thread = asking->thread,
+                                                   .timeout_ms = (uint64_t)asking->timeout_ms,
+                                                   .resource_type = "model",
+                                                   .name = asking->name,
+                                                   .engine = "simulated"}};
+    asking->why = (rp_error)RP_ERROR_INIT;
+    asking->status =
+        rp_client_call(asking->client, &message, NULL, rp_deadline_after_ms(asking->patience_ms),
+                       NULL, &reply, &asking->why);
+    if (asking->status == RP_OK) asking->lease_id = lease_id(&reply);
+    return NULL;
+}
+
+static struct asking by_thread(struct rp_client *client, uint64_t thread, const char *name) {
+    return (struct asking){
+        .client = client, .name = name, .thread = thread, .patience_ms = PATIENCE_MS};
+}
+
+static void begin_asking(struct asking *asking) {
+    assert_int_equal(pthread_create(&asking->runs_on, NULL, ask_as, asking), 0);
+}
+
+static uint64_t lease_by(struct rp_client *client, uint64_t thread, const char *name) {
+    struct asking asking = by_thread(client, thread, name);
+    ask_as(&asking);
+    assert_int_equal(asking.status, RP_OK);
+    return asking.lease_id;
+}
+
+static int64_t waiters_for_room(void) {
+    json_t *document = ask_for(true);
+    const json_t *row;
+    size_t index;
+    int64_t count = 0;
+    json_array_foreach(json_object_get(document, "waiters"), index, row) {
+        count += strcmp(json_string_value(json_object_get(row, "for")), "room") == 0;
+    }
+    json_decref(document);
+    return count;
+}
+
+static void who_wait_for_each_others_room_are_told(void **state) {
+    (void)state;
+    options = (rp_broker_options)RP_BROKER_OPTIONS_INIT;
+    options.budget = "10MiB";
+    begin_with(NULL);
+    struct rp_client *client = connect_to_broker();
+    uint64_t a = lease_by(client, 1, "a?memory_bytes=6MiB");
+    uint64_t b = lease_by(client, 2, "b?memory_bytes=4MiB");
+    struct asking first = by_thread(client, 1, "c?memory_bytes=4MiB");
+    struct asking second = by_thread(client, 2, "d?memory_bytes=6MiB");
+    begin_asking(&first);
+    wait_until(waiters_for_room, 1); /* the other thread may still give back what it holds */
+    int64_t start_ns = rp_clock_ns();
+    ask_as(&second);
+    assert_int_equal(second.status, RP_ERR_CYCLE);
+    assert_true(rp_elapsed_ms(start_ns, rp_clock_ns()) < PATIENCE_MS / 2);
+    assert_says(second.why.message, "holds 'model:a?memory_bytes=6MiB@cpu'");
+    assert_says(second.why.message, "holds 'model:b?memory_bytes=4MiB@cpu'");
+    char self[64];
+    snprintf(self, sizeof self, "process %d", (int)getpid());
+    assert_says(second.why.message, self);
+    release(client, b);
+    pthread_join(first.runs_on, NULL);
+    assert_int_equal(first.status, RP_OK);
+    release(client, first.lease_id);
+    release(client, a);
+    wait_until(lease_count, 0);
+    rp_client_drop(client);
+    end();
+}
+
+/* Everybody waits, but somebody may still give back: of whom it is not known, who waits for so long
+ * only, or another thread that holds the same. */
+static void who_may_still_give_back_is_no_deadlock(void **state) {
+    (void)state;
+    static const struct {
+        uint64_t first_holds_by, second_holds_by;
+        int64_t timeout_ms;
+    } cases[] = {{0, 2, 0}, {3, 2, 0}, {1, 0, 0}, {1, 2, 30000}};
+    options = (rp_broker_options)RP_BROKER_OPTIONS_INIT;
+    options.budget = "10MiB";
+    begin_with(NULL);
+    struct rp_client *client = connect_to_broker();
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        uint64_t a = lease_by(client, cases[i].first_holds_by, "a?memory_bytes=6MiB");
+        uint64_t b = lease_by(client, cases[i].second_holds_by, "b?memory_bytes=4MiB");
+        struct asking first = by_thread(client, 1, "c?memory_bytes=4MiB");
+        struct asking second = by_thread(client, 2, "d?memory_bytes=6MiB");
+        first.timeout_ms = cases[i].timeout_ms;
+        begin_asking(&first);
+        wait_until(waiters_for_room, 1);
+        begin_asking(&second);
+        wait_until(waiters_for_room, 2);
+        usleep(50000);
+        assert_int_equal(stat_of("waiters"), 2); /* and nobody was told anything */
+        release(client, a);
+        release(client, b);
+        pthread_join(first.runs_on, NULL);
+        pthread_join(second.runs_on, NULL);
+        assert_int_equal(first.status, RP_OK);
+        assert_int_equal(second.status, RP_OK);
+        release(client, first.lease_id);
+        release(client, second.lease_id);
+        wait_until(lease_count, 0);
+        wait_until(pool_leases, 0);
+    }
+    rp_client_drop(client);
+    end();
+}
+
 static void a_load_that_fails_tells_everybody_why(void **state) {
     (void)state;
     begin();
@@ -1245,6 +1374,8 @@ int main(void) {
         cmocka_unit_test(each_request_has_its_own_deadline),
         cmocka_unit_test(a_request_that_is_called_off_leaves_nothing),
         cmocka_unit_test(room_is_made_and_refused_across_processes),
+        cmocka_unit_test(who_wait_for_each_others_room_are_told),
+        cmocka_unit_test(who_may_still_give_back_is_no_deadlock),
         cmocka_unit_test(a_load_that_fails_tells_everybody_why),
         cmocka_unit_test(orders_respect_leases_unless_forced),
         cmocka_unit_test(it_ends_when_idle_and_not_before),

@@ -307,6 +307,13 @@ struct rp_entry *rp_pool_find_text(const rp_pool *pool, const char *key) {
     return NULL;
 }
 
+bool rp_pool_waits_for_room(rp_pool *pool, pid_t thread) {
+    rp_lock_acquire(&pool->lock);
+    bool waits = rp_admission_is_awaited(pool, thread);
+    rp_lock_release(&pool->lock);
+    return waits;
+}
+
 void rp_pool_each_model(rp_pool *pool, void (*tell)(void *user, const char *key, rp_model *model),
                         void *user) {
     rp_lock_acquire(&pool->lock);
