@@ -541,9 +541,9 @@ static void who_wait_for_each_others_room_are_told(void **state) {
 static void who_may_still_give_back_is_no_deadlock(void **state) {
     (void)state;
     static const struct {
-        uint64_t first_holds_by, second_holds_by;
+        uint64_t first_holds_by, second_holds_by, first_waits_by;
         int64_t timeout_ms;
-    } cases[] = {{0, 2, 0}, {3, 2, 0}, {1, 0, 0}, {1, 2, 30000}};
+    } cases[] = {{0, 2, 1, 0}, {3, 2, 1, 0}, {1, 0, 1, 0}, {0, 2, 0, 0}, {1, 2, 1, 30000}};
     options = (rp_broker_options)RP_BROKER_OPTIONS_INIT;
     options.budget = "10MiB";
     begin_with(NULL);
@@ -551,7 +551,7 @@ static void who_may_still_give_back_is_no_deadlock(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         uint64_t a = lease_by(client, cases[i].first_holds_by, "a?memory_bytes=6MiB");
         uint64_t b = lease_by(client, cases[i].second_holds_by, "b?memory_bytes=4MiB");
-        struct asking first = by_thread(client, 1, "c?memory_bytes=4MiB");
+        struct asking first = by_thread(client, cases[i].first_waits_by, "c?memory_bytes=4MiB");
         struct asking second = by_thread(client, 2, "d?memory_bytes=6MiB");
         first.timeout_ms = cases[i].timeout_ms;
         begin_asking(&first);
