@@ -45,6 +45,16 @@ struct rp_broker_host {
     void (*detach)(void *user, rp_model *model, uint64_t ring_id);
 
     /*
+     * Have `died` called with `watcher` when a model has died by itself, from any thread that holds
+     * no lock; watcher NULL: never again from now on. NULL: the next lease finds out.
+     */
+    void (*watch)(void *user, void (*died)(void *watcher), void *watcher);
+
+    /* Whether it lives, and if not, its story. Under the pool's lock: waits for nobody. Comes with
+     * `watch`. */
+    bool (*is_alive)(void *user, const rp_model *model, rp_error *story);
+
+    /*
      * Add what only the host knows of a model to its row in `status`. On a helper thread, under
      * the pool's lock: waits for nobody and asks the pool nothing. NULL: nothing is added.
      */

@@ -151,6 +151,8 @@ struct rp_broker {
     int posted_fd; /* wakes the loop */
     struct rp_task room_look;
     bool is_room_look_posted; /* guarded by lock */
+    struct rp_task death_look;
+    bool is_death_look_posted; /* guarded by lock */
     struct rp_lock lock;
     struct rp_condition changed;
     struct rp_tasks posted;     /* done: for the loop; guarded by lock */
@@ -227,6 +229,11 @@ void rp_broker_handle_order(struct rp_broker_client *client, const struct rp_mes
 
 /* Nobody is there any more for the answers to a client's orders. */
 void rp_broker_forget_orders(const struct rp_broker_client *client);
+
+/* ---- broker_dead.c ---- */
+
+/* What the host calls when a model has died; its entry leaves the pool soon. From any thread. */
+void rp_broker_note_death(void *user);
 
 /* ---- broker_status.c ---- */
 

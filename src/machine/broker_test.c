@@ -1037,6 +1037,44 @@ static void describe_and_count(void *user, const rp_model *model, json_t *entry)
     json_object_set_new(entry, "worker_pid", json_integer(figures->opened));
 }
 
+/* The host's minder, in the broker's process: looks whether the model has died. */
+static struct {
+    pthread_t thread;
+    _Atomic bool is_over;
+    void (*died)(void *watcher);
+    void *watcher;
+} minder;
+
+static void *mind(void *unused) {
+    (void)unused;
+    bool is_told = false;
+    while (!minder.is_over) {
+        if (figures->is_dead && !is_told) minder.died(minder.watcher);
+        is_told = figures->is_dead;
+        usleep(1000);
+    }
+    return NULL;
+}
+
+static void watch_and_mind(void *user, void (*died)(void *watcher), void *watcher) {
+    assert_ptr_equal(user, figures);
+    if (watcher) {
+        minder.died = died;
+        minder.watcher = watcher;
+        assert_int_equal(pthread_create(&minder.thread, NULL, mind, NULL), 0);
+    } else {
+        minder.is_over = true;
+        pthread_join(minder.thread, NULL);
+    }
+}
+
+static bool is_alive_as_counted(void *user, const rp_model *model, rp_error *story) {
+    assert_ptr_equal(user, figures);
+    if (!figures->is_dead) return true;
+    rp_fail(story, RP_ERR_STATE, "the worker of '%s' has died", rp_model_path(model));
+    return false;
+}
+
 static struct rp_broker_host host_that_counts(void) {
     return (struct rp_broker_host){.user = figures,
                                    .open_model = open_and_count,
@@ -1144,6 +1182,39 @@ static void status_tells_what_a_model_is(void **state) {
     rp_client_drop(client);
     wait_until(lease_count, 0);
     end();
+    munmap(figures, sizeof *figures);
+}
+
+static int64_t entry_count(void) {
+    return stat_of("entries");
+}
+
+static void what_dies_leaves_the_pool_at_once(void **state) {
+    (void)state;
+    figures =
+        mmap(NULL, sizeof *figures, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct rp_broker_host host = host_that_counts();
+    host.watch = watch_and_mind;
+    host.is_alive = is_alive_as_counted;
+    options = (rp_broker_options)RP_BROKER_OPTIONS_INIT;
+    begin_with(&host);
+    struct rp_client *client = connect_to_broker();
+    struct rp_reply reply;
+    assert_ok(acquire(client, "a?memory_bytes=1MiB", 0, &reply));
+    release(client, lease_id(&reply));
+    wait_until(pool_leases, 0);
+    assert_int_equal(stat_of("entries"), 1);
+    figures->is_dead = 1;
+    wait_until(entry_count, 0); /* without anybody asking for it */
+    assert_int_equal(stat_of("memory_bytes"), 0);
+    assert_ok(acquire(client, "a?memory_bytes=1MiB", 0, &reply));
+    assert_int_equal(reply.message.leased.is_hit, 0);
+    release(client, lease_id(&reply));
+    rp_client_drop(client);
+    wait_until(lease_count, 0);
+    end();
+    assert_int_equal(figures->opened, 2);
+    assert_int_equal(figures->closed, 2);
     munmap(figures, sizeof *figures);
 }
 
@@ -1391,6 +1462,7 @@ int main(void) {
         cmocka_unit_test(a_dead_broker_is_an_error_and_a_stopped_one_a_timeout),
         cmocka_unit_test(a_host_opens_models_and_gives_out_rings),
         cmocka_unit_test(status_tells_what_a_model_is),
+        cmocka_unit_test(what_dies_leaves_the_pool_at_once),
         cmocka_unit_test(a_broker_without_memory_lives_on),
         cmocka_unit_test(a_broker_that_cannot_begin_says_so),
         cmocka_unit_test(a_pool_that_shares_asks_the_broker),
