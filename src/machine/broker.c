@@ -215,9 +215,18 @@ static void raise_descriptor_limit(void) {
     (void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+static rp_status open_by_host(void *user, const char *path, const rp_model_options *options,
+                              const _Atomic int *cancelled, rp_model **model, rp_error *err) {
+    const struct rp_broker *broker = user;
+    return broker->host.open_model(broker->host.user, path, options, cancelled, model, err);
+}
+
 static rp_status open_pool(struct rp_broker *broker, rp_error *err) {
-    const struct rp_pool_hooks hooks = {.open_model = broker->host.open_model,
-                                        .user = broker->host.user};
+    const struct rp_pool_hooks hooks = {
+        .open_model = broker->host.open_model ? open_by_host : NULL,
+        .waits_for_room = rp_broker_note_room_wait,
+        .user = broker,
+    };
     rp_pool_options options = RP_POOL_OPTIONS_INIT;
     options.log_sink = broker->logger.sink;
     options.log_level = broker->logger.level;
@@ -237,6 +246,9 @@ static rp_status open_broker(struct rp_broker *broker, rp_error *err) {
     if (!rp_broker_threads_open(broker, err)) return RP_ERR_IO;
     if (!open_events(broker)) return rp_fail(err, RP_ERR_MEMORY, "no memory for the broker's loop");
     status = open_pool(broker, err);
+    if (status == RP_OK && broker->host.watch) {
+        broker->host.watch(broker->host.user, rp_broker_note_death, broker);
+    }
     if (status != RP_OK || !broker->store_ops.open) return status;
     return broker->store_ops.open(broker, &broker->store, err);
 }
@@ -246,6 +258,7 @@ static rp_status close_broker(struct rp_broker *broker, rp_error *err) {
     /* Events go before their descriptors, whose numbers a helper thread may get at once. */
     if (broker->accepting) event_del(broker->accepting);
     if (broker->accept_again) event_del(broker->accept_again);
+    if (broker->pool && broker->host.watch) broker->host.watch(broker->host.user, NULL, NULL);
     rp_claim_leave(&broker->claim);
     if (broker->frame) rp_broker_call_off_all(broker);
     while (broker->clients) {

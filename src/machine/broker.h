@@ -45,6 +45,16 @@ struct rp_broker_host {
     void (*detach)(void *user, rp_model *model, uint64_t ring_id);
 
     /*
+     * Have `died` called with `watcher` when a model has died by itself, from any thread, under
+     * locks of the host; watcher NULL: never again from now on. NULL: the next lease finds out.
+     */
+    void (*watch)(void *user, void (*died)(void *watcher), void *watcher);
+
+    /* Whether it lives, and if not, its story. Under the pool's lock: waits for nobody. Comes with
+     * `watch`. */
+    bool (*is_alive)(void *user, const rp_model *model, rp_error *story);
+
+    /*
      * The process that holds a model; *is_alone: nothing else is in it, so that its end is the
      * model's. 0: none. Any thread, under the pool's lock: only looks. NULL: there are none.
      */

@@ -48,6 +48,7 @@ struct rp_broker_lease {
     struct rp_broker_client *client;
     rp_lease *ticket; /* of the pool */
     bool is_hit;      /* no load was begun for it */
+    uint64_t thread;  /* of the client, that asked for it; 0: unknown */
     bool has_ring;
     uint64_t ring_id;
     int64_t since_wall_ns;
@@ -60,6 +61,7 @@ struct rp_broker_lease {
 struct rp_broker_wait {
     struct rp_broker_client *client;
     uint32_t number;
+    uint64_t thread; /* of the client; 0: unknown */
     struct rp_broker_job *job;
     int64_t deadline_ns; /* RP_NEVER_NS: none */
     int64_t since_wall_ns;
@@ -80,6 +82,8 @@ struct rp_broker_job {
     struct rp_task task;
     struct rp_broker_job *next;
     struct rp_broker_job **link;
+
+    _Atomic pid_t thread_id; /* relaxed; 0: it has not begun */
 
     /* The thread's, until it is done. */
     rp_lease *ticket;
@@ -176,6 +180,10 @@ struct rp_broker {
 
     /* Helper threads. */
     int posted_fd; /* wakes the loop */
+    struct rp_task room_look;
+    bool is_room_look_posted; /* guarded by lock */
+    struct rp_task death_look;
+    bool is_death_look_posted; /* guarded by lock */
     struct rp_lock lock;
     struct rp_condition changed;
     struct rp_tasks posted;     /* done: for the loop; guarded by lock */
@@ -197,6 +205,9 @@ bool rp_broker_start_thread(struct rp_broker *broker, struct rp_task *task);
 
 /* After what the housekeeper was given before. */
 void rp_broker_add_chore(struct rp_broker *broker, struct rp_task *task);
+
+/* `task.done` runs in the loop, soon. From any thread, under any lock but this one's. */
+void rp_broker_post(struct rp_broker *broker, struct rp_task *task);
 
 /* Run what helper threads have done. In the loop. */
 void rp_broker_run_posted(struct rp_broker *broker);
@@ -227,6 +238,18 @@ void rp_broker_forget_waits(struct rp_broker_client *client);
 /* Every load is called off; who waits is told so. */
 void rp_broker_call_off_all(struct rp_broker *broker);
 
+/* What the pool calls when a request begins to wait for room: rp_broker_look_for_room() follows. */
+void rp_broker_note_room_wait(void *user);
+
+/*
+ * Those who wait for room may be waiting for each other's leases: then the one who came last is
+ * told so, with RP_ERR_CYCLE.
+ */
+void rp_broker_look_for_room(struct rp_broker *broker);
+
+/* What a request waits for, for people. */
+const char *rp_broker_wait_reason(const struct rp_broker_job *job);
+
 /* Fill in `request` from a frame; texts are borrowed from it. */
 rp_request rp_broker_request_of(const struct rp_message *message);
 
@@ -242,6 +265,11 @@ void rp_broker_forget_orders(const struct rp_broker_client *client);
  * Needs pool.lock. */
 pid_t rp_broker_process_of(const struct rp_broker *broker, const struct rp_entry *entry,
                            bool *is_alone);
+
+/* ---- broker_dead.c ---- */
+
+/* What the host calls when a model has died; its entry leaves the pool soon. From any thread. */
+void rp_broker_note_death(void *user);
 
 /* ---- broker_tell.c ---- */
 

@@ -93,7 +93,7 @@ void rp_broker_revoke(struct rp_broker *broker, const char *key) {
 
 /* A lease of the client's on a ticket, which is the lease's from now on; NULL without memory. */
 static struct rp_broker_lease *add_lease(struct rp_broker_client *client, uint32_t number,
-                                         rp_lease *ticket, bool is_hit) {
+                                         rp_lease *ticket, uint64_t thread, bool is_hit) {
     struct rp_broker *broker = client->broker;
     struct rp_broker_lease *lease = rp_alloc(sizeof *lease);
     if (!lease || !rp_table_reserve(&broker->leases)) {
@@ -104,6 +104,7 @@ static struct rp_broker_lease *add_lease(struct rp_broker_client *client, uint32
     lease->number = number;
     lease->client = client;
     lease->ticket = ticket;
+    lease->thread = thread;
     lease->is_hit = is_hit;
     lease->since_wall_ns = rp_wall_ns();
     lease->next = client->leases;
@@ -176,9 +177,9 @@ static rp_status send_lease(struct rp_broker_lease *lease, rp_error *why) {
  * tell. A model that turns out to be dead is taken out of the pool: RP_ERR_STATE.
  */
 static rp_status answer_with(struct rp_broker_client *client, uint32_t number, rp_lease *ticket,
-                             bool is_hit, rp_error *why) {
+                             uint64_t thread, bool is_hit, rp_error *why) {
     struct rp_broker *broker = client->broker;
-    struct rp_broker_lease *lease = add_lease(client, number, ticket, is_hit);
+    struct rp_broker_lease *lease = add_lease(client, number, ticket, thread, is_hit);
     if (!lease) {
         rp_fail(why, RP_ERR_MEMORY, "no memory for a lease on '%s'", rp_lease_key(ticket));
         rp_lease_release(ticket, NULL);
@@ -213,6 +214,117 @@ static void abandon_if_alone(struct rp_broker_job *job) {
     if (job->waits || job->is_abandoned) return;
     job->is_abandoned = true;
     rp_cancel_fire(job->cancel);
+}
+
+/* ---- waiting for each other ---- */
+
+enum { STUCK_NAMED_MAX = 3 };
+
+/* Whether nobody but that thread gives the lease back, and not before its request is answered. */
+static bool is_held_by(const struct rp_broker_lease *lease, const struct rp_broker_wait *wait) {
+    return wait->thread != 0 && wait->deadline_ns == RP_NEVER_NS && lease->thread == wait->thread;
+}
+
+/* Call `tell` with each lease that its waiting thread holds. */
+static void each_held(struct rp_broker *broker, void *user,
+                      void (*tell)(void *user, struct rp_broker_wait *wait,
+                                   struct rp_broker_lease *lease)) {
+    for (struct rp_broker_job *job = broker->jobs; job; job = job->next) {
+        for (struct rp_broker_wait *wait = job->waits; wait; wait = wait->next) {
+            for (struct rp_broker_lease *at = wait->client->leases; at; at = at->next) {
+                if (is_held_by(at, wait)) tell(user, wait, at);
+            }
+        }
+    }
+}
+
+/* All of them, in the order in which they are met. */
+struct stuck {
+    struct rp_pool_held *held; /* NULL: they are only counted */
+    size_t count;
+    struct rp_broker_wait *latest; /* of those who are stuck */
+    struct rp_text who;
+    size_t named_count;
+};
+
+static void collect_held(void *user, struct rp_broker_wait *wait, struct rp_broker_lease *lease) {
+    struct stuck *stuck = user;
+    pid_t waiter = atomic_load_explicit(&wait->job->thread_id, memory_order_relaxed);
+    if (stuck->held) {
+        stuck->held[stuck->count] = (struct rp_pool_held){waiter, lease->ticket, false};
+    }
+    stuck->count++;
+}
+
+static void name_held(void *user, struct rp_broker_wait *wait, struct rp_broker_lease *lease) {
+    struct stuck *stuck = user;
+    if (!stuck->held[stuck->count++].is_stuck) return;
+    if (!stuck->latest || wait->since_wall_ns > stuck->latest->since_wall_ns) stuck->latest = wait;
+    if (stuck->named_count++ >= STUCK_NAMED_MAX) return;
+    rp_text_print(&stuck->who, "%sprocess %d ('%.30s') holds '%.40s'",
+                  stuck->who.length ? ", " : "", (int)wait->client->pid, wait->client->command,
+                  rp_lease_key(lease->ticket));
+}
+
+/* Of those who wait for room for ever, let the last one know. False: nobody does. */
+static bool end_one_stuck(struct rp_broker *broker) {
+    struct stuck stuck = {.held = NULL};
+    each_held(broker, &stuck, collect_held);
+    if (stuck.count == 0) return false;
+    stuck.held = rp_alloc_array(stuck.count, sizeof *stuck.held);
+    if (!stuck.held) return false; /* the next who waits brings it up again */
+    stuck.count = 0;
+    each_held(broker, &stuck, collect_held);
+    bool is_stuck = rp_pool_find_stuck(broker->pool, stuck.held, stuck.count);
+    stuck.count = 0;
+    if (is_stuck) each_held(broker, &stuck, name_held);
+    if (stuck.latest) {
+        struct rp_broker_wait *wait = stuck.latest;
+        struct rp_broker_job *job = wait->job;
+        rp_error why = RP_ERROR_INIT;
+        rp_fail(&why, RP_ERR_CYCLE, "no room for '%.40s', ever: %s%s, and each waits for more",
+                job->asked.acquire.name, stuck.who.bytes ? stuck.who.bytes : "others hold leases",
+                stuck.named_count > STUCK_NAMED_MAX ? " and others more" : "");
+        rp_hint(&why, "release what is held before asking for more, or raise the budget "
+                      "(RESOURCE_POOL_BUDGET)");
+        rp_broker_log(broker, "warning", "event=stuck pid=%d message=\"%s\"",
+                      (int)wait->client->pid, why.message);
+        rp_broker_fail(wait->client, wait->number, &why);
+        end_wait(wait);
+        abandon_if_alone(job);
+    }
+    rp_text_fini(&stuck.who);
+    rp_free(stuck.held);
+    return stuck.latest != NULL;
+}
+
+void rp_broker_look_for_room(struct rp_broker *broker) {
+    while (end_one_stuck(broker)) {
+    }
+}
+
+static void room_look_done(void *user) {
+    struct rp_broker *broker = user;
+    rp_lock_acquire(&broker->lock);
+    broker->is_room_look_posted = false;
+    rp_lock_release(&broker->lock);
+    rp_broker_look_for_room(broker);
+}
+
+void rp_broker_note_room_wait(void *user) {
+    struct rp_broker *broker = user;
+    rp_lock_acquire(&broker->lock);
+    bool is_posted = broker->is_room_look_posted;
+    broker->is_room_look_posted = true;
+    rp_lock_release(&broker->lock);
+    if (is_posted) return;
+    broker->room_look = (struct rp_task){NULL, room_look_done, broker, NULL};
+    rp_broker_post(broker, &broker->room_look);
+}
+
+const char *rp_broker_wait_reason(const struct rp_broker_job *job) {
+    pid_t thread = atomic_load_explicit(&job->thread_id, memory_order_relaxed);
+    return rp_pool_waits_for_room(job->broker->pool, thread) ? "room" : "a load";
 }
 
 static void on_alarm(evutil_socket_t fd, short what, void *user) {
@@ -251,6 +363,7 @@ static bool add_wait(struct rp_broker_client *client, struct rp_broker_job *job,
     }
     wait->client = client;
     wait->number = message->number;
+    wait->thread = message->acquire.thread;
     wait->job = job;
     wait->since_wall_ns = rp_wall_ns();
     wait->deadline_ns = timeout_ms ? rp_deadline_after_ms((int64_t)timeout_ms) : RP_NEVER_NS;
@@ -309,6 +422,7 @@ static void job_work(void *user) {
     struct rp_broker_job *job = user;
     rp_request request = rp_broker_request_of(&job->asked);
     rp_preferences *preferences = NULL;
+    atomic_store_explicit(&job->thread_id, gettid(), memory_order_relaxed);
     const char *json = job->asked.acquire.preferences;
     job->status = RP_OK;
     job->why = (rp_error)RP_ERROR_INIT;
@@ -341,6 +455,7 @@ static void answer_waits(struct rp_broker_job *job) {
     while (job->waits) {
         struct rp_broker_client *client = job->waits->client;
         uint32_t number = job->waits->number;
+        uint64_t thread = job->waits->thread;
         rp_error why = RP_ERROR_INIT;
         rp_status status = RP_OK;
         bool is_last = !job->waits->next;
@@ -352,7 +467,7 @@ static void answer_waits(struct rp_broker_job *job) {
         } else {
             job->ticket = NULL;
         }
-        if (status == RP_OK) status = answer_with(client, number, ticket, is_hit, &why);
+        if (status == RP_OK) status = answer_with(client, number, ticket, thread, is_hit, &why);
         if (status != RP_OK) rp_broker_fail(client, number, &why);
         is_hit = true;
     }
@@ -445,7 +560,10 @@ static rp_status wait_for_load(struct rp_broker_client *client, const struct rp_
     struct rp_broker *broker = client->broker;
     struct rp_broker_job *job = find_job(broker, message);
     if (job) {
-        if (add_wait(client, job, message)) return RP_OK;
+        if (add_wait(client, job, message)) {
+            rp_broker_look_for_room(broker);
+            return RP_OK;
+        }
         return rp_fail(why, RP_ERR_MEMORY, "no memory to wait for '%s'", message->acquire.name);
     }
     if (broker->job_count >= JOBS_MAX) {
@@ -485,7 +603,9 @@ void rp_broker_handle_acquire(struct rp_broker_client *client, const struct rp_m
         rp_request request = rp_broker_request_of(message);
         rp_lease *ticket =
             message->acquire.preferences ? NULL : rp_pool_hit_model(broker->pool, &request);
-        if (ticket) status = answer_with(client, message->number, ticket, true, &why);
+        if (ticket)
+            status =
+                answer_with(client, message->number, ticket, message->acquire.thread, true, &why);
         /* One that has died is loaded afresh. */
         if (!ticket || status == RP_ERR_STATE) {
             status = wait_for_load(client, message, frame, bytes, &why);

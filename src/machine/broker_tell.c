@@ -248,11 +248,9 @@ static const json_t *find_load(const json_t *loads, const struct rp_broker_job *
 static json_t *describe_wait(const struct rp_broker_wait *wait, const json_t *loads) {
     const struct rp_broker_job *job = wait->job;
     const json_t *load = find_load(loads, job);
-    bool needs_room = json_is_true(json_object_get(load, "waits_for_room"));
-    json_t *row =
-        json_pack("{s:s, s:s, s:i, s:s, s:s}", "type", job->asked.acquire.resource_type, "name",
-                  job->asked.acquire.name, "pid", (int)wait->client->pid, "command",
-                  wait->client->command, "for", needs_room ? "room" : "the load");
+    json_t *row = json_pack("{s:s, s:s, s:i, s:s, s:s}", "type", job->asked.acquire.resource_type,
+                            "name", job->asked.acquire.name, "pid", (int)wait->client->pid,
+                            "command", wait->client->command, "for", rp_broker_wait_reason(job));
     json_object_set(row, "key", load ? json_object_get(load, "key") : json_null());
     json_object_set(row, "bytes", load ? json_object_get(load, "bytes") : json_null());
     put_since(row, wait->since_wall_ns);

@@ -455,6 +455,135 @@ static void room_is_made_and_refused_across_processes(void **state) {
     end();
 }
 
+/* A request of one thread, on a thread of this test's. */
+struct asking {
+    struct rp_client *client;
+    const char *name;
+    uint64_t thread;
+    int64_t timeout_ms;
+    int64_t patience_ms;
+    pthread_t runs_on;
+    rp_status status;
+    uint64_t lease_id;
+    rp_error why;
+};
+
+static void *ask_as(void *user) {
+    struct asking *asking = user;
+    struct rp_reply reply;
+    const struct rp_message message = {.type = RP_MESSAGE_ACQUIRE,
+                                       .acquire = {.kind = RP_KIND_MODEL,
+                                                   .thread = asking->thread,
+                                                   .timeout_ms = (uint64_t)asking->timeout_ms,
+                                                   .resource_type = "model",
+                                                   .name = asking->name,
+                                                   .engine = "simulated"}};
+    asking->why = (rp_error)RP_ERROR_INIT;
+    asking->status =
+        rp_client_call(asking->client, &message, NULL, rp_deadline_after_ms(asking->patience_ms),
+                       NULL, &reply, &asking->why);
+    if (asking->status == RP_OK) asking->lease_id = lease_id(&reply);
+    return NULL;
+}
+
+static struct asking by_thread(struct rp_client *client, uint64_t thread, const char *name) {
+    return (struct asking){
+        .client = client, .name = name, .thread = thread, .patience_ms = PATIENCE_MS};
+}
+
+static void begin_asking(struct asking *asking) {
+    assert_int_equal(pthread_create(&asking->runs_on, NULL, ask_as, asking), 0);
+}
+
+static uint64_t lease_by(struct rp_client *client, uint64_t thread, const char *name) {
+    struct asking asking = by_thread(client, thread, name);
+    ask_as(&asking);
+    assert_int_equal(asking.status, RP_OK);
+    return asking.lease_id;
+}
+
+static int64_t waiters_for_room(void) {
+    json_t *document = ask_for(true);
+    const json_t *row;
+    size_t index;
+    int64_t count = 0;
+    json_array_foreach(json_object_get(document, "waiters"), index, row) {
+        count += strcmp(json_string_value(json_object_get(row, "for")), "room") == 0;
+    }
+    json_decref(document);
+    return count;
+}
+
+static void who_wait_for_each_others_room_are_told(void **state) {
+    (void)state;
+    options = (rp_broker_options)RP_BROKER_OPTIONS_INIT;
+    options.budget = "10MiB";
+    begin_with(NULL);
+    struct rp_client *client = connect_to_broker();
+    uint64_t a = lease_by(client, 1, "a?memory_bytes=6MiB");
+    uint64_t b = lease_by(client, 2, "b?memory_bytes=4MiB");
+    struct asking first = by_thread(client, 1, "c?memory_bytes=4MiB");
+    struct asking second = by_thread(client, 2, "d?memory_bytes=6MiB");
+    begin_asking(&first);
+    wait_until(waiters_for_room, 1); /* the other thread may still give back what it holds */
+    int64_t start_ns = rp_clock_ns();
+    ask_as(&second);
+    assert_int_equal(second.status, RP_ERR_CYCLE);
+    assert_true(rp_elapsed_ms(start_ns, rp_clock_ns()) < PATIENCE_MS / 2);
+    assert_says(second.why.message, "holds 'model:a?memory_bytes=6MiB@cpu'");
+    assert_says(second.why.message, "holds 'model:b?memory_bytes=4MiB@cpu'");
+    char self[64];
+    snprintf(self, sizeof self, "process %d", (int)getpid());
+    assert_says(second.why.message, self);
+    release(client, b);
+    pthread_join(first.runs_on, NULL);
+    assert_int_equal(first.status, RP_OK);
+    release(client, first.lease_id);
+    release(client, a);
+    wait_until(lease_count, 0);
+    rp_client_drop(client);
+    end();
+}
+
+/* Everybody waits, but somebody may still give back: of whom it is not known, who waits for so long
+ * only, or another thread that holds the same. */
+static void who_may_still_give_back_is_no_deadlock(void **state) {
+    (void)state;
+    static const struct {
+        uint64_t first_holds_by, second_holds_by, first_waits_by;
+        int64_t timeout_ms;
+    } cases[] = {{0, 2, 1, 0}, {3, 2, 1, 0}, {1, 0, 1, 0}, {0, 2, 0, 0}, {1, 2, 1, 30000}};
+    options = (rp_broker_options)RP_BROKER_OPTIONS_INIT;
+    options.budget = "10MiB";
+    begin_with(NULL);
+    struct rp_client *client = connect_to_broker();
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        uint64_t a = lease_by(client, cases[i].first_holds_by, "a?memory_bytes=6MiB");
+        uint64_t b = lease_by(client, cases[i].second_holds_by, "b?memory_bytes=4MiB");
+        struct asking first = by_thread(client, cases[i].first_waits_by, "c?memory_bytes=4MiB");
+        struct asking second = by_thread(client, 2, "d?memory_bytes=6MiB");
+        first.timeout_ms = cases[i].timeout_ms;
+        begin_asking(&first);
+        wait_until(waiters_for_room, 1);
+        begin_asking(&second);
+        wait_until(waiters_for_room, 2);
+        usleep(50000);
+        assert_int_equal(stat_of("waiters"), 2); /* and nobody was told anything */
+        release(client, a);
+        release(client, b);
+        pthread_join(first.runs_on, NULL);
+        pthread_join(second.runs_on, NULL);
+        assert_int_equal(first.status, RP_OK);
+        assert_int_equal(second.status, RP_OK);
+        release(client, first.lease_id);
+        release(client, second.lease_id);
+        wait_until(lease_count, 0);
+        wait_until(pool_leases, 0);
+    }
+    rp_client_drop(client);
+    end();
+}
+
 static void a_load_that_fails_tells_everybody_why(void **state) {
     (void)state;
     begin();
@@ -1002,6 +1131,44 @@ static pid_t name_process(void *user, const rp_model *model, bool *is_alone) {
     return 4711;
 }
 
+/* The host's minder, in the broker's process: looks whether the model has died. */
+static struct {
+    pthread_t thread;
+    _Atomic bool is_over;
+    void (*died)(void *watcher);
+    void *watcher;
+} minder;
+
+static void *mind(void *unused) {
+    (void)unused;
+    bool is_told = false;
+    while (!minder.is_over) {
+        if (figures->is_dead && !is_told) minder.died(minder.watcher);
+        is_told = figures->is_dead;
+        usleep(1000);
+    }
+    return NULL;
+}
+
+static void watch_and_mind(void *user, void (*died)(void *watcher), void *watcher) {
+    assert_ptr_equal(user, figures);
+    if (watcher) {
+        minder.died = died;
+        minder.watcher = watcher;
+        assert_int_equal(pthread_create(&minder.thread, NULL, mind, NULL), 0);
+    } else {
+        minder.is_over = true;
+        pthread_join(minder.thread, NULL);
+    }
+}
+
+static bool is_alive_as_counted(void *user, const rp_model *model, rp_error *story) {
+    assert_ptr_equal(user, figures);
+    if (!figures->is_dead) return true;
+    rp_fail(story, RP_ERR_STATE, "the worker of '%s' has died", rp_model_path(model));
+    return false;
+}
+
 static struct rp_broker_host host_that_counts(void) {
     return (struct rp_broker_host){.user = figures,
                                    .open_model = open_and_count,
@@ -1109,6 +1276,35 @@ static void status_tells_what_a_model_is(void **state) {
     rp_client_drop(client);
     wait_until(lease_count, 0);
     end();
+    munmap(figures, sizeof *figures);
+}
+
+static void what_dies_leaves_the_pool_at_once(void **state) {
+    (void)state;
+    figures =
+        mmap(NULL, sizeof *figures, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct rp_broker_host host = host_that_counts();
+    host.watch = watch_and_mind;
+    host.is_alive = is_alive_as_counted;
+    options = (rp_broker_options)RP_BROKER_OPTIONS_INIT;
+    begin_with(&host);
+    struct rp_client *client = connect_to_broker();
+    struct rp_reply reply;
+    assert_ok(acquire(client, "a?memory_bytes=1MiB", 0, &reply));
+    release(client, lease_id(&reply));
+    wait_until(pool_leases, 0);
+    assert_int_equal(stat_of("entries"), 1);
+    figures->is_dead = 1;
+    wait_until(entry_count, 0); /* without anybody asking for it */
+    assert_int_equal(stat_of("memory_bytes"), 0);
+    assert_ok(acquire(client, "a?memory_bytes=1MiB", 0, &reply));
+    assert_int_equal(reply.message.leased.is_hit, 0);
+    release(client, lease_id(&reply));
+    rp_client_drop(client);
+    wait_until(lease_count, 0);
+    end();
+    assert_int_equal(figures->opened, 2);
+    assert_int_equal(figures->closed, 2);
     munmap(figures, sizeof *figures);
 }
 
@@ -1339,6 +1535,8 @@ int main(void) {
         cmocka_unit_test(each_request_has_its_own_deadline),
         cmocka_unit_test(a_request_that_is_called_off_leaves_nothing),
         cmocka_unit_test(room_is_made_and_refused_across_processes),
+        cmocka_unit_test(who_wait_for_each_others_room_are_told),
+        cmocka_unit_test(who_may_still_give_back_is_no_deadlock),
         cmocka_unit_test(a_load_that_fails_tells_everybody_why),
         cmocka_unit_test(orders_respect_leases_unless_forced),
         cmocka_unit_test(a_model_moves_and_who_holds_the_old_one_keeps_it_unless_forced),
@@ -1356,6 +1554,7 @@ int main(void) {
         cmocka_unit_test(a_dead_broker_is_an_error_and_a_stopped_one_a_timeout),
         cmocka_unit_test(a_host_opens_models_and_gives_out_rings),
         cmocka_unit_test(status_tells_what_a_model_is),
+        cmocka_unit_test(what_dies_leaves_the_pool_at_once),
         cmocka_unit_test(a_broker_without_memory_lives_on),
         cmocka_unit_test(a_broker_that_cannot_begin_says_so),
         cmocka_unit_test(a_pool_that_shares_asks_the_broker),

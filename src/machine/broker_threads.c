@@ -49,6 +49,12 @@ static void post(struct rp_broker *broker, struct rp_task *task) {
     if (was_empty && write(broker->posted_fd, &one, sizeof one) < 0) return;
 }
 
+void rp_broker_post(struct rp_broker *broker, struct rp_task *task) {
+    rp_lock_acquire(&broker->lock);
+    post(broker, task);
+    rp_lock_release(&broker->lock);
+}
+
 static void thread_ends(struct rp_broker *broker) {
     broker->thread_count--;
     rp_condition_broadcast(&broker->changed);

@@ -35,6 +35,10 @@ struct rp_worker_host {
 
     struct rp_lock lock;
     struct small *smalls; /* guarded by lock */
+
+    struct rp_lock watch_lock;
+    void (*died)(void *watcher); /* guarded by watch_lock */
+    void *watcher;               /* guarded by watch_lock; NULL: nobody */
 };
 
 /* A model that shares its process, or would; from before it is loaded until it is taken out. */
@@ -165,6 +169,9 @@ static void note_crash(void *user, const struct rp_worker *worker, const rp_erro
                        bool was_alone) {
     struct rp_worker_host *host = user;
     rp_crashes_add(&host->crashes, rp_worker_path(worker), was_alone, story, rp_clock_ns());
+    rp_lock_acquire(&host->watch_lock);
+    if (host->watcher) host->died(host->watcher);
+    rp_lock_release(&host->watch_lock);
 }
 
 /* Whether its weights, wherever they are kept, take less than an engine does. */
@@ -298,12 +305,27 @@ static pid_t host_process_of(void *user, const rp_model *model, bool *is_alone) 
     return rp_worker_pid(worker);
 }
 
+static void host_watch(void *user, void (*died)(void *watcher), void *watcher) {
+    struct rp_worker_host *host = user;
+    rp_lock_acquire(&host->watch_lock);
+    host->died = died;
+    host->watcher = watcher;
+    rp_lock_release(&host->watch_lock);
+}
+
+static bool host_is_alive(void *user, const rp_model *model, rp_error *story) {
+    (void)user;
+    return rp_worker_is_alive(rp_worker_of(model), story);
+}
+
 struct rp_broker_host rp_worker_host_calls(struct rp_worker_host *host) {
     return (struct rp_broker_host){
         .user = host,
         .open_model = host_open_model,
         .attach = host_attach,
         .detach = host_detach,
+        .watch = host_watch,
+        .is_alive = host_is_alive,
         .process_of = host_process_of,
     };
 }
@@ -324,6 +346,7 @@ rp_status rp_worker_host_open(const char *program, uint64_t limit_bytes,
     rp_worker_groups_find(&made->groups);
     rp_crashes_init(&made->crashes);
     rp_lock_init(&made->lock);
+    rp_lock_init(&made->watch_lock);
     *host = made;
     return RP_OK;
 }
@@ -333,6 +356,7 @@ void rp_worker_host_close(struct rp_worker_host *host) {
     assert(!host->smalls);
     close(host->turns_fd);
     rp_crashes_fini(&host->crashes);
+    rp_lock_fini(&host->watch_lock);
     rp_lock_fini(&host->lock);
     rp_free(host);
 }

@@ -369,6 +369,7 @@ static void enqueue(struct rp_admission *ask) {
     ask->is_queued = true;
     pool->counts.room_waits++;
     rp_pool_watch(pool);
+    if (pool->hooks.waits_for_room) pool->hooks.waits_for_room(pool->hooks.user);
 }
 
 static void dequeue(struct rp_admission *ask) {
@@ -504,6 +505,50 @@ static bool may_help(const struct rp_admission *ask, const struct rp_shortage *s
         if (would_cover(ask, device, &theirs)) return true;
     }
     return false;
+}
+
+bool rp_admission_is_awaited(rp_pool *pool, pid_t thread_id) {
+    assert(rp_lock_is_held(&pool->lock));
+    for (const struct rp_admission *at = pool->queue; at; at = at->next) {
+        if (at->thread_id == thread_id || rp_waits_thread_sleeps_on(thread_id, at->entry)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whether that shortage ends when everything ends but what is marked. */
+static bool would_end(const rp_pool *pool, uint16_t device, const struct rp_shortage *shortage,
+                      uint32_t mark) {
+    const uint64_t *sums = pool->ledger.devices[device].sums;
+    uint64_t on_device = sums[RP_CHARGE_UNLOADING] + sums[RP_CHARGE_UNSEEN];
+    uint64_t in_all = pool->ledger.sums[RP_CHARGE_UNLOADING] + pool->ledger.sums[RP_CHARGE_UNSEEN];
+    for (const struct rp_entry *entry = pool->oldest; entry; entry = entry->next) {
+        if (entry->charge.state == RP_CHARGE_NONE || entry->mark == mark) continue;
+        in_all += entry->charge.bytes;
+        if (entry->charge.device == device) on_device += entry->charge.bytes;
+    }
+    return on_device >= shortage->device_bytes && in_all >= shortage->all_bytes;
+}
+
+bool rp_pool_find_stuck(rp_pool *pool, struct rp_pool_held *held, size_t count) {
+    rp_lock_acquire(&pool->lock);
+    uint32_t mark = ++pool->mark; /* no choice of victims is under way: those keep the lock */
+    for (size_t i = 0; i < count; i++) {
+        held[i].is_stuck = rp_admission_is_awaited(pool, held[i].waiter);
+        if (!held[i].is_stuck) continue;
+        RP_READ(rp_ticket_slot(held[i].lease)->holder)->entry->mark = mark;
+    }
+    bool is_stuck = pool->queue != NULL;
+    for (const struct rp_admission *at = pool->queue; at && is_stuck; at = at->next) {
+        uint64_t bytes = at->bytes == RP_UNKNOWN_U64 ? 0 : at->bytes;
+        uint16_t device = at->entry->charge_device;
+        struct rp_shortage shortage =
+            rp_ledger_shortage(&pool->ledger, device, bytes, RP_UNKNOWN_U64);
+        if (would_end(pool, device, &shortage, mark)) is_stuck = false;
+    }
+    rp_lock_release(&pool->lock);
+    return is_stuck;
 }
 
 /* "leases hold 1.8 GiB: 'a' 1.0 GiB (thread 12), ..." as far as it fits. */

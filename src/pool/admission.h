@@ -50,6 +50,9 @@ rp_status rp_admission_enter(struct rp_admission *ask, rp_error *err);
 /* Something changed that a waiting request may profit from. Needs pool.lock. */
 void rp_admission_wake(rp_pool *pool);
 
+/* Whether that thread waits for room, or for a load that does. Needs pool.lock. */
+bool rp_admission_is_awaited(rp_pool *pool, pid_t thread_id);
+
 /* Close all holders, or open them again: calls nest. Need pool.lock. */
 void rp_pool_watch(rp_pool *pool);
 void rp_pool_unwatch(rp_pool *pool);

@@ -53,6 +53,9 @@ struct rp_pool_hooks {
     rp_status (*lease_model)(void *user, const struct rp_pool_wanted *wanted,
                              struct rp_pool_leased *leased, rp_error *err);
 
+    /* A request begins to wait for room. Under the pool's lock: waits for nobody. NULL: fine. */
+    void (*waits_for_room)(void *user);
+
     /* The pool has been closed, and calls nothing any more. NULL: `user` need not know. */
     void (*closed)(void *user);
 

@@ -307,6 +307,23 @@ struct rp_entry *rp_pool_find_text(const rp_pool *pool, const char *key) {
     return NULL;
 }
 
+bool rp_pool_waits_for_room(rp_pool *pool, pid_t thread) {
+    rp_lock_acquire(&pool->lock);
+    bool waits = rp_admission_is_awaited(pool, thread);
+    rp_lock_release(&pool->lock);
+    return waits;
+}
+
+void rp_pool_each_model(rp_pool *pool, void (*tell)(void *user, const char *key, rp_model *model),
+                        void *user) {
+    rp_lock_acquire(&pool->lock);
+    for (struct rp_entry *entry = pool->oldest; entry; entry = entry->next) {
+        bool is_loaded = entry->state == RP_ENTRY_LOADED && !entry->is_detached;
+        if (is_loaded && entry->model) tell(user, entry->text, entry->model);
+    }
+    rp_lock_release(&pool->lock);
+}
+
 /* Detach an entry and what was made of it. */
 static bool is_made_of(const struct rp_entry *entry, void *user) {
     const struct rp_entry *wanted = user;

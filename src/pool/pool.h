@@ -136,8 +136,26 @@ rp_lease *rp_pool_hit_model(rp_pool *pool, const rp_request *request);
 rp_status rp_pool_get_model_told(rp_pool *pool, const rp_request *request, rp_lease **lease,
                                  bool *is_hit, rp_error *err);
 
+/* A lease that nobody gives back before a thread of this process, which waits for him, has got
+ * what it asks this pool for. */
+struct rp_pool_held {
+    pid_t waiter;
+    rp_lease *lease;
+    bool is_stuck; /* out: the thread waits for room */
+};
+
+/* Whether none of those who wait for room will ever have it, whatever else is given back. */
+bool rp_pool_find_stuck(rp_pool *pool, struct rp_pool_held *held, size_t count);
+
+/* Whether that thread waits for room in the pool. */
+bool rp_pool_waits_for_room(rp_pool *pool, pid_t thread);
+
 /* How the bytes of what is leased were found: "engine"; NULL: unknown, or a stale lease. Static. */
 const char *rp_pool_lease_method(const rp_lease *lease);
+
+/* Call `tell` for each loaded model with its key, under pool.lock: it waits for nobody. */
+void rp_pool_each_model(rp_pool *pool, void (*tell)(void *user, const char *key, rp_model *model),
+                        void *user);
 
 /*
  * Take a lease on an entry that cannot go away meanwhile, asked for by that request. `is_hit`:
