@@ -17,7 +17,7 @@ enum {
     ENTRY_COLUMNS = 52,
     FAILURES_LEAST = 3,
     EVENTS_LEAST = 6,
-    LEASES_LEAST = 4,
+    ROWS_LEAST = 8,
     BAR_COLUMNS = 20
 };
 
@@ -318,7 +318,7 @@ void view_make(struct view *view, const json_t *document, const struct view_wish
         size_t taken = view->count + section_rows(document, "waiters", waits) +
                        section_rows(document, "failures", failures) +
                        section_rows(document, "events", events) + 4; /* heads, "more" */
-        size_t rest = wish->rows > taken + 2 * LEASES_LEAST ? wish->rows - taken : 2 * LEASES_LEAST;
+        size_t rest = wish->rows > taken + ROWS_LEAST ? wish->rows - taken : ROWS_LEAST;
         size_t wanted = json_array_size(json_object_get(document, "leases"));
         leases = smaller(wanted, rest / 2);
         entries = rest - leases;
