@@ -139,10 +139,11 @@ static void take_load(struct rp_broker_look *look, const rp_pool *pool,
     json_array_append_new(look->loads, row);
 }
 
-/* Loads under way, and the process of each model. */
+/* The budget, loads under way, and the process of each model. */
 static void walk_pool(struct rp_broker *broker, struct rp_broker_look *look) {
     rp_pool *pool = broker->pool;
     rp_lock_acquire(&pool->lock);
+    look->budget_bytes = pool->ledger.budget_bytes;
     for (const struct rp_entry *entry = pool->oldest; entry; entry = entry->next) {
         if (entry->state == RP_ENTRY_LOADING) take_load(look, pool, entry);
         pid_t pid = rp_broker_process_of(broker, entry, NULL);
@@ -282,6 +283,8 @@ json_t *rp_broker_tell_status(struct rp_broker *broker, const struct rp_broker_l
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         json_object_set(document, parts[i][1], json_object_get(pool, parts[i][0]));
     }
+    json_object_set_new(json_object_get(document, "totals"), "budget_bytes",
+                        json_u64(look->budget_bytes));
     put_processes(json_object_get(document, "entries"), look);
     json_object_set(document, "loading", look->loads);
     json_object_set_new(document, "leases", describe_leases(broker));
