@@ -108,11 +108,11 @@ struct rp_broker_notes {
 
 /* What a helper thread saw of the pool: zero it, rp_broker_look_fini(). */
 struct rp_broker_look {
-    rp_totals totals;
-    char *pool_json;       /* NULL: totals only */
     uint64_t budget_bytes; /* of all devices together; RP_UNKNOWN_U64: none */
-    json_t *events;        /* the last ones, oldest first */
-    json_t *loads;         /* under way */
+    rp_totals totals;
+    char *pool_json;      /* NULL: totals only */
+    json_t *events;       /* the last ones, oldest first */
+    json_t *loads;        /* under way */
     json_t *processes[2]; /* by key: of entries that stay, of those that go with their last lease */
 };
 

@@ -139,7 +139,7 @@ static void take_load(struct rp_broker_look *look, const rp_pool *pool,
     json_array_append_new(look->loads, row);
 }
 
-/* The budget, loads under way, and the process of each model. */
+/* Loads under way, and the process of each model. */
 static void walk_pool(struct rp_broker *broker, struct rp_broker_look *look) {
     rp_pool *pool = broker->pool;
     rp_lock_acquire(&pool->lock);
@@ -283,8 +283,6 @@ json_t *rp_broker_tell_status(struct rp_broker *broker, const struct rp_broker_l
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         json_object_set(document, parts[i][1], json_object_get(pool, parts[i][0]));
     }
-    json_object_set_new(json_object_get(document, "totals"), "budget_bytes",
-                        json_u64(look->budget_bytes));
     put_processes(json_object_get(document, "entries"), look);
     json_object_set(document, "loading", look->loads);
     json_object_set_new(document, "leases", describe_leases(broker));
@@ -292,6 +290,8 @@ json_t *rp_broker_tell_status(struct rp_broker *broker, const struct rp_broker_l
     json_object_set(document, "events", look->events);
     json_object_set_new(document, "failures", describe_notes(&broker->failures, describe_failure));
     json_object_set_new(document, "leaks", describe_notes(&broker->leaks, describe_leak));
+    json_object_set_new(json_object_get(document, "totals"), "budget_bytes",
+                        json_u64(look->budget_bytes));
     if (all) json_object_set(document, "hardware", json_object_get(pool, "hardware"));
     if (all) json_object_set_new(document, "clients", describe_clients(broker));
     if (broker->store) broker->store_ops.tell_status(broker->store, document);
