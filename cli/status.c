@@ -25,8 +25,14 @@ static void print_broker(const json_t *document) {
 /* A device of which nothing is held is not worth a line, unless the budget is what was asked for.
  */
 static void print_ledger(const json_t *document, bool all) {
+    const json_t *totals = json_object_get(document, "totals");
     const json_t *row;
     size_t i;
+    if (look_bytes(totals, "budget_bytes") != RP_UNKNOWN_U64) {
+        printf("budget   %s for all devices together, %s held\n",
+               bytes_text(look_bytes(totals, "budget_bytes")),
+               bytes_text(look_bytes(totals, "memory_bytes")));
+    }
     json_array_foreach(json_object_get(document, "ledger"), i, row) {
         if (!all && look_number(row, "charged_bytes") == 0 && look_number(row, "peak_bytes") == 0) {
             continue;

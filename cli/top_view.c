@@ -16,8 +16,9 @@ enum {
     WAITS_LEAST = 4,
     ENTRY_COLUMNS = 52,
     FAILURES_LEAST = 3,
-    EVENTS_LEAST = 6,
-    LEASES_LEAST = 4,
+    EVENTS_MOST = 6,
+    EVENTS_LEAST = 1,
+    ROWS_LEAST = 8,
     BAR_COLUMNS = 20
 };
 
@@ -106,10 +107,13 @@ static void add_title(struct view *view, const json_t *document) {
     const json_t *totals = json_object_get(document, "totals");
     const char *step = look_text(json_object_get(document, "pressure"), "step");
     const char *name = look_text(broker, "name");
-    add_line(view, VIEW_TITLE, "rpool top  broker %lld%s%s%s, up for %s, %lld client%s%s",
+    uint64_t budget = look_bytes(totals, "budget_bytes");
+    add_line(view, VIEW_TITLE, "rpool top  broker %lld%s%s%s, up for %s, %lld client%s%s%s%s",
              look_number(broker, "pid"), name[0] ? " '" : "", name, name[0] ? "'" : "",
              age_text(look_ms(broker, "uptime_ms")), look_number(broker, "clients"),
              look_number(broker, "clients") == 1 ? "" : "s",
+             budget == RP_UNKNOWN_U64 ? "" : ", budget ",
+             budget == RP_UNKNOWN_U64 ? "" : bytes_text(budget),
              json_is_true(json_object_get(broker, "draining")) ? ", stopping" : "");
     add_line(view, VIEW_PLAIN,
              "%lld requests, %lld hits, %lld loads, %lld failed, %lld evicted; %s now, %s at most",
@@ -295,10 +299,10 @@ static size_t smaller(size_t a, size_t b) {
     return a < b ? a : b;
 }
 
-/* A section with its head, and a line that says what is missing. */
-static size_t section_rows(const json_t *document, const char *name, size_t most) {
+/* A section with its head and, where it has one, a line that says what is missing. */
+static size_t section_rows(const json_t *document, const char *name, size_t most, bool has_more) {
     size_t count = json_array_size(json_object_get(document, name));
-    return count == 0 ? 0 : 1 + smaller(count, most) + (count > most);
+    return count == 0 ? 0 : 1 + smaller(count, most) + (has_more && count > most);
 }
 
 void view_make(struct view *view, const json_t *document, const struct view_wish *wish) {
@@ -314,11 +318,15 @@ void view_make(struct view *view, const json_t *document, const struct view_wish
         /* The small sections get what they need up to their least; entries and leases the rest. */
         waits = WAITS_LEAST;
         failures = FAILURES_LEAST;
-        events = EVENTS_LEAST;
-        size_t taken = view->count + section_rows(document, "waiters", waits) +
-                       section_rows(document, "failures", failures) +
-                       section_rows(document, "events", events) + 4; /* heads, "more" */
-        size_t rest = wish->rows > taken + 2 * LEASES_LEAST ? wish->rows - taken : 2 * LEASES_LEAST;
+        events = EVENTS_MOST;
+        size_t taken = view->count + section_rows(document, "waiters", waits, true) +
+                       section_rows(document, "failures", failures, false) +
+                       section_rows(document, "events", events, false) + 4; /* heads, "more" */
+        /* The latest events stand at the bottom: older ones go before those are cut off. */
+        for (; events > EVENTS_LEAST && taken + ROWS_LEAST > wish->rows; taken--) {
+            events--;
+        }
+        size_t rest = wish->rows > taken + ROWS_LEAST ? wish->rows - taken : ROWS_LEAST;
         size_t wanted = json_array_size(json_object_get(document, "leases"));
         leases = smaller(wanted, rest / 2);
         entries = rest - leases;

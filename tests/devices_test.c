@@ -144,12 +144,25 @@ static void a_model_moves_by_its_key_with_all_that_led_to_it(void **state) {
     request.engine = "simulated";
     assert_ok(rp_pool_get_model(pool, &request, &first, &err));
     assert_string_equal(rp_lease_key(first), "t:m?memory_bytes=1MiB@cuda:0");
+    static const rp_device_kind cuda_first[] = {RP_DEVICE_CUDA, RP_DEVICE_CPU};
+    rp_preferences wishes = RP_PREFERENCES_INIT;
+    rp_request wishing = request; /* another way to ask that leads there too */
+    wishes.priority = cuda_first;
+    wishes.priority_count = 2;
+    wishes.preferred_index = 0;
+    wishing.preferences = &wishes;
+    assert_ok(rp_pool_get_model(pool, &wishing, &found, &err));
+    assert_ptr_equal(rp_lease_model(found), rp_lease_model(first));
+    rp_lease_release(found, NULL);
     assert_ok(
         rp_pool_move_entry(pool, "t:m?memory_bytes=1MiB@cuda:0", "cuda:3", NULL, &moved, &err));
     assert_string_equal(rp_lease_key(moved), "t:m?memory_bytes=1MiB@cuda:3");
     assert_ok(rp_pool_get_model(pool, &request, &found, &err));
     assert_ptr_equal(rp_lease_model(found), rp_lease_model(moved));
     assert_ptr_not_equal(rp_lease_model(found), rp_lease_model(first));
+    rp_lease_release(found, NULL);
+    assert_ok(rp_pool_get_model(pool, &wishing, &found, &err));
+    assert_ptr_equal(rp_lease_model(found), rp_lease_model(moved));
     rp_lease_release(found, NULL);
     rp_lease_release(moved, NULL);
     /* Once more, to where it is: nothing happens. */

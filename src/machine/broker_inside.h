@@ -114,6 +114,7 @@ struct rp_broker_notes {
 
 /* What a helper thread saw of the pool: zero it, rp_broker_look_fini(). */
 struct rp_broker_look {
+    uint64_t budget_bytes; /* of all devices together; RP_UNKNOWN_U64: none */
     rp_totals totals;
     char *pool_json;   /* NULL: totals only */
     json_t *events;    /* the last ones, oldest first */

@@ -154,6 +154,7 @@ static json_t *describe_model(const rp_model *model, pid_t process) {
 static void walk_pool(struct rp_broker *broker, struct rp_broker_look *look) {
     rp_pool *pool = broker->pool;
     rp_lock_acquire(&pool->lock);
+    look->budget_bytes = pool->ledger.budget_bytes;
     for (const struct rp_entry *entry = pool->oldest; entry; entry = entry->next) {
         if (entry->state == RP_ENTRY_LOADING) take_load(look, pool, entry);
         if (entry->state != RP_ENTRY_LOADED || !entry->model) continue;
@@ -298,6 +299,8 @@ json_t *rp_broker_tell_status(struct rp_broker *broker, const struct rp_broker_l
     json_object_set(document, "events", look->events);
     json_object_set_new(document, "failures", describe_notes(&broker->failures, describe_failure));
     json_object_set_new(document, "leaks", describe_notes(&broker->leaks, describe_leak));
+    json_object_set_new(json_object_get(document, "totals"), "budget_bytes",
+                        json_u64(look->budget_bytes));
     if (all) json_object_set(document, "hardware", json_object_get(pool, "hardware"));
     if (all) json_object_set_new(document, "clients", describe_clients(broker));
     if (broker->store) broker->store_ops.tell_status(broker->store, document);

@@ -1234,6 +1234,69 @@ static void a_broker_without_memory_lives_on(void **state) {
     munmap(figures, sizeof *figures);
 }
 
+/* One order while the n-th allocation fails: done, or refused for want of memory, or let go. */
+static void order_or_want(int kind, const char *key) {
+    const struct rp_message messages[] = {
+        {.type = RP_MESSAGE_STATUS, .status = {1}},
+        {.type = RP_MESSAGE_EVICT, .evict = {key, 0}},
+        {.type = RP_MESSAGE_CLEAR, .clear = {1}},
+        {.type = RP_MESSAGE_MOVE, .move = {key, "cuda:1", 1}},
+    };
+    struct rp_client *client = connect_to_broker();
+    struct rp_reply reply;
+    char *text = NULL;
+    rp_status status = acquire(client, "a", 0, &reply); /* its ring arms the failure */
+    if (status == RP_OK) rp_reply_fini(&reply);
+    if (status != RP_OK) { /* it met the failure itself */
+        assert_true(status == RP_ERR_MEMORY || status == RP_ERR_STATE);
+        rp_client_drop(client);
+        return;
+    }
+    status = rp_client_call_text(client, &messages[kind], rp_deadline_after_ms(PATIENCE_MS), &text,
+                                 &err);
+    if (status == RP_OK) rp_free(text);
+    assert_true(status == RP_OK || status == RP_ERR_MEMORY || status == RP_ERR_STATE ||
+                status == RP_ERR_NOT_FOUND);
+    rp_client_drop(client);
+}
+
+static void orders_without_memory_leave_the_broker_well(void **state) {
+    (void)state;
+    enum { ALLOCATIONS = 60, KINDS = 4 };
+    figures =
+        mmap(NULL, sizeof *figures, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    const struct rp_broker_host host = {.user = figures,
+                                        .open_model = open_and_count,
+                                        .attach = attach_and_count,
+                                        .detach = detach_and_count};
+    options = (rp_broker_options)RP_BROKER_OPTIONS_INIT;
+    setenv("RESOURCE_POOL_SIMULATE", SOURCE_ROOT "/tests/machines/8xh100.json", 1);
+    begin_with(&host);
+    unsetenv("RESOURCE_POOL_SIMULATE");
+    for (int n = 1; n <= ALLOCATIONS; n++) {
+        for (int kind = 0; kind < KINDS; kind++) {
+            struct rp_client *client = connect_to_broker();
+            struct rp_reply reply;
+            assert_ok(acquire(client, "a", 0, &reply)); /* it is loaded */
+            char key[128];
+            snprintf(key, sizeof key, "%s", reply.message.leased.key);
+            release(client, lease_id(&reply));
+            figures->fail_at = n;
+            order_or_want(kind, key);
+            figures->fail_at = 0;
+            expect_answer_or_want(&client, "b"); /* may meet what is still armed, and disarms it */
+            if (!client) client = connect_to_broker();
+            assert_ok(acquire(client, "b", 0, &reply)); /* all is well again */
+            release(client, lease_id(&reply));
+            rp_client_drop(client);
+        }
+    }
+    wait_until(lease_count, 0);
+    wait_until(pool_leases, 0);
+    end(); /* and nothing is left on its heap */
+    munmap(figures, sizeof *figures);
+}
+
 static void a_broker_that_cannot_begin_says_so(void **state) {
     (void)state;
     enum { ALLOCATIONS = 40 };
@@ -1556,6 +1619,7 @@ int main(void) {
         cmocka_unit_test(status_tells_what_a_model_is),
         cmocka_unit_test(what_dies_leaves_the_pool_at_once),
         cmocka_unit_test(a_broker_without_memory_lives_on),
+        cmocka_unit_test(orders_without_memory_leave_the_broker_well),
         cmocka_unit_test(a_broker_that_cannot_begin_says_so),
         cmocka_unit_test(a_pool_that_shares_asks_the_broker),
         cmocka_unit_test(what_the_machine_has_is_a_hit),
