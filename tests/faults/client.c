@@ -140,12 +140,13 @@ static rp_status run(rp_model *model, uint64_t seed, bool *right, rp_error *err)
     int64_t count = is_matrix ? n * n : n;
     float *x = calloc((size_t)count, sizeof *x);
     int64_t shape[2] = {n, n};
+    if (!x) return RP_ERR_MEMORY;
     rp_tensor input = {.data = x,
                        .device = {RP_TENSOR_DEVICE_CPU, 0},
                        .ndim = port->ndim,
                        .dtype = port->dtype,
                        .shape = shape};
-    for (int64_t i = 0; x && i < n; i++) {
+    for (int64_t i = 0; i < n; i++) {
         x[is_matrix ? i * n + i : i] = is_matrix ? 1.0F : (float)(mix(seed + (uint64_t)i) % 1000);
     }
     rp_status status = rp_model_run(model, &input, 1, &result, err);
@@ -303,10 +304,10 @@ static void scribble(uint64_t seed) {
     char line[512];
     unsigned rings = 0;
     while (maps && fgets(line, sizeof line, maps)) {
-        uintptr_t from = 0;
-        uintptr_t to = 0;
         if (!strstr(line, "memfd:resourcepool-ring")) continue;
-        if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR, &from, &to) != 2) continue;
+        char *rest = line;
+        uintptr_t from = strtoul(rest, &rest, 16);
+        uintptr_t to = strtoul(rest + 1, NULL, 16);
         uint64_t bytes = to - from < (1U << 20) ? to - from : 1U << 20;
         for (uint64_t i = HEAD_BYTES; i + 8 <= bytes; i += 8) {
             uint64_t noise = mix(seed + i);
