@@ -141,47 +141,63 @@ static void put_model(struct rp_text *out) {
 
 /* ---- files ---- */
 
-static rp_status write_file(const char *path, const void *bytes, size_t length, size_t times,
-                            rp_error *err) {
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    rp_status status = fd < 0 ? rp_fail_errno(err, "cannot write '%s'", path) : RP_OK;
-    for (size_t i = 0; i < times && status == RP_OK; i++) {
-        for (size_t done = 0; done < length && status == RP_OK;) {
-            ssize_t written = write(fd, (const char *)bytes + done, length - done);
-            if (written <= 0) status = rp_fail_errno(err, "cannot write '%s'", path);
-            done += (size_t)(written > 0 ? written : 0);
-        }
-    }
-    if (fd >= 0) close(fd);
-    return status;
+static rp_status open_file(const char *path, int *fd, rp_error *err) {
+    int made = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (made < 0) return rp_fail_errno(err, "cannot write '%s'", path);
+    *fd = made;
+    return RP_OK;
 }
 
-/* Small numbers of both signs, so that nothing grows out of what a float holds. */
-static void fill(float *matrix) {
-    uint32_t state = 1;
+static rp_status write_all(int fd, const void *bytes, size_t length, const char *path,
+                           rp_error *err) {
+    for (size_t done = 0; done < length;) {
+        ssize_t written = write(fd, (const char *)bytes + done, length - done);
+        if (written <= 0) return rp_fail_errno(err, "cannot write '%s'", path);
+        done += (size_t)written;
+    }
+    return RP_OK;
+}
+
+/*
+ * Small numbers of both signs, so that nothing grows out of what a float holds. Each matrix has its
+ * own: an engine may keep those that are alike once.
+ */
+static void fill(float *matrix, uint32_t seed) {
+    uint32_t state = seed;
     for (size_t i = 0; i < (size_t)NARROW * WIDE; i++) {
         state = state * 1664525 + 1013904223;
         matrix[i] = ((float)(state >> 8) / (float)(1 << 24) - 0.5F) * 0.06F;
     }
 }
 
+static rp_status write_weights(const char *path, rp_error *err) {
+    int fd = -1;
+    float *matrix = rp_alloc(matrix_bytes);
+    if (!matrix) return rp_fail(err, RP_ERR_MEMORY, "no memory to write a model");
+    rp_status status = open_file(path, &fd, err);
+    for (uint32_t i = 0; i < 2 * PAIRS && status == RP_OK; i++) {
+        fill(matrix, i);
+        status = write_all(fd, matrix, matrix_bytes, path, err);
+    }
+    if (fd >= 0) close(fd);
+    rp_free(matrix);
+    return status;
+}
+
 rp_status rp_large_model_write(const char *folder, char path[RP_LARGE_MODEL_PATH_BYTES],
                                rp_error *err) {
     char data[RP_LARGE_MODEL_PATH_BYTES];
     struct rp_text model = RP_TEXT_INIT;
-    float *matrix = rp_alloc(matrix_bytes);
+    int fd = -1;
     snprintf(path, RP_LARGE_MODEL_PATH_BYTES, "%s/model.onnx", folder);
     snprintf(data, sizeof data, "%s/model.onnx.data", folder);
     put_model(&model);
-    rp_status status =
-        !matrix || model.failed ? rp_fail(err, RP_ERR_MEMORY, "no memory to write a model") : RP_OK;
-    if (status == RP_OK) {
-        fill(matrix);
-        status = write_file(data, matrix, matrix_bytes, (size_t)2 * PAIRS, err);
-    }
-    if (status == RP_OK) status = write_file(path, model.bytes, model.length, 1, err);
+    rp_status status = model.failed ? rp_fail(err, RP_ERR_MEMORY, "no memory to write a model")
+                                    : write_weights(data, err);
+    if (status == RP_OK) status = open_file(path, &fd, err);
+    if (status == RP_OK) status = write_all(fd, model.bytes, model.length, path, err);
+    if (fd >= 0) close(fd);
     rp_text_fini(&model);
-    rp_free(matrix);
     return status;
 }
 
