@@ -88,6 +88,19 @@ def slow(side=384, length=400):
     return onnx([side, side], [("MatMul", (names[i], "x"), names[i + 1]) for i in range(length)])
 
 
+ALONE_BYTES = 17 << 20  # no small model, so that it has a process of its own
+
+
+def put_alone(path, data):
+    """The model as a file of that size: the rest is a property that nobody reads, and a hole on the disk."""
+    key = field(1, "room")
+    room = ALONE_BYTES - len(data)
+    start = varint(14 << 3 | 2) + varint(room + len(key) + 1 + len(varint(room))) + key + varint(2 << 3 | 2) + varint(room)
+    with open(path, "wb") as file:
+        file.write(data + start)
+        file.truncate(len(data) + len(start) + room)
+
+
 # --- processes ------------------------------------------------------------------------------
 
 
@@ -329,10 +342,17 @@ class Stage:
                      os.environ.get("RESOURCE_POOL_ONNXRUNTIME", str(library))} | more
 
     def model(self, name="m", data=None):
-        """A file of its own for each name; "slow" takes seconds to run."""
+        """A file of its own for each name, too large to share a process; "slow" takes seconds to run."""
         path = self.folder / f"{name}.onnx"
         if not path.exists():
-            path.write_bytes(data or (slow() if name.startswith("slow") else doubling()))
+            put_alone(path, data or (slow() if name.startswith("slow") else doubling()))
+        return str(path)
+
+    def small_model(self, name):
+        """The same, in a process with others like it."""
+        path = self.folder / f"{name}.onnx"
+        if not path.exists():
+            path.write_bytes(doubling())
         return str(path)
 
     def client(self, *orders, **kwargs):
