@@ -62,6 +62,12 @@ static int remove_folder(void **state) {
     return rmdir(folder);
 }
 
+static int unlink_socket(void) {
+    char path[128];
+    snprintf(path, sizeof path, "%s/broker.sock", folder);
+    return unlink(path);
+}
+
 /* The machine's description, the rules of placement: made once in a process, and kept. */
 static void keep_what_a_process_keeps(void) {
     rp_pool *pool = NULL;
@@ -868,6 +874,86 @@ static void a_socket_that_answers_is_never_taken(void **state) {
     end();
 }
 
+static void a_broker_claims_its_folder_again(void **state) {
+    (void)state;
+    begin();
+    struct rp_client *before = connect_to_broker();
+    struct rp_reply reply;
+    assert_ok(acquire(before, "a", 0, &reply));
+    uint64_t id = lease_id(&reply);
+    for (int round = 0; round < 2; round++) {
+        /* Once with the lock file, once without: the socket alone. */
+        assert_int_equal(round ? unlink_socket() : remove_folder(NULL), 0);
+        pid_t pid = fork();
+        if (pid == 0) { /* a process that has no connection yet */
+            const struct rp_client_options no_start = {.no_start = true};
+            struct rp_client *client = NULL;
+            int64_t deadline_ns = rp_deadline_after_ms(PATIENCE_MS);
+            rp_status status = RP_ERR_ABSENT;
+            while (status == RP_ERR_ABSENT && rp_clock_ns() < deadline_ns) {
+                status = rp_client_acquire(&no_start, &client, NULL);
+                if (status == RP_ERR_ABSENT) usleep(5000);
+            }
+            if (status != RP_OK) _exit(1);
+            _exit(rp_client_broker_pid(client) == broker_pid ? 0 : 2);
+        }
+        assert_int_equal(wait_for_end(pid), 0);
+        assert_int_equal(stat_of("leases"), 1); /* and nothing was lost */
+    }
+    release(before, id);
+    rp_client_drop(before);
+    wait_until(lease_count, 0);
+    end();
+}
+
+static void a_broker_whose_address_another_took_drains(void **state) {
+    (void)state;
+    begin();
+    struct rp_client *client = connect_to_broker();
+    struct rp_reply reply;
+    assert_ok(acquire(client, "a", 0, &reply));
+    uint64_t id = lease_id(&reply);
+    pid_t first = broker_pid;
+    kill(first, SIGSTOP); /* so that the other is faster */
+    assert_int_equal(remove_folder(NULL), 0);
+    int ready_fd;
+    pid_t second = start_with(NULL, &ready_fd);
+    assert_true(is_ready(ready_fd));
+    kill(first, SIGCONT);
+    broker_pid = first;
+    assert_true(rp_client_is_alive(client));
+    usleep(500000);
+    release(client, id); /* the last lease: it ends */
+    assert_int_equal(wait_for_end(first), RP_OK);
+    rp_client_drop(client);
+    client = connect_to_broker();
+    assert_int_equal(rp_client_broker_pid(client), second);
+    rp_client_drop(client);
+    broker_pid = second;
+    end();
+}
+
+static void what_a_dead_broker_left_is_in_nobodys_way(void **state) {
+    (void)state;
+    char path[128];
+    begin();
+    kill(broker_pid, SIGKILL);
+    assert_int_equal(wait_for_end(broker_pid), 1000 + SIGKILL);
+    snprintf(path, sizeof path, "%s/broker.sock", folder);
+    assert_int_equal(access(path, F_OK), 0);
+    snprintf(path, sizeof path, "%s/broker.lock", folder);
+    assert_int_equal(access(path, F_OK), 0);
+    /* Nor is a lock with the number of a process that lives. */
+    int fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+    assert_int_equal(write(fd, "1\n", 2), 2);
+    close(fd);
+    begin();
+    struct rp_client *client = connect_to_broker();
+    assert_int_equal(rp_client_broker_pid(client), broker_pid);
+    rp_client_drop(client);
+    end();
+}
+
 static void a_child_of_a_client_has_its_own_connection(void **state) {
     (void)state;
     begin();
@@ -1568,6 +1654,9 @@ int main(void) {
         cmocka_unit_test(a_client_that_does_not_read_is_let_go),
         cmocka_unit_test(of_two_brokers_exactly_one_serves),
         cmocka_unit_test(a_socket_that_answers_is_never_taken),
+        cmocka_unit_test(a_broker_claims_its_folder_again),
+        cmocka_unit_test(a_broker_whose_address_another_took_drains),
+        cmocka_unit_test(what_a_dead_broker_left_is_in_nobodys_way),
         cmocka_unit_test(a_child_of_a_client_has_its_own_connection),
         cmocka_unit_test(threads_share_one_connection),
         cmocka_unit_test(a_dead_broker_is_an_error_and_a_stopped_one_a_timeout),
