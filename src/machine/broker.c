@@ -143,20 +143,24 @@ static void on_posted(evutil_socket_t fd, short what, void *user) {
     rp_broker_run_posted(user);
 }
 
-static bool open_events(struct rp_broker *broker) {
-    broker->base = event_base_new();
-    if (!broker->base) return false;
+bool rp_broker_listen(struct rp_broker *broker) {
+    if (broker->accepting) event_free(broker->accepting);
     broker->accepting = event_new(broker->base, broker->claim.listening_fd, EV_READ | EV_PERSIST,
                                   on_accept, broker);
+    return broker->accepting && event_add(broker->accepting, NULL) == 0;
+}
+
+static bool open_events(struct rp_broker *broker) {
+    broker->base = event_base_new();
+    if (!broker->base || !rp_broker_listen(broker) || !rp_broker_watch_folder(broker)) return false;
     broker->accept_again = evtimer_new(broker->base, on_accept_again, broker);
     broker->posted_event =
         event_new(broker->base, broker->posted_fd, EV_READ | EV_PERSIST, on_posted, broker);
     broker->idle_alarm = evtimer_new(broker->base, on_idle, broker);
     broker->terminate = evsignal_new(broker->base, SIGTERM, on_signal, broker);
     broker->interrupt = evsignal_new(broker->base, SIGINT, on_signal, broker);
-    return broker->accepting && broker->accept_again && broker->posted_event &&
-           broker->idle_alarm && broker->terminate && broker->interrupt &&
-           event_add(broker->accepting, NULL) == 0 && event_add(broker->posted_event, NULL) == 0 &&
+    return broker->accept_again && broker->posted_event && broker->idle_alarm &&
+           broker->terminate && broker->interrupt && event_add(broker->posted_event, NULL) == 0 &&
            event_add(broker->terminate, NULL) == 0 && event_add(broker->interrupt, NULL) == 0;
 }
 
@@ -258,6 +262,7 @@ static rp_status close_broker(struct rp_broker *broker, rp_error *err) {
     /* Events go before their descriptors, whose numbers a helper thread may get at once. */
     if (broker->accepting) event_del(broker->accepting);
     if (broker->accept_again) event_del(broker->accept_again);
+    rp_broker_unwatch_folder(broker);
     if (broker->pool && broker->host.watch) broker->host.watch(broker->host.user, NULL, NULL);
     rp_claim_leave(&broker->claim);
     if (broker->frame) rp_broker_call_off_all(broker);
@@ -289,6 +294,7 @@ rp_status rp_broker_run(const struct rp_broker_setup *setup, rp_error *err) {
     if (!broker) return rp_fail(err, RP_ERR_MEMORY, "no memory for the broker");
     broker->options = options;
     broker->claim = (struct rp_claim){.lock_fd = -1, .listening_fd = -1};
+    broker->watching_fd = -1;
     if (setup->host) broker->host = *setup->host;
     if (setup->store) broker->store_ops = *setup->store;
     broker->idle_exit_ms = options.idle_exit_ms == 0 ? IDLE_EXIT_MS : options.idle_exit_ms;

@@ -160,6 +160,9 @@ struct rp_broker {
     struct event_base *base;
     struct event *accepting;
     struct event *accept_again;
+    int watching_fd;              /* inotify of the folder; -1: none */
+    struct event *folder_changed; /* NULL: a lost folder goes unnoticed */
+    struct event *look_at_folder; /* a moment later: whoever removes it gets done first */
     struct event *posted_event;
     struct event *idle_alarm;
     struct event *terminate;
@@ -267,6 +270,12 @@ void rp_broker_forget_orders(const struct rp_broker_client *client);
 pid_t rp_broker_process_of(const struct rp_broker *broker, const struct rp_entry *entry,
                            bool *is_alone);
 
+/* ---- broker_folder.c ---- */
+
+/* Notice when the socket's file goes, and claim the address anew. False: no memory. */
+bool rp_broker_watch_folder(struct rp_broker *broker);
+void rp_broker_unwatch_folder(struct rp_broker *broker);
+
 /* ---- broker_dead.c ---- */
 
 /* What the host calls when a model has died; its entry leaves the pool soon. From any thread. */
@@ -294,6 +303,9 @@ void rp_broker_note_leaks(const struct rp_broker_client *client);
 
 /* Leases, loads, objects: what keeps it from being idle. */
 bool rp_broker_is_used(const struct rp_broker *broker);
+
+/* Listen at the claim's socket; false without memory. */
+bool rp_broker_listen(struct rp_broker *broker);
 
 /* Something ended: it may be idle now, or done with draining. */
 void rp_broker_note_end(struct rp_broker *broker);

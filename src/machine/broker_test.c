@@ -63,6 +63,12 @@ static int remove_folder(void **state) {
     return rmdir(folder);
 }
 
+static int unlink_socket(void) {
+    char path[128];
+    snprintf(path, sizeof path, "%s/broker.sock", folder);
+    return unlink(path);
+}
+
 /* The machine's description, the rules of placement: made once in a process, and kept. */
 static void keep_what_a_process_keeps(void) {
     rp_pool *pool = NULL;
@@ -961,6 +967,86 @@ static void a_socket_that_answers_is_never_taken(void **state) {
     end();
 }
 
+static void a_broker_claims_its_folder_again(void **state) {
+    (void)state;
+    begin();
+    struct rp_client *before = connect_to_broker();
+    struct rp_reply reply;
+    assert_ok(acquire(before, "a", 0, &reply));
+    uint64_t id = lease_id(&reply);
+    for (int round = 0; round < 2; round++) {
+        /* Once with the lock file, once without: the socket alone. */
+        assert_int_equal(round ? unlink_socket() : remove_folder(NULL), 0);
+        pid_t pid = fork();
+        if (pid == 0) { /* a process that has no connection yet */
+            const struct rp_client_options no_start = {.no_start = true};
+            struct rp_client *client = NULL;
+            int64_t deadline_ns = rp_deadline_after_ms(PATIENCE_MS);
+            rp_status status = RP_ERR_ABSENT;
+            while (status == RP_ERR_ABSENT && rp_clock_ns() < deadline_ns) {
+                status = rp_client_acquire(&no_start, &client, NULL);
+                if (status == RP_ERR_ABSENT) usleep(5000);
+            }
+            if (status != RP_OK) _exit(1);
+            _exit(rp_client_broker_pid(client) == broker_pid ? 0 : 2);
+        }
+        assert_int_equal(wait_for_end(pid), 0);
+        assert_int_equal(stat_of("leases"), 1); /* and nothing was lost */
+    }
+    release(before, id);
+    rp_client_drop(before);
+    wait_until(lease_count, 0);
+    end();
+}
+
+static void a_broker_whose_address_another_took_drains(void **state) {
+    (void)state;
+    begin();
+    struct rp_client *client = connect_to_broker();
+    struct rp_reply reply;
+    assert_ok(acquire(client, "a", 0, &reply));
+    uint64_t id = lease_id(&reply);
+    pid_t first = broker_pid;
+    kill(first, SIGSTOP); /* so that the other is faster */
+    assert_int_equal(remove_folder(NULL), 0);
+    int ready_fd;
+    pid_t second = start_with(NULL, &ready_fd);
+    assert_true(is_ready(ready_fd));
+    kill(first, SIGCONT);
+    broker_pid = first;
+    assert_true(rp_client_is_alive(client));
+    usleep(500000);
+    release(client, id); /* the last lease: it ends */
+    assert_int_equal(wait_for_end(first), RP_OK);
+    rp_client_drop(client);
+    client = connect_to_broker();
+    assert_int_equal(rp_client_broker_pid(client), second);
+    rp_client_drop(client);
+    broker_pid = second;
+    end();
+}
+
+static void what_a_dead_broker_left_is_in_nobodys_way(void **state) {
+    (void)state;
+    char path[128];
+    begin();
+    kill(broker_pid, SIGKILL);
+    assert_int_equal(wait_for_end(broker_pid), 1000 + SIGKILL);
+    snprintf(path, sizeof path, "%s/broker.sock", folder);
+    assert_int_equal(access(path, F_OK), 0);
+    snprintf(path, sizeof path, "%s/broker.lock", folder);
+    assert_int_equal(access(path, F_OK), 0);
+    /* Nor is a lock with the number of a process that lives. */
+    int fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+    assert_int_equal(write(fd, "1\n", 2), 2);
+    close(fd);
+    begin();
+    struct rp_client *client = connect_to_broker();
+    assert_int_equal(rp_client_broker_pid(client), broker_pid);
+    rp_client_drop(client);
+    end();
+}
+
 static void a_child_of_a_client_has_its_own_connection(void **state) {
     (void)state;
     begin();
@@ -1551,6 +1637,117 @@ static void the_broker_knows_a_model_as_the_program_does(void **state) {
     end();
 }
 
+/* What a process that opens two models says on stderr, in `said`. */
+static void hear_a_program(const char *level, char said[1024]) {
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        dup2(ends[1], STDERR_FILENO);
+        close(ends[0]);
+        if (level) {
+            setenv("RESOURCE_POOL_LOG", level, 1);
+        } else {
+            unsetenv("RESOURCE_POOL_LOG");
+        }
+        setenv("RESOURCE_POOL_RPOOL", "/nowhere/rpool", 1);
+        rp_share_open_remote = open_stub;
+        rp_pool *pool = open_sharing_pool();
+        for (int i = 0; i < 2; i++) {
+            rp_request request = RP_REQUEST_INIT;
+            rp_lease *lease = NULL;
+            request.type = "model";
+            request.name = i ? "a" : "b";
+            request.engine = "simulated";
+            if (rp_pool_get_model(pool, &request, &lease, &err) != RP_OK) _exit(1);
+            rp_lease_release(lease, NULL);
+        }
+        rp_pool_close(pool, NULL);
+        _exit(0);
+    }
+    close(ends[1]);
+    size_t length = 0;
+    ssize_t got;
+    while ((got = read(ends[0], said + length, 1023 - length)) > 0) {
+        length += (size_t)got;
+    }
+    said[length] = '\0';
+    close(ends[0]);
+    assert_int_equal(wait_for_end(pid), 0);
+}
+
+static size_t count_of(const char *text, const char *word) {
+    size_t count = 0;
+    for (const char *at = text; (at = strstr(at, word)); at++) {
+        count++;
+    }
+    return count;
+}
+
+static void who_works_alone_says_so_once(void **state) {
+    (void)state;
+    char said[1024];
+    hear_a_program(NULL, said);
+    assert_int_equal(count_of(said, "works alone"), 1);
+    assert_says(said, "/nowhere/rpool");
+    hear_a_program("warning", said);
+    assert_int_equal(count_of(said, "event=alone"), 1);
+    assert_int_equal(count_of(said, "works alone"), 0);
+    hear_a_program("off", said);
+    assert_string_equal(said, "");
+}
+
+/* A broker of another version, and nothing else: refuses whoever says hello. */
+static pid_t start_stranger(void) {
+    char path[128];
+    int listening = -1;
+    snprintf(path, sizeof path, "%s/broker.sock", folder);
+    unlink(path);
+    assert_ok(rp_channel_listen(path, &listening, &err));
+    pid_t pid = fork();
+    if (pid != 0) {
+        close(listening);
+        return pid;
+    }
+    alarm(PATIENCE_MS / 1000);
+    for (;;) {
+        static char frame[RP_CHANNEL_FRAME_BYTES_MAX];
+        struct rp_descriptors descriptors;
+        size_t bytes;
+        struct rp_message message;
+        int fd = -1;
+        if (rp_channel_accept(listening, &fd, NULL) != RP_OK) _exit(1);
+        if (fd < 0) {
+            usleep(1000);
+            continue;
+        }
+        if (rp_channel_receive(fd, frame, &bytes, &descriptors, RP_NEVER_NS, NULL) != RP_OK ||
+            rp_frame_parse(frame, bytes, &message, NULL) != RP_OK) {
+            _exit(2);
+        }
+        rp_error why = RP_ERROR_INIT;
+        rp_fail(&why, RP_ERR_UNSUPPORTED, "the broker speaks version 99 of the protocol");
+        message = (struct rp_message){.type = RP_MESSAGE_REFUSED,
+                                      .version = 99,
+                                      .number = message.number,
+                                      .failed = rp_error_to_text(&why)};
+        if (rp_frame_write(&message, frame, &bytes, NULL) != RP_OK) _exit(3);
+        if (rp_channel_send(fd, frame, bytes, NULL, RP_NEVER_NS, NULL) != RP_OK) _exit(4);
+        close(fd);
+    }
+}
+
+static void beside_a_broker_of_another_version_it_works_alone(void **state) {
+    (void)state;
+    char said[1024];
+    pid_t stranger = start_stranger();
+    hear_a_program(NULL, said);
+    kill(stranger, SIGKILL);
+    waitpid(stranger, NULL, 0);
+    assert_int_equal(count_of(said, "works alone"), 1);
+    assert_says(said, "version 99");
+}
+
 /* A model that was opened for want of a broker is as good as any other of this process. */
 static void what_was_opened_alone_stays(void **state) {
     (void)state;
@@ -1612,6 +1809,9 @@ int main(void) {
         cmocka_unit_test(a_client_that_does_not_read_is_let_go),
         cmocka_unit_test(of_two_brokers_exactly_one_serves),
         cmocka_unit_test(a_socket_that_answers_is_never_taken),
+        cmocka_unit_test(a_broker_claims_its_folder_again),
+        cmocka_unit_test(a_broker_whose_address_another_took_drains),
+        cmocka_unit_test(what_a_dead_broker_left_is_in_nobodys_way),
         cmocka_unit_test(a_child_of_a_client_has_its_own_connection),
         cmocka_unit_test(threads_share_one_connection),
         cmocka_unit_test(a_dead_broker_is_an_error_and_a_stopped_one_a_timeout),
@@ -1621,6 +1821,9 @@ int main(void) {
         cmocka_unit_test(a_broker_without_memory_lives_on),
         cmocka_unit_test(orders_without_memory_leave_the_broker_well),
         cmocka_unit_test(a_broker_that_cannot_begin_says_so),
+        /* Before this process has said it itself, which its children would not say again. */
+        cmocka_unit_test(who_works_alone_says_so_once),
+        cmocka_unit_test(beside_a_broker_of_another_version_it_works_alone),
         cmocka_unit_test(a_pool_that_shares_asks_the_broker),
         cmocka_unit_test(what_the_machine_has_is_a_hit),
         cmocka_unit_test(the_broker_knows_a_model_as_the_program_does),

@@ -85,33 +85,64 @@ static void note_pid(int fd) {
     if (ftruncate(fd, 0) == 0 && pwrite(fd, pid, (size_t)length, 0) < 0) return;
 }
 
-rp_status rp_claim_take(const struct rp_address *address, struct rp_claim *claim, rp_error *err) {
-    struct rp_claim made = {.address = *address, .lock_fd = -1, .listening_fd = -1};
-    rp_status status = rp_address_prepare(address, err);
-    if (status == RP_OK) status = take_lock(address, &made.lock_fd, err);
-    if (status == RP_OK) status = clear_socket(address, err);
-    if (status == RP_OK) status = rp_channel_listen(address->socket, &made.listening_fd, err);
+/* With the lock held in made->lock_fd: bind the socket anew. */
+static rp_status listen_there(struct rp_claim *made, rp_error *err) {
+    const struct rp_address *address = &made->address;
+    rp_status status = clear_socket(address, err);
+    if (status == RP_OK) status = rp_channel_listen(address->socket, &made->listening_fd, err);
     struct stat found;
     if (status == RP_OK &&
         (chmod(address->socket, 0600) != 0 || stat(address->socket, &found) != 0)) {
         status = rp_fail_errno(err, "cannot keep '%s' for this user", address->socket);
     }
+    if (status != RP_OK) return status;
+    made->device = found.st_dev;
+    made->inode = found.st_ino;
+    note_pid(made->lock_fd);
+    return RP_OK;
+}
+
+rp_status rp_claim_take(const struct rp_address *address, struct rp_claim *claim, rp_error *err) {
+    struct rp_claim made = {.address = *address, .lock_fd = -1, .listening_fd = -1};
+    rp_status status = rp_address_prepare(address, err);
+    if (status == RP_OK) status = take_lock(address, &made.lock_fd, err);
+    if (status == RP_OK) status = listen_there(&made, err);
+    if (status == RP_OK) {
+        *claim = made;
+    } else {
+        rp_claim_leave(&made);
+    }
+    return status;
+}
+
+bool rp_claim_is_whole(const struct rp_claim *claim) {
+    struct stat found;
+    return stat(claim->address.socket, &found) == 0 && found.st_ino == claim->inode &&
+           found.st_dev == claim->device;
+}
+
+rp_status rp_claim_renew(struct rp_claim *claim, rp_error *err) {
+    struct rp_claim made = {.address = claim->address, .lock_fd = -1, .listening_fd = -1};
+    /* A lock of this process's on a second opening of the file would be in its own way. */
+    bool has_lock = is_still_there(claim->lock_fd, claim->address.lock);
+    rp_status status = rp_address_prepare(&made.address, err);
+    if (status == RP_OK && !has_lock) status = take_lock(&made.address, &made.lock_fd, err);
+    if (has_lock) made.lock_fd = claim->lock_fd;
+    if (status == RP_OK) status = listen_there(&made, err);
     if (status != RP_OK) {
+        if (has_lock) made.lock_fd = -1;
         rp_claim_leave(&made);
         return status;
     }
-    made.device = found.st_dev;
-    made.inode = found.st_ino;
-    note_pid(made.lock_fd);
+    close(claim->listening_fd);
+    if (!has_lock) close(claim->lock_fd);
     *claim = made;
     return RP_OK;
 }
 
 void rp_claim_leave(struct rp_claim *claim) {
-    struct stat found;
     /* The file goes first: who connects later finds nobody, rather than somebody who leaves. */
-    if (claim->listening_fd >= 0 && stat(claim->address.socket, &found) == 0 &&
-        found.st_ino == claim->inode && found.st_dev == claim->device) {
+    if (claim->listening_fd >= 0 && rp_claim_is_whole(claim)) {
         unlink(claim->address.socket);
     }
     if (claim->listening_fd >= 0) close(claim->listening_fd);

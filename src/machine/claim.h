@@ -8,6 +8,7 @@
 
 #include "machine/address.h"
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 struct rp_claim {
@@ -25,6 +26,16 @@ struct rp_claim {
  */
 RP_MUST_CHECK rp_status rp_claim_take(const struct rp_address *address, struct rp_claim *claim,
                                       rp_error *err);
+
+/* Whether the socket's file is still there, and ours. */
+bool rp_claim_is_whole(const struct rp_claim *claim);
+
+/*
+ * Listen at the address again after its files, or their folder, were removed. Who is in the queue
+ * of the old socket is lost to it. RP_ERR_BUSY: another process has taken the address; as
+ * rp_claim_take() otherwise. On failure the claim stays as it is.
+ */
+RP_MUST_CHECK rp_status rp_claim_renew(struct rp_claim *claim, rp_error *err);
 
 /* Stop listening, remove the socket's file if it is still ours, give the lock back. */
 void rp_claim_leave(struct rp_claim *claim);

@@ -11,6 +11,7 @@
 #include "pool/hooks.h"
 
 #include <resourcepool/statistics.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,13 +36,24 @@ rp_status rp_share_decide(rp_share wanted, rp_share *share, rp_error *err) {
     return RP_OK;
 }
 
-/* Why the machine's models cannot be had; each program says so once. */
+/*
+ * Why the machine's models cannot be had; each program says so once. It asked for them, so silence
+ * would hide why it is slow and large: unless a log was asked for, which then has it, stderr gets
+ * the sentence.
+ */
 static void tell_alone(const rp_error *why) {
     static _Atomic bool is_told;
     struct rp_logger logger = rp_logger_make(RP_LOG_OFF, NULL, NULL);
+    const char *level = getenv("RESOURCE_POOL_LOG");
     if (atomic_exchange(&is_told, true)) return;
-    rp_log(&logger, RP_LOG_WARNING, "event=alone message=\"models are not shared: %s\"",
-           why->message);
+    if (level && level[0]) {
+        rp_log(&logger, RP_LOG_WARNING, "event=alone message=\"models are not shared: %s\"",
+               why->message);
+        return;
+    }
+    fprintf(stderr, "resourcepool: this process works alone, models are not shared: %s\n",
+            why->message);
+    if (why->hint[0]) fprintf(stderr, "hint: %s\n", why->hint);
 }
 
 /* Whether a program can go on by itself: it is the broker that fails, not the model. */

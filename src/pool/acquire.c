@@ -514,7 +514,7 @@ static struct rp_entry *add_entry(struct ask *ask) {
         pool->oldest = entry;
     }
     pool->newest = entry;
-    pool->entry_count++;
+    if (pool->entry_count++ == 0) rp_relief_wake(pool);
     pool->texts_size += rp_entry_texts_size(entry);
     entry->pin_count = 1; /* the builder's */
     return entry;

@@ -341,7 +341,8 @@ void rp_relief_before_load(rp_pool *pool, uint64_t machine_bytes_total) {
     int64_t now_ns = rp_clock_coarse_ns();
     rp_lock_acquire(&pool->lock);
     bool is_size_known = relief->is_size_known;
-    bool is_due = !relief->has_thread && now_ns - relief->looked_ns >= LOOK_NS;
+    bool is_watched = relief->has_thread && pool->entry_count > 0; /* by the thread */
+    bool is_due = !is_watched && now_ns - relief->looked_ns >= LOOK_NS;
     relief->is_size_known = true;
     if (is_due) relief->looked_ns = now_ns;
     rp_lock_release(&pool->lock);
@@ -356,11 +357,24 @@ void rp_relief_before_load(rp_pool *pool, uint64_t machine_bytes_total) {
 
 /* ---- the thread ---- */
 
-/* Sleep for a while, until tasks stall on memory, or until the pool closes; true then. */
-static bool rest(struct rp_relief *relief, int trigger, int64_t pause_ms) {
-    struct pollfd waits[2] = {{relief->ending, POLLIN, 0}, {trigger, POLLPRI, 0}};
+/* Whether there is nothing that the thread could do for the pool, and nobody to tell. */
+static bool has_nothing_to_do(rp_pool *pool) {
+    const struct rp_relief *relief = &pool->relief;
+    rp_lock_acquire(&pool->lock);
+    bool is_pressed = relief->ladder.level != RP_PRESSURE_NONE ||
+                      (relief->low_memory & RP_LOW_MEMORY_PRESSURE) != 0;
+    bool is_idle = pool->entry_count == 0 && !is_pressed && !relief->on_pressure;
+    rp_lock_release(&pool->lock);
+    return is_idle;
+}
+
+/* Sleep for a while (below 0: as long as it takes), until tasks stall on memory, or until somebody
+ * pokes. */
+static void rest(struct rp_relief *relief, int trigger, int64_t pause_ms) {
+    struct pollfd waits[2] = {{relief->poke, POLLIN, 0}, {trigger, POLLPRI, 0}};
+    eventfd_t ignored;
     int ready = poll(waits, 2, (int)pause_ms); /* a descriptor below 0 is passed over */
-    return ready > 0 && (waits[0].revents & POLLIN) != 0;
+    if (ready > 0 && (waits[0].revents & POLLIN)) eventfd_read(relief->poke, &ignored);
 }
 
 static void *keep(void *argument) {
@@ -377,7 +391,10 @@ static void *keep(void *argument) {
         trigger = -1; /* looking every so often does without it */
     }
     rp_lock_release(&relief->reader_lock);
-    while (!rest(relief, trigger, pause_ms)) {
+    for (;;) {
+        bool is_idle = has_nothing_to_do(pool);
+        rest(relief, is_idle ? -1 : trigger, is_idle ? -1 : pause_ms);
+        if (atomic_load(&relief->is_ending)) break;
         rp_status status = RP_OK;
         if (relief->is_monitored) status = rp_pool_relieve_pressure(pool, NULL, NULL);
         if (expiry_ms > 0) status = rp_pool_cleanup_unused(pool, expiry_ms, NULL, NULL);
@@ -385,6 +402,11 @@ static void *keep(void *argument) {
     }
     if (trigger >= 0) close(trigger);
     return NULL;
+}
+
+void rp_relief_wake(rp_pool *pool) {
+    assert(rp_lock_is_held(&pool->lock));
+    if (pool->relief.has_thread) eventfd_write(pool->relief.poke, 1);
 }
 
 static bool is_set(const char *variable) {
@@ -395,7 +417,7 @@ static bool is_set(const char *variable) {
 rp_status rp_relief_init(rp_pool *pool, const rp_pool_options *options, rp_error *err) {
     struct rp_relief *relief = &pool->relief;
     rp_lock_init(&relief->reader_lock);
-    relief->ending = -1;
+    relief->poke = -1;
     rp_ladder_init(&relief->ladder, NULL);
     relief->on_pressure = options->on_pressure;
     relief->on_pressure_user = options->pressure_user;
@@ -410,8 +432,8 @@ rp_status rp_relief_init(rp_pool *pool, const rp_pool_options *options, rp_error
     if (options->low_memory) set_reason(pool, RP_LOW_MEMORY_CALL, true);
     if (is_set("RESOURCE_POOL_LOW_MEMORY")) set_reason(pool, RP_LOW_MEMORY_ENVIRONMENT, true);
     if (!relief->is_monitored && relief->idle_expiry_ns == 0) return RP_OK;
-    relief->ending = eventfd(0, EFD_CLOEXEC);
-    if (relief->ending < 0) return rp_fail_errno(err, "cannot watch over the pool: no descriptor");
+    relief->poke = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (relief->poke < 0) return rp_fail_errno(err, "cannot watch over the pool: no descriptor");
     sigset_t all;
     sigset_t before;
     sigfillset(&all);
@@ -426,7 +448,8 @@ rp_status rp_relief_init(rp_pool *pool, const rp_pool_options *options, rp_error
 void rp_relief_end(rp_pool *pool) {
     struct rp_relief *relief = &pool->relief;
     if (!relief->has_thread) return;
-    eventfd_write(relief->ending, 1);
+    atomic_store(&relief->is_ending, true);
+    eventfd_write(relief->poke, 1);
     pthread_join(relief->thread, NULL);
     relief->has_thread = false;
 }
@@ -434,6 +457,6 @@ void rp_relief_end(rp_pool *pool) {
 void rp_relief_fini(rp_pool *pool) {
     rp_pressure_close(pool->relief.reader);
     rp_free(pool->relief.device_ladders);
-    if (pool->relief.ending >= 0) close(pool->relief.ending);
+    if (pool->relief.poke >= 0) close(pool->relief.poke);
     rp_lock_fini(&pool->relief.reader_lock);
 }

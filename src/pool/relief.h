@@ -52,7 +52,8 @@ struct rp_relief {
     /* The thread. */
     pthread_t thread;
     bool has_thread;
-    int ending; /* an eventfd that is written to when the thread is to end; -1: none */
+    _Atomic bool is_ending;
+    int poke; /* an eventfd that wakes the thread: to end, or to look; -1: none */
 };
 
 /* Options of the pool and the environment; starts the thread if it is wanted. */
@@ -60,6 +61,12 @@ rp_status rp_relief_init(rp_pool *pool, const rp_pool_options *options, rp_error
 
 /* End the thread, if there is one. No lock held. */
 void rp_relief_end(rp_pool *pool);
+
+/*
+ * The pool has its first entry: from now on the thread looks now and then. While there is none, and
+ * no pressure to come down from, it sleeps. Needs pool.lock.
+ */
+void rp_relief_wake(rp_pool *pool);
 
 /* Close what is read. */
 void rp_relief_fini(rp_pool *pool);

@@ -4,9 +4,12 @@
 
 #include "../../tests/test.h"
 
+#include <dirent.h>
 #include <resourcepool/resourcepool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 static rp_status make(rp_build *build, void *user, void **object, rp_error *err) {
     (void)build;
@@ -27,6 +30,56 @@ static rp_lease *get(rp_pool *pool, const char *name) {
     request.memory_bytes = 1000;
     assert_ok(rp_pool_get_resource(pool, &request, &lease, &err));
     return lease;
+}
+
+/* How often the threads of this process but the first went to sleep so far. */
+static long sleep_count(void) {
+    DIR *tasks = opendir("/proc/self/task");
+    const struct dirent *task;
+    long count = 0;
+    assert_non_null(tasks);
+    while ((task = readdir(tasks))) {
+        char path[300];
+        char line[128];
+        long number = strtol(task->d_name, NULL, 10);
+        if (number <= 0 || number == getpid()) continue;
+        snprintf(path, sizeof path, "/proc/self/task/%s/status", task->d_name);
+        FILE *file = fopen(path, "re");
+        while (file && fgets(line, sizeof line, file)) {
+            long switches;
+            if (sscanf(line, "voluntary_ctxt_switches: %ld", &switches) == 1) count += switches;
+        }
+        if (file) fclose(file);
+    }
+    closedir(tasks);
+    return count;
+}
+
+static void nap(long ms) {
+    struct timespec pause = {ms / 1000, ms % 1000 * 1000000};
+    nanosleep(&pause, NULL);
+}
+
+static void an_empty_pool_is_not_looked_after(void **state) {
+    (void)state;
+    rp_error err = RP_ERROR_INIT;
+    rp_pool *pool = NULL;
+    rp_pool_options options = RP_POOL_OPTIONS_INIT;
+    options.history = "off";
+    options.monitor = true;
+    assert_ok(rp_pool_open(&options, &pool, &err));
+    nap(300); /* it has begun */
+    long before = sleep_count();
+    nap(1200);
+    assert_true(sleep_count() - before <= 1); /* every 250 ms would be four */
+    rp_lease *lease = get(pool, "a");
+    before = sleep_count();
+    for (int i = 0; i < 1000 && sleep_count() - before < 4; i++) {
+        nap(10);
+    }
+    assert_true(sleep_count() - before >= 4);
+    rp_lease_release(lease, NULL);
+    assert_ok(rp_pool_close(pool, &err));
 }
 
 /* How many objects are there, once they are `wanted` or five seconds have passed. */
@@ -90,6 +143,7 @@ static void the_environment_asks_for_low_memory_mode_and_a_call_ends_it(void **s
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_empty_pool_is_not_looked_after),
         cmocka_unit_test(idle_objects_expire_by_themselves_and_leased_ones_stay),
         cmocka_unit_test(the_environment_asks_for_low_memory_mode_and_a_call_ends_it),
     };
