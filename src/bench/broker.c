@@ -403,7 +403,7 @@ rp_status rp_bench_broker(rp_measure *rows, size_t rounds, rp_error *err) {
         [CROWDED] = {"p99 lease, 1,000 clients (baseline: 20 ms)", "ms"},
         [RUSH] = {"the same, all ask at once (baseline: 20 ms)", "ms"},
     };
-    static struct figures figures;
+    struct figures figures;
     struct rp_bench_served served = {.machine = NULL};
     rp_error why = RP_ERROR_INIT;
     if (!rows || rounds < 3 || rounds > RP_BENCH_ROUNDS_MAX) {

@@ -101,13 +101,21 @@ static rp_status start_holder(struct holder *holder, const char *path, const cha
     close(stays[0]);
     holder->told = told[0];
     holder->stays = stays[1];
+<<<<<<< HEAD
     return RP_OK;
+=======
+    if (holder->pid > 0) return RP_OK;
+    rp_status status = rp_fail_errno(err, "no process for a benchmark");
+    close(told[0]);
+    close(stays[1]);
+    return status;
+>>>>>>> demo
 }
 
 static void end_holders(struct holder *holders, int count) {
     for (int i = 0; i < count; i++) {
-        if (holders[i].pid > 0) kill(holders[i].pid, SIGKILL);
-        if (holders[i].pid > 0) waitpid(holders[i].pid, NULL, 0);
+        kill(holders[i].pid, SIGKILL);
+        waitpid(holders[i].pid, NULL, 0);
         close(holders[i].told);
         close(holders[i].stays);
     }
@@ -116,11 +124,19 @@ static void end_holders(struct holder *holders, int count) {
 /* What `count` processes take that hold the model, with their broker and its workers. */
 static rp_status measure(const char *path, int count, const struct rp_bench_served *served,
                          double *mib, rp_error *err) {
+<<<<<<< HEAD
     struct holder holders[PROCESSES] = {{.pid = 0}};
     rp_status status = RP_OK;
     int started = 0;
     uint64_t total = 0;
     while (started < count && status == RP_OK) {
+=======
+    struct holder holders[PROCESSES] = {{0, -1, -1}};
+    rp_status status = RP_OK;
+    int started = 0;
+    uint64_t total = 0;
+    for (; started < count && status == RP_OK; started += status == RP_OK) {
+>>>>>>> demo
         status = start_holder(&holders[started], path, served ? served->folder : NULL, err);
         if (status == RP_OK) started++;
     }
@@ -262,7 +278,7 @@ rp_status rp_bench_large(rp_measure *rows, const char *path, size_t rounds, rp_e
         [RUN] = {"run it, best of 10 in turn (baseline: here)", "ms"},
         [LONGER] = {"the difference of the two (baseline: 0.3 ms)", "ms"},
     };
-    static struct figures figures;
+    struct figures figures;
     char folder[] = "/var/tmp/resourcepool-large-XXXXXX";
     char made[RP_LARGE_MODEL_PATH_BYTES];
     char whole[PATH_MAX]; /* workers are elsewhere */

@@ -12,7 +12,6 @@
 #include "machine/segment.h"
 
 #include <fcntl.h>
-#include <inttypes.h>
 #include <resourcepool/machine.h>
 #include <signal.h>
 #include <stdio.h>
@@ -79,9 +78,10 @@ static uint64_t own_part(void) {
     bool is_object = false;
     if (!file) return RP_UNKNOWN_U64;
     while (fgets(line, sizeof line, file)) {
-        uint64_t kilobytes = 0;
         if (strchr("0123456789abcdef", line[0])) is_object = strstr(line, "memfd:") != NULL;
-        if (is_object && sscanf(line, "Pss: %" SCNu64, &kilobytes) == 1) total += kilobytes * 1024;
+        if (is_object && strncmp(line, "Pss:", 4) == 0) {
+            total += strtoull(line + 4, NULL, 10) * 1024;
+        }
     }
     fclose(file);
     return total;
@@ -135,18 +135,21 @@ static bool start_reader(struct reader *reader, int fd) {
     close(goes_on[0]);
     reader->told = told[0];
     reader->goes_on = goes_on[1];
-    return reader->pid > 0;
+    if (reader->pid > 0) return true;
+    close(told[0]);
+    close(goes_on[1]);
+    return false;
 }
 
 /* MiB of the object that all of them together have; below 0 with *err. */
 static double measure_readers(int fd, rp_error *err) {
-    struct reader readers[READERS];
+    struct reader readers[READERS] = {{0, -1, -1}};
     int started = 0;
     uint64_t total = 0;
     bool is_good = true;
     char byte = 0;
-    while (started < READERS && is_good) {
-        is_good = start_reader(&readers[started++], fd);
+    for (; started < READERS && is_good; started += is_good) {
+        is_good = start_reader(&readers[started], fd);
     }
     for (int i = 0; i < started && is_good; i++) {
         is_good = read(readers[i].told, &byte, 1) == 1;
@@ -160,8 +163,8 @@ static double measure_readers(int fd, rp_error *err) {
         total += part;
     }
     for (int i = 0; i < started; i++) {
-        if (readers[i].pid > 0) kill(readers[i].pid, SIGKILL);
-        if (readers[i].pid > 0) waitpid(readers[i].pid, NULL, 0);
+        kill(readers[i].pid, SIGKILL);
+        waitpid(readers[i].pid, NULL, 0);
         close(readers[i].told);
         close(readers[i].goes_on);
     }

@@ -4,9 +4,9 @@
 #include "base/memory.h"
 #include "base/status.h"
 #include "base/text.h"
+#include "hardware/proc.h"
 
 #include <dirent.h>
-#include <inttypes.h>
 #include <jansson.h>
 #include <resourcepool/text.h>
 #include <stdio.h>
@@ -67,28 +67,27 @@ static char *read_proc(pid_t pid, const char *name) {
 /* A line "NAME   123 kB" of such a file, in bytes. */
 static uint64_t read_kilobytes(pid_t pid, const char *file, const char *name) {
     char *text = read_proc(pid, file);
-    const char *at = text ? strstr(text, name) : NULL;
-    uint64_t kilobytes = 0;
-    bool is_there = at && sscanf(at + strlen(name), "%" SCNu64, &kilobytes) == 1;
+    if (!text) return RP_UNKNOWN_U64;
+    uint64_t bytes = rp_proc_meminfo_bytes((struct rp_span){text, strlen(text)}, name);
     rp_free(text);
-    return is_there ? kilobytes * 1024 : RP_UNKNOWN_U64;
+    return bytes;
 }
 
 uint64_t rp_bench_pss(pid_t pid) {
-    return read_kilobytes(pid, "smaps_rollup", "\nPss:");
+    return read_kilobytes(pid, "smaps_rollup", "Pss:");
 }
 
 uint64_t rp_bench_resident(pid_t pid) {
-    return read_kilobytes(pid, "status", "\nVmRSS:");
+    return read_kilobytes(pid, "status", "VmRSS:");
 }
 
 static pid_t parent_of(pid_t pid) {
     char *stat = read_proc(pid, "stat");
     const char *at = stat ? strrchr(stat, ')') : NULL; /* the name before it may hold anything */
-    int parent = -1;
-    if (!at || sscanf(at + 1, " %*c %d", &parent) != 1) parent = -1;
+    long parent = -1;
+    if (at && strlen(at) > 4) parent = strtol(at + 4, NULL, 10); /* ") S 123" */
     rp_free(stat);
-    return parent;
+    return (pid_t)parent;
 }
 
 uint64_t rp_bench_pss_of_children(pid_t pid) {
@@ -112,10 +111,9 @@ uint64_t rp_bench_processor_ns(pid_t pid) {
     if (!folder) return RP_UNKNOWN_U64;
     for (struct dirent *entry = readdir(folder); entry; entry = readdir(folder)) {
         char name[300];
-        uint64_t ns = 0;
         snprintf(name, sizeof name, "task/%s/schedstat", entry->d_name);
         char *text = entry->d_name[0] == '.' ? NULL : read_proc(pid, name);
-        if (text && sscanf(text, "%" SCNu64, &ns) == 1) total += ns;
+        if (text) total += strtoull(text, NULL, 10);
         rp_free(text);
     }
     closedir(folder);
