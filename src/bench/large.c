@@ -84,14 +84,6 @@ static rp_status start_holder(struct holder *holder, const char *path, const cha
         return rp_fail_errno(err, "no pipe for a benchmark");
     }
     holder->pid = fork();
-    if (holder->pid < 0) {
-        rp_status status = rp_fail_errno(err, "no process for a benchmark");
-        for (int i = 0; i < 2; i++) {
-            close(told[i]);
-            close(stays[i]);
-        }
-        return status;
-    }
     if (holder->pid == 0) {
         close(told[0]);
         close(stays[1]);
@@ -101,15 +93,11 @@ static rp_status start_holder(struct holder *holder, const char *path, const cha
     close(stays[0]);
     holder->told = told[0];
     holder->stays = stays[1];
-<<<<<<< HEAD
-    return RP_OK;
-=======
     if (holder->pid > 0) return RP_OK;
     rp_status status = rp_fail_errno(err, "no process for a benchmark");
     close(told[0]);
     close(stays[1]);
     return status;
->>>>>>> demo
 }
 
 static void end_holders(struct holder *holders, int count) {
@@ -124,21 +112,12 @@ static void end_holders(struct holder *holders, int count) {
 /* What `count` processes take that hold the model, with their broker and its workers. */
 static rp_status measure(const char *path, int count, const struct rp_bench_served *served,
                          double *mib, rp_error *err) {
-<<<<<<< HEAD
-    struct holder holders[PROCESSES] = {{.pid = 0}};
-    rp_status status = RP_OK;
-    int started = 0;
-    uint64_t total = 0;
-    while (started < count && status == RP_OK) {
-=======
     struct holder holders[PROCESSES] = {{0, -1, -1}};
     rp_status status = RP_OK;
     int started = 0;
     uint64_t total = 0;
     for (; started < count && status == RP_OK; started += status == RP_OK) {
->>>>>>> demo
         status = start_holder(&holders[started], path, served ? served->folder : NULL, err);
-        if (status == RP_OK) started++;
     }
     for (int i = 0; i < started && status == RP_OK; i++) {
         char byte = 0;
