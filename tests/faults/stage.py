@@ -24,6 +24,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 SECONDS = 60  # until something that must happen has: long, since a busy machine is no fault
 FILES = {"broker.sock", "broker.lock", "broker.start", "broker.log"}
 PR_SET_CHILD_SUBREAPER = 36
+LARGE = 17 << 20  # small models may share a worker
 
 
 class Skip(Exception):
@@ -86,19 +87,6 @@ def slow(side=384, length=400):
     """x to a high power: the identity stays itself, and takes seconds."""
     names = ["x"] + [f"t{i}" for i in range(length - 1)] + ["y"]
     return onnx([side, side], [("MatMul", (names[i], "x"), names[i + 1]) for i in range(length)])
-
-
-ALONE_BYTES = 17 << 20  # no small model, so that it has a process of its own
-
-
-def put_alone(path, data):
-    """The model as a file of that size: the rest is a property that nobody reads, and a hole on the disk."""
-    key = field(1, "room")
-    room = ALONE_BYTES - len(data)
-    start = varint(14 << 3 | 2) + varint(room + len(key) + 1 + len(varint(room))) + key + varint(2 << 3 | 2) + varint(room)
-    with open(path, "wb") as file:
-        file.write(data + start)
-        file.truncate(len(data) + len(start) + room)
 
 
 # --- processes ------------------------------------------------------------------------------
@@ -292,6 +280,11 @@ def hello(version=VERSION):
     return frame(HELLO, struct.pack("<IQ", version, os.getpid()) + text("a stranger"), version=version)
 
 
+def object_get(key):
+    """No deadline, no size, no thread."""
+    return frame(OBJECT_GET, text(key) + bytes(24))
+
+
 class Stranger:
     """A connection that says what it likes."""
 
@@ -341,18 +334,14 @@ class Stage:
                      "RESOURCE_POOL_LOG": "info", "RESOURCE_POOL_ONNXRUNTIME":
                      os.environ.get("RESOURCE_POOL_ONNXRUNTIME", str(library))} | more
 
-    def model(self, name="m", data=None):
-        """A file of its own for each name, too large to share a process; "slow" takes seconds to run."""
+    def model(self, name="m", data=None, is_large=True):
+        """A file of its own for each name; "slow" takes seconds to run. A large one has a worker to itself: it
+        ends in a description of nothing but zeros, which are a hole in the file."""
         path = self.folder / f"{name}.onnx"
         if not path.exists():
-            put_alone(path, data or (slow() if name.startswith("slow") else doubling()))
-        return str(path)
-
-    def small_model(self, name):
-        """The same, in a process with others like it."""
-        path = self.folder / f"{name}.onnx"
-        if not path.exists():
-            path.write_bytes(doubling())
+            data = data or (slow() if name.startswith("slow") else doubling())
+            path.write_bytes(data + (varint(6 << 3 | 2) + varint(LARGE) if is_large else b""))
+            os.truncate(path, path.stat().st_size + (LARGE if is_large else 0))
         return str(path)
 
     def client(self, *orders, **kwargs):
