@@ -31,7 +31,7 @@ static void watch(struct rp_broker *broker) {
 }
 
 static void on_folder_changed(evutil_socket_t fd, short what, void *user) {
-    static const struct timeval settled = {0, SETTLE_MS * 1000};
+    static const struct timeval settled = {0, SETTLE_MS * 1000L};
     struct rp_broker *broker = user;
     (void)what;
     pass_over(fd);
