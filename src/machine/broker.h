@@ -36,7 +36,8 @@ struct rp_broker_host {
 
     /*
      * A ring between a process and a model. In the loop: waits for nobody. RP_ERR_STATE: the model
-     * has died, and a request for it loads a fresh one. NULL: there are no rings.
+     * has died, and a request for it loads a fresh one. RP_ERR_TIMEOUT: it has more to read
+     * than it has room for, and is asked again soon. NULL: there are no rings.
      */
     rp_status (*attach)(void *user, rp_model *model, pid_t client, struct rp_broker_ring *ring,
                         rp_error *err);

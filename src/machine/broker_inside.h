@@ -48,6 +48,8 @@ struct rp_broker_lease {
     bool is_hit;      /* no load was begun for it */
     uint64_t thread;  /* of the client, that asked for it; 0: unknown */
     bool has_ring;
+    struct event *again; /* the model had no room for another ring: tried anew; NULL: none */
+    int64_t give_up_ns;
     uint64_t ring_id;
     int64_t since_wall_ns;
     struct rp_broker_lease *next; /* of the client */

@@ -50,6 +50,7 @@ static void give_back(void *user) {
 static void end_lease(struct rp_broker_lease *lease) {
     struct rp_broker_client *client = lease->client;
     struct rp_broker *broker = client->broker;
+    if (lease->again) event_free(lease->again);
     if (lease->has_ring) {
         broker->host.detach(broker->host.user, rp_lease_model(lease->ticket), lease->ring_id);
     }
@@ -172,6 +173,34 @@ static rp_status send_lease(struct rp_broker_lease *lease, rp_error *why) {
     return status;
 }
 
+/* A burst of leases on one model may be more than it reads at once: nobody is refused for that. */
+enum { AGAIN_MS = 2, AGAIN_MS_MAX = 10000 };
+
+static void on_again(evutil_socket_t fd, short what, void *user) {
+    static const struct timeval later = {0, AGAIN_MS * 1000L};
+    struct rp_broker_lease *lease = user;
+    rp_error why = RP_ERROR_INIT;
+    (void)fd;
+    (void)what;
+    rp_status status = send_lease(lease, &why);
+    if (status == RP_OK) {
+        event_free(lease->again);
+        lease->again = NULL;
+        return;
+    }
+    bool is_late = rp_clock_ns() >= lease->give_up_ns;
+    if (status == RP_ERR_TIMEOUT && !is_late && event_add(lease->again, &later) == 0) return;
+    rp_broker_fail(lease->client, lease->number, &why);
+    end_lease(lease);
+}
+
+static bool try_again(struct rp_broker_lease *lease) {
+    static const struct timeval later = {0, AGAIN_MS * 1000L};
+    lease->again = evtimer_new(lease->client->broker->base, on_again, lease);
+    lease->give_up_ns = rp_deadline_after_ms(AGAIN_MS_MAX);
+    return lease->again && event_add(lease->again, &later) == 0;
+}
+
 /*
  * Answer a request with a ticket of the pool, which is taken over; a failure is the caller's to
  * tell. A model that turns out to be dead is taken out of the pool: RP_ERR_STATE.
@@ -188,7 +217,7 @@ static rp_status answer_with(struct rp_broker_client *client, uint32_t number, r
     rp_broker_log(broker, "debug", "event=lease pid=%d key=\"%s\"", (int)client->pid,
                   rp_lease_key(ticket));
     rp_status status = send_lease(lease, why);
-    if (status == RP_OK) return RP_OK;
+    if (status == RP_OK || (status == RP_ERR_TIMEOUT && try_again(lease))) return RP_OK;
     if (status == RP_ERR_STATE) {
         rp_broker_log(broker, "warning", "event=dead key=\"%s\" message=\"%s\"",
                       rp_lease_key(ticket), why->message);

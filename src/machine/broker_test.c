@@ -1071,6 +1071,7 @@ struct host_figures {
     _Atomic int attached;
     _Atomic int detached;
     _Atomic int is_dead;
+    _Atomic int is_full; /* so often there is no room for a ring */
     _Atomic int fail_at; /* with the next ring: the n-th allocation after it fails */
 };
 static struct host_figures *figures; /* in memory that the broker's process shares */
@@ -1103,6 +1104,10 @@ static rp_status attach_and_count(void *user, rp_model *model, pid_t client,
     (void)model;
     (void)client;
     if (figures->is_dead) return rp_fail(why, RP_ERR_STATE, "the worker has died");
+    if (figures->is_full > 0) {
+        figures->is_full--;
+        return rp_fail(why, RP_ERR_TIMEOUT, "the worker does not read");
+    }
     rp_memory_fail_at((uint64_t)figures->fail_at);
     int fd = memfd_create("ring", MFD_CLOEXEC);
     if (fd < 0 || write(fd, "ring", 4) != 4) return rp_fail_errno(why, "no ring");
@@ -1268,6 +1273,38 @@ static void status_tells_what_a_model_is(void **state) {
     rp_client_drop(client);
     wait_until(lease_count, 0);
     end();
+    munmap(figures, sizeof *figures);
+}
+
+static void a_worker_that_is_busy_is_asked_again(void **state) {
+    (void)state;
+    figures =
+        mmap(NULL, sizeof *figures, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    const struct rp_broker_host host = host_that_counts();
+    options = (rp_broker_options)RP_BROKER_OPTIONS_INIT;
+    begin_with(&host);
+    struct rp_client *client = connect_to_broker();
+    struct rp_reply reply;
+    for (int i = 0; i < 2; i++) { /* after a load, and as a hit */
+        figures->is_full = 5;
+        assert_ok(acquire(client, "a", 0, &reply));
+        assert_int_equal(figures->is_full, 0);
+        release(client, lease_id(&reply));
+    }
+    /* One that leaves meanwhile is not waited for. */
+    figures->is_full = 1 << 20;
+    const struct rp_message message = {
+        .type = RP_MESSAGE_ACQUIRE,
+        .acquire = {
+            .kind = RP_KIND_MODEL, .resource_type = "model", .name = "a", .engine = "simulated"}};
+    assert_status(
+        rp_client_call(client, &message, NULL, rp_deadline_after_ms(100), NULL, &reply, &err),
+        RP_ERR_TIMEOUT);
+    wait_until(lease_count, 0);
+    rp_client_drop(client);
+    end();
+    assert_int_equal(figures->attached, 2);
+    assert_int_equal(figures->detached, 2);
     munmap(figures, sizeof *figures);
 }
 
@@ -1662,6 +1699,7 @@ int main(void) {
         cmocka_unit_test(a_dead_broker_is_an_error_and_a_stopped_one_a_timeout),
         cmocka_unit_test(a_host_opens_models_and_gives_out_rings),
         cmocka_unit_test(status_tells_what_a_model_is),
+        cmocka_unit_test(a_worker_that_is_busy_is_asked_again),
         cmocka_unit_test(what_dies_leaves_the_pool_at_once),
         cmocka_unit_test(a_broker_without_memory_lives_on),
         cmocka_unit_test(a_broker_that_cannot_begin_says_so),
