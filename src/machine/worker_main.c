@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The worker's process: models, a thread for each slot of each ring, and a main thread that listens
- * to the broker. Of all workers together, at most as many runs as there are processors for their
- * threads go on at once (turns.h): engines that fight over processors finish fewer runs together.
+ * The worker's process: models, a thread for each slot of each ring that is used, and a main thread
+ * that listens to the broker. Of all workers together, at most as many runs as there are processors
+ * for their threads go on at once (turns.h): engines that fight over processors finish fewer runs
+ * together.
  *
  * What comes through a ring is anybody's. Inputs are private copies before anything looks at them,
  * and rp_model_run() checks those as it checks every caller's.
@@ -231,10 +232,27 @@ static void station_destroy(struct station *station) {
     rp_free(station);
 }
 
+static rp_status start_station(struct served *served, uint32_t index, rp_error *err);
+
+/*
+ * A client takes the first slot that is free, so that nobody waits for the next one before this one
+ * has had a request: most rings never need more than one thread.
+ */
+static bool start_next(struct station *station) {
+    struct served *served = station->served;
+    rp_error why = RP_ERROR_INIT;
+    uint32_t next = station->index + 1;
+    if (next == served->ring.slot_count || start_station(served, next, &why) == RP_OK) return true;
+    /* Nobody would answer there: the ring's client is told, and goes. */
+    answer_failed(served->resident->worker, (uint32_t)served->id, &why);
+    return false;
+}
+
 static void *serve(void *argument) {
     struct station *station = argument;
     struct served *served = station->served;
     struct rp_ring_slot *slot = rp_ring_slot(&served->ring, station->index);
+    bool has_next = false;
     uint32_t seen = 0;
     for (;;) {
         bool is_there = rp_ring_wait(&slot->request, &slot->worker_sleeps, seen, &station->spin,
@@ -242,6 +260,7 @@ static void *serve(void *argument) {
         if (atomic_load_explicit(&served->is_closing, memory_order_acquire)) break;
         if (!is_there) continue;
         seen = atomic_load_explicit(&slot->request, memory_order_acquire);
+        if (!has_next) has_next = start_next(station);
         rp_error story = RP_ERROR_INIT;
         if (run(station, slot, seen, &story) != RP_OK) {
             rp_ring_write_error(rp_ring_area(&served->ring, station->index), &story);
@@ -301,9 +320,7 @@ static rp_status open_served(struct resident *resident, uint64_t id, int fd, rp_
     atomic_init(&served->shares, 1);
     atomic_fetch_add_explicit(&resident->shares, 1, memory_order_relaxed);
     rp_status status = rp_ring_map(fd, &served->ring, err);
-    for (uint32_t i = 0; status == RP_OK && i < served->ring.slot_count; i++) {
-        status = start_station(served, i, err);
-    }
+    if (status == RP_OK) status = start_station(served, 0, err);
     if (status != RP_OK) {
         close_served(served);
         return status;
