@@ -101,7 +101,9 @@ static rp_status attach(struct bench *bench, rp_error *err) {
     struct rp_engine_ports inputs = {0};
     struct rp_engine_ports outputs = {0};
     struct rp_worker_ring ring = {.fd = -1};
+    struct rp_ring mapped = {0};
     rp_status status = rp_worker_add_ring(bench->worker, getpid(), &ring, err);
+    if (status == RP_OK) status = rp_ring_map(ring.fd, &mapped, err);
     if (status == RP_OK && (!rp_engine_ports_copy(&facts->inputs, &inputs) ||
                             !rp_engine_ports_copy(&facts->outputs, &outputs))) {
         status = rp_fail(err, RP_ERR_MEMORY, "no memory for the ports of a benchmark");
@@ -112,13 +114,14 @@ static rp_status attach(struct bench *bench, rp_error *err) {
         .engine = facts->engine,
         .threads = facts->threads,
         .memory_bytes = facts->memory_bytes,
-        .ring_fd = ring.fd,
+        .ring = &mapped,
         .inputs = &inputs,
         .outputs = &outputs,
     };
     if (status == RP_OK) status = rp_remote_model_open(&request, &bench->there, err);
     rp_engine_ports_fini(&inputs);
     rp_engine_ports_fini(&outputs);
+    rp_ring_unmap(&mapped);
     if (ring.fd >= 0) close(ring.fd);
     return status;
 }

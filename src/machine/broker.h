@@ -45,6 +45,14 @@ struct rp_broker_host {
     void (*detach)(void *user, rp_model *model, uint64_t ring_id);
 
     /*
+     * Rings that clients keep between leases. In the loop: whether that ring is to that model,
+     * which lives; and that nobody keeps it any more, whose model may be gone by now. NULL: none
+     * are kept.
+     */
+    bool (*has_ring)(void *user, const rp_model *model, uint64_t ring_id);
+    void (*close_ring)(void *user, uint64_t ring_id);
+
+    /*
      * Have `died` called with `watcher` when a model has died by itself, from any thread, under
      * locks of the host; watcher NULL: never again from now on. NULL: the next lease finds out.
      */

@@ -226,9 +226,14 @@ static bool handle(struct rp_broker_client *client, const struct rp_message *mes
         rp_broker_handle_acquire(client, message, broker->frame, bytes);
         return true;
     case RP_MESSAGE_RELEASE:
-        if (!rp_broker_give_back(client, message->release.lease_id) && broker->store) {
+        if (!rp_broker_give_back(client, message->release.lease_id,
+                                 message->release.keeps_ring != 0) &&
+            broker->store) {
             broker->store_ops.release(broker->store, client, message->release.lease_id);
         }
+        return true;
+    case RP_MESSAGE_RING_CLOSE:
+        rp_broker_close_ring(client, message->ring_close.ring_id);
         return true;
     case RP_MESSAGE_CANCEL:
         rp_broker_handle_cancel(client, message->cancel.number);

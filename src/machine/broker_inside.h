@@ -139,6 +139,8 @@ struct rp_broker_client {
     size_t unread_bytes;
     struct rp_broker_lease *leases;
     size_t lease_count;
+    uint64_t kept_rings[RP_LIMIT_CLIENT_RINGS]; /* for its next leases; oldest first */
+    size_t kept_count;
     size_t wait_count;
     struct rp_broker_client *next;
     struct rp_broker_client **link;
@@ -230,7 +232,10 @@ void rp_broker_handle_acquire(struct rp_broker_client *client, const struct rp_m
 void rp_broker_handle_cancel(struct rp_broker_client *client, uint32_t number);
 
 /* False when it is none of the client's. */
-bool rp_broker_give_back(struct rp_broker_client *client, uint64_t lease_id);
+bool rp_broker_give_back(struct rp_broker_client *client, uint64_t lease_id, bool keeps_ring);
+
+/* A ring that the client no longer keeps; one that it does not keep is none of its. */
+void rp_broker_close_ring(struct rp_broker_client *client, uint64_t ring_id);
 void rp_broker_give_back_all(struct rp_broker_client *client);
 
 /* Take every lease on that key (NULL: every lease) away from whoever has it. */

@@ -47,6 +47,48 @@ static void give_back(void *user) {
     rp_free(lease);
 }
 
+/* ---- rings between leases ---- */
+
+static void forget_kept(struct rp_broker_client *client, size_t index) {
+    client->kept_count--;
+    for (size_t i = index; i < client->kept_count; i++) {
+        client->kept_rings[i] = client->kept_rings[i + 1];
+    }
+}
+
+static void keep_ring(struct rp_broker_client *client, uint64_t ring_id) {
+    struct rp_broker *broker = client->broker;
+    if (client->kept_count == RP_LIMIT_CLIENT_RINGS) {
+        broker->host.close_ring(broker->host.user, client->kept_rings[0]);
+        forget_kept(client, 0);
+    }
+    client->kept_rings[client->kept_count++] = ring_id;
+}
+
+/* One that the client keeps to that model, which is its lease's from now on; 0: none. */
+static uint64_t take_kept(struct rp_broker_client *client, const rp_model *model) {
+    const struct rp_broker_host *host = &client->broker->host;
+    for (size_t i = client->kept_count; i > 0; i--) {
+        uint64_t ring_id = client->kept_rings[i - 1];
+        if (!host->has_ring(host->user, model, ring_id)) continue;
+        forget_kept(client, i - 1);
+        return ring_id;
+    }
+    return 0;
+}
+
+void rp_broker_close_ring(struct rp_broker_client *client, uint64_t ring_id) {
+    struct rp_broker *broker = client->broker;
+    for (size_t i = 0; i < client->kept_count; i++) {
+        if (client->kept_rings[i] != ring_id) continue;
+        forget_kept(client, i);
+        broker->host.close_ring(broker->host.user, ring_id);
+        return;
+    }
+}
+
+/* ---- the end of a lease ---- */
+
 static void end_lease(struct rp_broker_lease *lease) {
     struct rp_broker_client *client = lease->client;
     struct rp_broker *broker = client->broker;
@@ -62,11 +104,15 @@ static void end_lease(struct rp_broker_lease *lease) {
     rp_broker_add_chore(broker, &lease->give_back);
 }
 
-bool rp_broker_give_back(struct rp_broker_client *client, uint64_t lease_id) {
+bool rp_broker_give_back(struct rp_broker_client *client, uint64_t lease_id, bool keeps_ring) {
     struct rp_broker_lease *lease = find_lease(client->broker, lease_id);
     if (!lease || lease->client != client) return false;
     rp_broker_log(client->broker, "debug", "event=release pid=%d key=\"%s\"", (int)client->pid,
                   rp_lease_key(lease->ticket));
+    if (keeps_ring && lease->has_ring && client->broker->host.close_ring) {
+        lease->has_ring = false;
+        keep_ring(client, lease->ring_id);
+    }
     end_lease(lease);
     rp_broker_note_end(client->broker);
     return true;
@@ -75,6 +121,9 @@ bool rp_broker_give_back(struct rp_broker_client *client, uint64_t lease_id) {
 void rp_broker_give_back_all(struct rp_broker_client *client) {
     while (client->leases) {
         end_lease(client->leases);
+    }
+    while (client->kept_count > 0) {
+        rp_broker_close_ring(client, client->kept_rings[0]);
     }
 }
 
@@ -130,12 +179,13 @@ static rp_status send_lease(struct rp_broker_lease *lease, rp_error *why) {
         return rp_fail(why, RP_ERR_UNSUPPORTED, "'%s' is no model that an engine loaded",
                        rp_lease_key(lease->ticket));
     }
-    if (broker->host.attach) {
+    if (broker->host.has_ring) ring.id = take_kept(lease->client, model);
+    if (ring.id == 0 && broker->host.attach) {
         status = broker->host.attach(broker->host.user, model, lease->client->pid, &ring, why);
         if (status != RP_OK) return status;
-        lease->has_ring = true;
-        lease->ring_id = ring.id;
     }
+    lease->has_ring = ring.id != 0;
+    lease->ring_id = ring.id;
     rp_ports_encode(&model->inputs, &inputs);
     rp_ports_encode(&model->outputs, &outputs);
     if (inputs.failed || outputs.failed) {

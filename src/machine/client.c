@@ -49,6 +49,12 @@ struct told {
     char frame[];
 };
 
+/* A ring between two leases. */
+struct kept_ring {
+    uint64_t id;
+    struct rp_ring ring;
+};
+
 struct rp_client {
     /* Constant once it is connected. */
     char folder[RP_ADDRESS_FOLDER_BYTES];
@@ -68,7 +74,9 @@ struct rp_client {
     struct call *calls; /* guarded by lock */
     struct told *told;  /* oldest first; guarded by lock */
     uint32_t last_number;
-    char *frame; /* what is being received; the reader's */
+    struct kept_ring kept[RP_LIMIT_CLIENT_RINGS]; /* oldest first; guarded by lock */
+    size_t kept_count;                            /* guarded by lock */
+    char *frame;                                  /* what is being received; the reader's */
 };
 
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -376,6 +384,42 @@ rp_status rp_client_call_text(struct rp_client *client, const struct rp_message 
     return rp_fail(err, RP_ERR_DATA, "the broker's answer is no text");
 }
 
+/* ---- rings between leases ---- */
+
+/* Needs client.lock. */
+static struct kept_ring remove_kept(struct rp_client *client, size_t index) {
+    struct kept_ring kept = client->kept[index];
+    client->kept_count--;
+    for (size_t i = index; i < client->kept_count; i++) {
+        client->kept[i] = client->kept[i + 1];
+    }
+    return kept;
+}
+
+void rp_client_keep_ring(struct rp_client *client, uint64_t ring_id, struct rp_ring *ring) {
+    struct kept_ring oldest = {.id = 0};
+    rp_lock_acquire(&client->lock);
+    if (client->kept_count == RP_LIMIT_CLIENT_RINGS) oldest = remove_kept(client, 0);
+    client->kept[client->kept_count++] = (struct kept_ring){ring_id, *ring};
+    rp_lock_release(&client->lock);
+    ring->base = NULL;
+    if (oldest.id == 0) return;
+    const struct rp_message message = {.type = RP_MESSAGE_RING_CLOSE, .ring_close = {oldest.id}};
+    rp_client_tell(client, &message);
+    rp_ring_unmap(&oldest.ring);
+}
+
+bool rp_client_take_ring(struct rp_client *client, uint64_t ring_id, struct rp_ring *ring) {
+    bool is_found = false;
+    rp_lock_acquire(&client->lock);
+    for (size_t i = 0; i < client->kept_count && !is_found; i++) {
+        is_found = client->kept[i].id == ring_id;
+        if (is_found) *ring = remove_kept(client, i).ring;
+    }
+    rp_lock_release(&client->lock);
+    return is_found;
+}
+
 bool rp_client_is_alive(struct rp_client *client) {
     if (atomic_load(&client->is_inherited) || atomic_load(&client->is_dead)) return false;
     struct pollfd end = {.fd = client->fd, .events = 0};
@@ -427,6 +471,9 @@ static void free_client(struct rp_client *client) {
         struct told *next = client->told->next;
         rp_free(client->told);
         client->told = next;
+    }
+    for (size_t i = 0; i < client->kept_count; i++) {
+        rp_ring_unmap(&client->kept[i].ring);
     }
     /* In a child of fork() threads that are not here may seem to hold and await these. */
     if (!atomic_load(&client->is_inherited)) {

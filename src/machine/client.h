@@ -11,6 +11,7 @@
 
 #include "machine/channel.h"
 #include "machine/protocol.h"
+#include "machine/ring.h"
 
 #include <resourcepool/status.h>
 #include <stdatomic.h>
@@ -70,6 +71,14 @@ RP_MUST_CHECK rp_status rp_client_call_text(struct rp_client *client,
 
 /* Tell without waiting: RELEASE, OBJECT_ABORT. A dead broker needs not be told. */
 void rp_client_tell(struct rp_client *client, const struct rp_message *message);
+
+/*
+ * Rings of leases that were given back, mapped still, for the next lease on the same model. Keeping
+ * one takes it over (ring->base becomes NULL); of too many the oldest goes, and the broker is told.
+ * Taking one fills in *ring, the caller's; false when it is not kept (any more).
+ */
+void rp_client_keep_ring(struct rp_client *client, uint64_t ring_id, struct rp_ring *ring);
+bool rp_client_take_ring(struct rp_client *client, uint64_t ring_id, struct rp_ring *ring);
 
 /* Whether the broker is still there, as far as a look at the socket tells. */
 bool rp_client_is_alive(struct rp_client *client);

@@ -132,6 +132,7 @@ struct rp_message {
         } leased;
         struct {
             uint64_t lease_id;
+            uint32_t keeps_ring; /* the client has it mapped still, for its next lease */
         } release;
         struct {
             uint32_t number; /* of the request that nobody waits for any more */

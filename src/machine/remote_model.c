@@ -31,7 +31,7 @@ struct remote {
     uint64_t memory_bytes;
     pid_t opened_by;
     bool (*is_alive)(void *user);
-    void (*closed)(void *user);
+    void (*closed)(void *user, struct rp_ring *ring, bool is_clean);
     void *user;
 
     struct rp_lock lock;
@@ -229,16 +229,27 @@ static void remote_trim(rp_model *model) {
     rp_lock_release(&remote->lock);
 }
 
+/* A late answer to a run that was left would be taken for that of another. */
+static bool is_clean(struct remote *remote) {
+    rp_error story;
+    bool is = remote->opened_by == getpid() && !rp_ring_is_gone(&remote->ring, &story);
+    for (uint32_t i = 0; is && i < remote->ring.slot_count; i++) {
+        const struct rp_ring_slot *slot = rp_ring_slot(&remote->ring, i);
+        is = atomic_load_explicit(&slot->response, memory_order_acquire) == remote->seats[i].number;
+    }
+    return is;
+}
+
 static void remote_close(rp_model *model) {
     struct remote *remote = model->state;
     if (!remote) return;
+    if (remote->closed) remote->closed(remote->user, &remote->ring, is_clean(remote));
     rp_ring_unmap(&remote->ring);
     for (uint32_t i = 0; i < RP_RING_SLOTS; i++) {
         rp_free(remote->seats[i].table);
     }
     rp_condition_fini(&remote->freed);
     rp_lock_fini(&remote->lock);
-    if (remote->closed) remote->closed(remote->user);
     rp_free(remote);
     model->state = NULL;
 }
@@ -311,12 +322,13 @@ rp_status rp_remote_model_open(const struct rp_remote_request *request, rp_model
         if (remote && remote->seats[i].table) continue;
         status = rp_fail(err, RP_ERR_MEMORY, "no memory for the model '%s'", request->path);
     }
-    if (status == RP_OK) status = rp_ring_map(request->ring_fd, &remote->ring, err);
     if (status == RP_OK) status = rp_model_make(&remote->ops, &opened, &made, err);
     if (status != RP_OK) {
         discard(remote);
         return status;
     }
+    remote->ring = *request->ring;
+    request->ring->base = NULL;
     /* A ring that was used before goes on where it stood. */
     for (uint32_t i = 0; i < remote->ring.slot_count; i++) {
         struct rp_ring_slot *slot = rp_ring_slot(&remote->ring, i);

@@ -10,6 +10,7 @@
 #define RP_MACHINE_REMOTE_MODEL_H
 
 #include "engine/engine.h"
+#include "machine/ring.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -22,9 +23,9 @@ struct rp_remote_request {
     const char *engine;    /* the one that runs there */
     uint32_t threads;
     uint64_t memory_bytes; /* RP_UNKNOWN_U64 */
-    int ring_fd;           /* stays the caller's */
 
     /* Taken over on RP_OK; left to the caller on failure. */
+    struct rp_ring *ring; /* mapped; used before or not */
     struct rp_engine_ports *inputs;
     struct rp_engine_ports *outputs;
 
@@ -33,8 +34,12 @@ struct rp_remote_request {
      * case that nobody is left to tell the worker's story.
      */
     bool (*is_alive)(void *user);
-    /* NULL, or told once, by rp_model_close(), that the lease is given back. */
-    void (*closed)(void *user);
+    /*
+     * NULL, or told once, by rp_model_close(), that the lease is given back. The ring is mapped
+     * still, and goes after the call unless it is taken (by setting ring->base to NULL). is_clean:
+     * no run that was left goes on in it, and another lease may use it.
+     */
+    void (*closed)(void *user, struct rp_ring *ring, bool is_clean);
     void *user; /* lives until `closed` */
 };
 

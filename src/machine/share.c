@@ -72,8 +72,9 @@ static const char *method_of(const char *told) {
     return NULL;
 }
 
-static rp_status lease(struct rp_client *client, const struct rp_pool_wanted *wanted,
-                       struct rp_pool_leased *leased, rp_error *err) {
+/* is_ring_lost: the broker offered a ring that this process keeps no more, and knows that now. */
+static rp_status ask(struct rp_client *client, const struct rp_pool_wanted *wanted,
+                     struct rp_pool_leased *leased, bool *is_ring_lost, rp_error *err) {
     struct rp_reply reply = {.frame = NULL};
     const rp_model_options *options = wanted->options;
     const struct rp_message message = {.type = RP_MESSAGE_ACQUIRE,
@@ -98,15 +99,23 @@ static rp_status lease(struct rp_client *client, const struct rp_pool_wanted *wa
                                       err);
         leased->is_hit = reply.message.leased.is_hit != 0;
         leased->memory_method = method_of(reply.message.leased.memory_method);
+        *is_ring_lost = status == RP_ERR_NOT_FOUND;
         if (status != RP_OK) {
             const struct rp_message release = {.type = RP_MESSAGE_RELEASE,
-                                               .release = {reply.message.leased.lease_id}};
+                                               .release = {reply.message.leased.lease_id, false}};
             rp_client_tell(client, &release);
             rp_client_drop(client);
         }
     }
     rp_reply_fini(&reply);
     return status;
+}
+
+static rp_status lease(struct rp_client *client, const struct rp_pool_wanted *wanted,
+                       struct rp_pool_leased *leased, rp_error *err) {
+    bool is_ring_lost = false;
+    rp_status status = ask(client, wanted, leased, &is_ring_lost, err);
+    return is_ring_lost ? ask(client, wanted, leased, &is_ring_lost, err) : status;
 }
 
 /* Of one pool: what its leases have in common. */

@@ -33,7 +33,7 @@ rp_status rp_turns_create(uint32_t count, int *fd, rp_error *err) {
     if (count > RP_LIMIT_PROCESSORS) count = RP_LIMIT_PROCESSORS;
     struct rp_turns_page page = {.magic = MAGIC, .count = count};
     off_t bytes = count > sizeof page ? (off_t)count : (off_t)sizeof page;
-    int made = memfd_create("rpool-turns", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    int made = memfd_create("resourcepool-turns", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (made < 0) return rp_fail_errno(err, "cannot make a budget of threads");
     if (ftruncate(made, bytes) != 0 || pwrite(made, &page, sizeof page, 0) != sizeof page ||
         fcntl(made, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {

@@ -36,6 +36,12 @@ rp_status rp_worker_take_facts(struct rp_worker *worker, const struct rp_message
     return status;
 }
 
+/* Of models and rings in all processes: no number comes again while somebody may remember it. */
+static uint32_t next_number(void) {
+    static _Atomic uint32_t last;
+    return atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) + 1;
+}
+
 /* ---- loading ---- */
 
 static rp_status send_load(struct rp_worker *worker, const struct rp_worker_request *request,
@@ -62,7 +68,7 @@ static rp_status enter(struct rp_worker *worker, struct rp_process *process,
         status = rp_fail(err, RP_ERR_STATE, "the worker's process is ending");
     } else {
         worker->process = process;
-        worker->number = ++process->last_number;
+        worker->number = next_number();
         status = send_load(worker, request, err);
     }
     if (status == RP_OK) {
@@ -250,7 +256,7 @@ static rp_status hand_over(struct rp_worker *worker, pid_t client, int fd,
         if (err) *err = worker->story;
         return worker->story.status;
     }
-    made->id = ++process->last_number;
+    made->id = next_number();
     const struct rp_descriptors descriptors = {.fds = {fd}, .count = 1};
     const struct rp_message message = {
         .type = RP_MESSAGE_RING,
@@ -287,6 +293,16 @@ rp_status rp_worker_add_ring(struct rp_worker *worker, pid_t client, struct rp_w
         close(fd);
     }
     return status;
+}
+
+bool rp_worker_has_ring(struct rp_worker *worker, uint64_t ring_id) {
+    rp_lock_acquire(&worker->process->lock);
+    const struct rp_kept_ring *ring = worker->state == RP_WORKER_GONE ? NULL : worker->rings;
+    while (ring && ring->id != ring_id) {
+        ring = ring->next;
+    }
+    rp_lock_release(&worker->process->lock);
+    return ring != NULL;
 }
 
 void rp_worker_remove_ring(struct rp_worker *worker, uint64_t ring_id) {

@@ -107,6 +107,9 @@ void rp_worker_shun(struct rp_worker *worker);
 RP_MUST_CHECK rp_status rp_worker_add_ring(struct rp_worker *worker, pid_t client,
                                            struct rp_worker_ring *ring, rp_error *err);
 
+/* Whether it has that ring and lives. No two rings ever have the same id. */
+bool rp_worker_has_ring(struct rp_worker *worker, uint64_t ring_id);
+
 /* The client is done with it, or is no more. Waits for nobody. */
 void rp_worker_remove_ring(struct rp_worker *worker, uint64_t ring_id);
 

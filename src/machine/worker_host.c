@@ -34,7 +34,8 @@ struct rp_worker_host {
     struct rp_crashes crashes;
 
     struct rp_lock lock;
-    struct small *smalls; /* guarded by lock */
+    struct small *smalls;  /* guarded by lock */
+    struct hosted *hosted; /* guarded by lock */
 
     struct rp_lock watch_lock;
     void (*died)(void *watcher); /* guarded by watch_lock */
@@ -56,6 +57,8 @@ struct hosted {
     struct rp_worker_host *host;
     struct rp_worker *worker;
     struct small *small; /* NULL: its process is its own */
+    struct hosted *next; /* guarded by host.lock */
+    struct hosted **link;
 };
 
 static rp_status hosted_probe(rp_engine_info *info, rp_error *err) {
@@ -106,6 +109,10 @@ static void forget_small(struct rp_worker_host *host, struct small *small) {
 static void hosted_close(rp_model *model) {
     struct hosted *hosted = model->state;
     if (!hosted) return;
+    rp_lock_acquire(&hosted->host->lock);
+    *hosted->link = hosted->next;
+    if (hosted->next) hosted->next->link = hosted->link;
+    rp_lock_release(&hosted->host->lock);
     forget_small(hosted->host, hosted->small);
     rp_worker_stop(hosted->worker, "the broker took it out", NULL);
     rp_free(hosted);
@@ -159,6 +166,12 @@ static rp_status make_model(struct rp_worker_host *host, struct rp_worker *worke
     }
     hosted->host = host;
     hosted->small = small;
+    rp_lock_acquire(&host->lock);
+    hosted->next = host->hosted;
+    hosted->link = &host->hosted;
+    if (hosted->next) hosted->next->link = &hosted->next;
+    host->hosted = hosted;
+    rp_lock_release(&host->lock);
     made->state = hosted;
     *model = made;
     return RP_OK;
@@ -305,6 +318,22 @@ static pid_t host_process_of(void *user, const rp_model *model, bool *is_alone) 
     return rp_worker_pid(worker);
 }
 
+static bool host_has_ring(void *user, const rp_model *model, uint64_t ring_id) {
+    (void)user;
+    return rp_worker_has_ring(rp_worker_of(model), ring_id);
+}
+
+static void host_close_ring(void *user, uint64_t ring_id) {
+    struct rp_worker_host *host = user;
+    rp_lock_acquire(&host->lock);
+    for (struct hosted *at = host->hosted; at; at = at->next) {
+        if (!rp_worker_has_ring(at->worker, ring_id)) continue;
+        rp_worker_remove_ring(at->worker, ring_id);
+        break;
+    }
+    rp_lock_release(&host->lock);
+}
+
 static void host_watch(void *user, void (*died)(void *watcher), void *watcher) {
     struct rp_worker_host *host = user;
     rp_lock_acquire(&host->watch_lock);
@@ -324,6 +353,8 @@ struct rp_broker_host rp_worker_host_calls(struct rp_worker_host *host) {
         .open_model = host_open_model,
         .attach = host_attach,
         .detach = host_detach,
+        .has_ring = host_has_ring,
+        .close_ring = host_close_ring,
         .watch = host_watch,
         .is_alive = host_is_alive,
         .process_of = host_process_of,

@@ -75,7 +75,6 @@ struct rp_process {
     bool is_ending;            /* guarded by lock: takes no more models */
     bool is_shunned;           /* guarded by lock: the same, for its models live on */
     bool is_over;              /* guarded by lock: reaped, and all has been told */
-    uint32_t last_number;      /* guarded by lock: of models and rings */
     uint32_t live_count;       /* guarded by lock: models that are not GONE */
     struct rp_worker *workers; /* guarded by lock: also those that are GONE and not freed yet */
     struct rp_waiting_frame *waiting; /* guarded by lock: oldest first */

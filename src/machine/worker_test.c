@@ -72,11 +72,13 @@ static struct rp_worker *spawn(const char *path) {
 }
 
 /* What a client does with a lease. */
-static rp_status open_on(struct rp_worker *worker, int ring_fd, void (*closed)(void *user),
+static rp_status open_on(struct rp_worker *worker, int ring_fd,
+                         void (*closed)(void *user, struct rp_ring *ring, bool is_clean),
                          void *user, rp_model **model, rp_error *err) {
     const struct rp_worker_facts *facts = rp_worker_facts(worker);
     struct rp_engine_ports in = {0};
     struct rp_engine_ports out = {0};
+    struct rp_ring ring = {0};
     struct rp_remote_request request = {
         .path = "here",
         .device = facts->device,
@@ -84,16 +86,19 @@ static rp_status open_on(struct rp_worker *worker, int ring_fd, void (*closed)(v
         .engine = facts->engine,
         .threads = facts->threads,
         .memory_bytes = facts->memory_bytes,
-        .ring_fd = ring_fd,
+        .ring = &ring,
         .inputs = &in,
         .outputs = &out,
         .closed = closed,
         .user = user,
     };
-    rp_status status =
-        rp_engine_ports_copy(&facts->inputs, &in) && rp_engine_ports_copy(&facts->outputs, &out)
-            ? rp_remote_model_open(&request, model, err)
-            : rp_fail(err, RP_ERR_MEMORY, "no memory");
+    rp_status status = rp_ring_map(ring_fd, &ring, err);
+    if (status == RP_OK && (!rp_engine_ports_copy(&facts->inputs, &in) ||
+                            !rp_engine_ports_copy(&facts->outputs, &out))) {
+        status = rp_fail(err, RP_ERR_MEMORY, "no memory");
+    }
+    if (status == RP_OK) status = rp_remote_model_open(&request, model, err);
+    rp_ring_unmap(&ring);
     if (status != RP_OK) {
         rp_engine_ports_fini(&in);
         rp_engine_ports_fini(&out);
@@ -149,7 +154,9 @@ static rp_status run_once(rp_model *model, float first, rp_error *err) {
     return is_right ? RP_OK : rp_fail(err, RP_ERR_DATA, "a wrong answer");
 }
 
-static void count_close(void *user) {
+static void count_close(void *user, struct rp_ring *ring, bool is_clean) {
+    assert_non_null(ring->base);
+    assert_true(is_clean);
     ++*(int *)user;
 }
 
@@ -208,7 +215,7 @@ static void a_worker_inherits_nothing(void **state) {
         snprintf(path, sizeof path, "/proc/%d/fd/%d", pid, fd);
         /* But for what it opened itself. */
         if (readlink(path, target, sizeof target - 1) < 0) continue;
-        assert_string_equal(target, "/memfd:rpool-turns (deleted)");
+        assert_string_equal(target, "/memfd:resourcepool-turns (deleted)");
     }
     snprintf(path, sizeof path, "/proc/%d/environ", pid);
     assert_int_equal(rp_text_read_file(path, 1 << 20, &text, &length), 0);
@@ -393,6 +400,33 @@ static int be_client(struct rp_worker *worker, int ring_fd, int runs) {
     }
     rp_model_close(model);
     return 0;
+}
+
+static void note_clean(void *user, struct rp_ring *ring, bool is_clean) {
+    (void)ring;
+    *(bool *)user = is_clean;
+}
+
+/* Its answer, which comes late, would be another's. */
+static void a_ring_with_a_run_that_was_left_is_not_clean(void **state) {
+    (void)state;
+    rp_error err = RP_ERROR_INIT;
+    struct rp_worker *worker = spawn("x?run_ms=300");
+    for (int is_left = 0; is_left < 2; is_left++) {
+        struct rp_worker_ring ring;
+        rp_model *model = NULL;
+        bool is_clean = is_left;
+        assert_ok(rp_worker_add_ring(worker, getpid(), &ring, &err));
+        assert_ok(open_on(worker, ring.fd, note_clean, &is_clean, &model, &err));
+        close(ring.fd);
+        struct caller caller = {.model = model,
+                                .deadline_ns = is_left ? rp_deadline_after_ms(50) : RP_NEVER_NS};
+        call(&caller);
+        assert_int_equal(caller.status, is_left ? RP_ERR_TIMEOUT : RP_OK);
+        rp_model_close(model);
+        assert_int_equal(is_clean, !is_left);
+    }
+    rp_worker_stop(worker, NULL, NULL);
 }
 
 static void four_clients_at_once_get_their_own_answers(void **state) {
@@ -1058,6 +1092,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_worker_that_is_stopped_tells_those_who_wait),
         cmocka_unit_test(a_stopped_worker_does_not_hold_its_client_beyond_the_deadline),
         cmocka_unit_test(a_run_can_be_called_off),
+        cmocka_unit_test(a_ring_with_a_run_that_was_left_is_not_clean),
         cmocka_unit_test(four_clients_at_once_get_their_own_answers),
         cmocka_unit_test(rings_for_a_worker_that_does_not_listen_wait),
         cmocka_unit_test(threads_of_one_client_share_its_ring),
