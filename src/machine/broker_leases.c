@@ -518,6 +518,8 @@ static void answer_waits(struct rp_broker_job *job) {
             job->ticket = NULL;
         }
         if (status == RP_OK) status = answer_with(client, number, ticket, thread, is_hit, &why);
+        /* Dead as soon as it was loaded: the model's failure, and not the broker's. */
+        if (status == RP_ERR_STATE) why.status = RP_ERR_LOAD;
         if (status != RP_OK) rp_broker_fail(client, number, &why);
         is_hit = true;
     }

@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { ROUNDS = 4 }; /* so many brokers may die under one request */
+
 rp_share_opener rp_share_open_remote = rp_remote_model_lease;
 
 rp_status rp_share_decide(rp_share wanted, rp_share *share, rp_error *err) {
@@ -143,13 +145,13 @@ static void keep(struct sharing *sharing, struct rp_client *client) {
     rp_client_drop(before);
 }
 
-/* The hook of a pool that shares. A broker that dies meanwhile is asked for once more, anew. */
+/* The hook of a pool that shares. When the broker dies meanwhile the next one is asked. */
 static rp_status lease_model(void *user, const struct rp_pool_wanted *wanted,
                              struct rp_pool_leased *leased, rp_error *err) {
     rp_error why = RP_ERROR_INIT;
     rp_status status = RP_ERR_STATE;
     bool is_asked = false;
-    for (int round = 0; round < 2 && status == RP_ERR_STATE; round++) {
+    for (int round = 0; round < ROUNDS && status == RP_ERR_STATE; round++) {
         struct rp_client *client = NULL;
         status = rp_client_acquire(NULL, &client, &why);
         is_asked = status == RP_OK;
