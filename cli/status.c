@@ -26,18 +26,18 @@ static void print_broker(const json_t *document) {
  */
 static void print_ledger(const json_t *document, bool all) {
     const json_t *totals = json_object_get(document, "totals");
-    const json_t *row;
-    size_t i;
+    const char *device;
+    json_t *row;
     if (look_bytes(totals, "budget_bytes") != RP_UNKNOWN_U64) {
         printf("budget   %s for all devices together, %s held\n",
                bytes_text(look_bytes(totals, "budget_bytes")),
                bytes_text(look_bytes(totals, "memory_bytes")));
     }
-    json_array_foreach(json_object_get(document, "ledger"), i, row) {
+    json_object_foreach(json_object_get(document, "ledger"), device, row) {
         if (!all && look_number(row, "charged_bytes") == 0 && look_number(row, "peak_bytes") == 0) {
             continue;
         }
-        printf("device   %s: %s held, %s at most so far, budget %s\n", look_text(row, "device"),
+        printf("device   %s: %s held, %s at most so far, budget %s\n", device,
                bytes_text(look_bytes(row, "charged_bytes")),
                bytes_text(look_bytes(row, "peak_bytes")),
                bytes_text(look_bytes(row, "budget_bytes")));

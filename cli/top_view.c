@@ -147,16 +147,15 @@ static void add_device(struct view *view, const json_t *row) {
 
 /* Devices on which something is or was, or the first, so that a budget is always in sight. */
 static void add_ledger(struct view *view, const json_t *document) {
-    const json_t *ledger = json_object_get(document, "ledger");
+    json_t *ledger = json_object_get(document, "ledger");
+    const json_t *first = json_object_iter_value(json_object_iter(ledger));
     size_t before = view->count;
-    const json_t *row;
-    size_t i;
-    json_array_foreach(ledger, i, row) {
+    const char *device;
+    json_t *row;
+    json_object_foreach(ledger, device, row) {
         if (look_number(row, "peak_bytes") > 0) add_device(view, row);
     }
-    if (view->count == before && json_array_size(ledger) > 0) {
-        add_device(view, json_array_get(ledger, 0));
-    }
+    if (view->count == before && first) add_device(view, first);
 }
 
 static int compare_numbers(double a, double b) {

@@ -280,19 +280,30 @@ static void put_models(json_t *entries, const struct rp_broker_look *look) {
     }
 }
 
+/* Rows with a "device" as an object that has them by it. */
+static json_t *by_device(const json_t *rows) {
+    json_t *all = json_object();
+    size_t i;
+    json_t *row;
+    json_array_foreach(rows, i, row) {
+        const char *device = json_string_value(json_object_get(row, "device"));
+        if (device) json_object_set(all, device, row);
+    }
+    return all;
+}
+
 json_t *rp_broker_tell_status(struct rp_broker *broker, const struct rp_broker_look *look,
                               bool all) {
     json_t *pool = json_loads(look->pool_json, 0, NULL);
     json_t *document = json_object();
-    static const char *const parts[][2] = {{"totals", "totals"},
-                                           {"pressure", "pressure"},
-                                           {"entries", "entries"},
-                                           {"devices", "ledger"}};
+    static const char *const parts[][2] = {
+        {"totals", "totals"}, {"pressure", "pressure"}, {"entries", "entries"}};
     json_object_set_new(document, "broker", describe_broker(broker));
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         json_object_set(document, parts[i][1], json_object_get(pool, parts[i][0]));
     }
     put_models(json_object_get(document, "entries"), look);
+    json_object_set_new(document, "ledger", by_device(json_object_get(pool, "devices")));
     json_object_set(document, "loading", look->loads);
     json_object_set_new(document, "leases", describe_leases(broker));
     json_object_set_new(document, "waiters", describe_waiters(broker, look->loads));

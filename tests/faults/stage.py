@@ -424,7 +424,7 @@ class Stage:
                     "waiters": status["waiters"], "entries": [e["key"] for e in status["entries"]],
                     "builds": status["objects"]["builds"], "objects": status["objects"]["leases"],
                     "clients": len(status["clients"]),
-                    "bytes": sum(d["charged_bytes"] or 0 for d in status["ledger"]),
+                    "bytes": sum(d["charged_bytes"] or 0 for d in status["ledger"].values()),
                     "descriptors": descriptors(pid), "threads": number_of(pid, "Threads"),
                     "files": sorted(set(os.listdir(self.where)) - FILES)}
         return look
