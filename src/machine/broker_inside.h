@@ -162,7 +162,6 @@ struct rp_broker {
     struct event_base *base;
     struct event *accepting;
     struct event *accept_again;
-    int watching_fd;              /* inotify of the folder; -1: none */
     struct event *folder_changed; /* NULL: a lost folder goes unnoticed */
     struct event *look_at_folder; /* a moment later: whoever removes it gets done first */
     struct event *posted_event;
@@ -179,23 +178,24 @@ struct rp_broker {
     struct rp_broker_order *orders;
     uint64_t last_id;
     int64_t idle_since_ns;
-    bool is_draining;
-    bool is_over;
     struct rp_broker_notes failures; /* requests that were not fulfilled               */
     struct rp_broker_notes leaks;    /* clients that went without giving leases back   */
+    int watching_fd;                 /* inotify of the folder; -1: none                */
+    bool is_draining;
+    bool is_over;
 
     /* Helper threads. */
-    int posted_fd; /* wakes the loop */
+    bool has_threads; /* the loop's: the housekeeper was started */
+    int posted_fd;    /* wakes the loop */
     struct rp_task room_look;
-    bool is_room_look_posted; /* guarded by lock */
     struct rp_task death_look;
-    bool is_death_look_posted; /* guarded by lock */
     struct rp_lock lock;
     struct rp_condition changed;
     struct rp_tasks posted;     /* done: for the loop; guarded by lock */
     struct rp_tasks chores;     /* for the housekeeper; guarded by lock */
     size_t thread_count;        /* guarded by lock */
-    bool has_threads;           /* the loop's: the housekeeper was started */
+    bool is_room_look_posted;   /* guarded by lock */
+    bool is_death_look_posted;  /* guarded by lock */
     bool is_housekeeper_to_end; /* guarded by lock */
 };
 
