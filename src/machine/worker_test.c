@@ -380,6 +380,32 @@ static void a_run_can_be_called_off(void **state) {
     rp_worker_stop(worker, NULL, NULL);
 }
 
+/* Two hours of runs, as fast as they can. */
+static void numbers_of_runs_come_round(void **state) {
+    (void)state;
+    rp_error err = RP_ERROR_INIT;
+    struct rp_worker *worker = spawn("x");
+    struct rp_worker_ring made;
+    struct rp_ring ring;
+    rp_model *model = NULL;
+    assert_ok(rp_worker_add_ring(worker, getpid(), &made, &err));
+    assert_ok(rp_ring_map(made.fd, &ring, &err));
+    struct rp_ring_slot *slot = rp_ring_slot(&ring, 0);
+    struct rp_ring_spin spin = {0};
+    rp_ring_post(&slot->request, &slot->worker_sleeps, UINT32_MAX - 1);
+    while (atomic_load(&slot->response) != UINT32_MAX - 1) {
+        rp_ring_wait(&slot->response, &slot->client_sleeps, 0, &spin, 10000000);
+    }
+    rp_ring_unmap(&ring);
+    assert_ok(open_on(worker, made.fd, NULL, NULL, &model, &err));
+    close(made.fd);
+    for (int i = 0; i < 4; i++) {
+        assert_ok(run_once(model, (float)i, &err));
+    }
+    rp_model_close(model);
+    rp_worker_stop(worker, NULL, NULL);
+}
+
 /* In a process of its own: run, compare, end. */
 static int be_client(struct rp_worker *worker, int ring_fd, int runs) {
     rp_error err = RP_ERROR_INIT;
@@ -1058,6 +1084,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_worker_that_is_stopped_tells_those_who_wait),
         cmocka_unit_test(a_stopped_worker_does_not_hold_its_client_beyond_the_deadline),
         cmocka_unit_test(a_run_can_be_called_off),
+        cmocka_unit_test(numbers_of_runs_come_round),
         cmocka_unit_test(four_clients_at_once_get_their_own_answers),
         cmocka_unit_test(rings_for_a_worker_that_does_not_listen_wait),
         cmocka_unit_test(threads_of_one_client_share_its_ring),
