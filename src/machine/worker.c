@@ -247,8 +247,7 @@ static rp_status hand_over(struct rp_worker *worker, pid_t client, int fd,
                            struct rp_kept_ring *made, rp_error *err) {
     struct rp_process *process = worker->process;
     if (worker->state == RP_WORKER_GONE) {
-        if (err) *err = worker->story;
-        return worker->story.status;
+        return rp_fail(err, RP_ERR_STATE, "%s", worker->story.message);
     }
     made->id = ++process->last_number;
     const struct rp_descriptors descriptors = {.fds = {fd}, .count = 1};

@@ -313,7 +313,8 @@ static void a_worker_killed_in_a_run_has_its_story_told(void **state) {
     assert_status(run_once(model, 0, &err), RP_ERR_RUN);
     assert_says(err.message, "SIGKILL");
     struct rp_worker_ring ring;
-    assert_status(rp_worker_add_ring(worker, getpid(), &ring, &err), RP_ERR_RUN);
+    assert_status(rp_worker_add_ring(worker, getpid(), &ring, &err), RP_ERR_STATE);
+    assert_says(err.message, "SIGKILL");
     rp_model_close(model);
     rp_worker_stop(worker, NULL, NULL);
 }
