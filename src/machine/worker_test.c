@@ -6,6 +6,8 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "cli/doubling_model.h"
+#include "machine/channel.h"
+#include "machine/protocol.h"
 #include "machine/remote_model.h"
 #include "machine/ring.h"
 #include "machine/turns.h"
@@ -225,6 +227,15 @@ static void a_worker_inherits_nothing(void **state) {
     rp_worker_stop(worker, NULL, NULL);
 }
 
+/* A script that is started in a worker's stead. */
+static struct rp_worker_request scripted(const char *script, char path[256]) {
+    snprintf(path, 256, "%s/program", folder);
+    write_file(path, script, strlen(script), 0700);
+    struct rp_worker_request request = simulated("x");
+    request.program = path;
+    return request;
+}
+
 static void what_hinders_a_load_is_told(void **state) {
     (void)state;
     rp_error err = RP_ERROR_INIT;
@@ -240,18 +251,83 @@ static void what_hinders_a_load_is_told(void **state) {
     assert_status(rp_worker_spawn(&request, &worker, &err), RP_ERR_LOAD);
     assert_says(err.message, "exit code 127; it printed: cannot execute '/nowhere/rpool'");
     /* A program that ends in its own way, with a last word. */
-    static const char script[] = "#!/bin/sh\necho 'one'  >&2\necho 'libfoo: no such device' >&2\n"
-                                 "exit 3\n";
+    static const char ends[] = "#!/bin/sh\necho 'one'  >&2\necho 'libfoo: no such device' >&2\n"
+                               "exit 3\n";
     char path[256];
-    snprintf(path, sizeof path, "%s/program", folder);
-    write_file(path, script, sizeof script - 1, 0700);
-    request.program = path;
+    request = scripted(ends, path);
     assert_status(rp_worker_spawn(&request, &worker, &err), RP_ERR_LOAD);
     assert_says(err.message, "exit code 3; it printed: one libfoo: no such device");
-    static const char crash[] = "#!/bin/sh\nkill -SEGV $$\n";
-    write_file(path, crash, sizeof crash - 1, 0700);
+    request = scripted("#!/bin/sh\nkill -SEGV $$\n", path);
     assert_status(rp_worker_spawn(&request, &worker, &err), RP_ERR_LOAD);
     assert_says(err.message, "ended by SIGSEGV");
+}
+
+/* What this program does in a worker's stead: it loads anything, and sends nonsense for a ring. */
+static int be_mad(int fd) {
+    static unsigned char frame[RP_CHANNEL_FRAME_BYTES_MAX];
+    static const unsigned char no_ports[4] = {0};
+    struct rp_descriptors descriptors;
+    struct rp_message asked;
+    size_t bytes = 0;
+    if (rp_channel_receive(fd, frame, &bytes, &descriptors, RP_NEVER_NS, NULL) != RP_OK ||
+        rp_frame_parse(frame, bytes, &asked, NULL) != RP_OK) {
+        return 1;
+    }
+    const struct rp_message loaded = {
+        .type = RP_MESSAGE_LOADED,
+        .number = asked.number,
+        .loaded = {.engine = "simulated",
+                   .device = "cpu",
+                   .threads = 1,
+                   .inputs = {no_ports, sizeof no_ports},
+                   .outputs = {no_ports, sizeof no_ports}},
+    };
+    if (rp_frame_write(&loaded, frame, &bytes, NULL) != RP_OK ||
+        rp_channel_send(fd, frame, bytes, NULL, RP_NEVER_NS, NULL) != RP_OK ||
+        rp_channel_receive(fd, frame, &bytes, &descriptors, RP_NEVER_NS, NULL) != RP_OK ||
+        rp_channel_send(fd, "nonsense", 8, NULL, RP_NEVER_NS, NULL) != RP_OK) {
+        return 1;
+    }
+    for (;;) {
+        pause();
+    }
+}
+
+static void count_crash(void *user, const struct rp_worker *worker, const rp_error *story,
+                        bool was_alone) {
+    _Atomic int *count = user;
+    (void)story;
+    atomic_fetch_add(count, strcmp(rp_worker_path(worker), "x") == 0 && was_alone);
+}
+
+static void a_worker_that_goes_mad_has_died(void **state) {
+    (void)state;
+    rp_error err = RP_ERROR_INIT;
+    struct rp_worker *worker = NULL;
+    struct rp_worker_ring made;
+    struct rp_ring ring;
+    char path[256];
+    char script[600];
+    _Atomic int crashes = 0;
+    snprintf(script, sizeof script, "#!/bin/sh\nexec %s mad\n", self);
+    struct rp_worker_request request = scripted(script, path);
+    request.crashed = count_crash;
+    request.user = &crashes;
+    assert_ok(rp_worker_spawn(&request, &worker, &err));
+    assert_ok(rp_worker_add_ring(worker, getpid(), &made, &err));
+    assert_ok(rp_ring_map(made.fd, &ring, &err));
+    close(made.fd);
+    int64_t deadline_ns = rp_deadline_after_ms(20000);
+    while (rp_worker_is_alive(worker, &err) && rp_clock_ns() < deadline_ns) {
+        usleep(1000);
+    }
+    assert_false(rp_worker_is_alive(worker, &err));
+    assert_says(err.message, "a worker sent nonsense");
+    assert_true(rp_ring_is_gone(&ring, &err));
+    assert_says(err.message, "a worker sent nonsense");
+    rp_ring_unmap(&ring);
+    rp_worker_stop(worker, NULL, NULL);
+    assert_int_equal(atomic_load(&crashes), 1);
 }
 
 static void a_load_can_be_left(void **state) {
@@ -903,7 +979,6 @@ static void workers_share_the_processors(void **state) {
 
 static void the_kernel_takes_a_worker_that_is_over_its_limit(void **state) {
     (void)state;
-    static const char hungry[] = "#!/bin/sh\nulimit -v 400000\nexec tail /dev/zero\n";
     rp_error err = RP_ERROR_INIT;
     struct rp_worker_groups groups;
     struct rp_worker_group group;
@@ -918,10 +993,8 @@ static void the_kernel_takes_a_worker_that_is_over_its_limit(void **state) {
     memcpy(made, group.folder, sizeof made);
     rp_worker_group_remove(&group);
     assert_int_equal(access(made, F_OK), -1);
-    snprintf(path, sizeof path, "%s/program", folder);
-    write_file(path, hungry, sizeof hungry - 1, 0700);
-    struct rp_worker_request request = simulated("x");
-    request.program = path;
+    struct rp_worker_request request =
+        scripted("#!/bin/sh\nulimit -v 400000\nexec tail /dev/zero\n", path);
     request.groups = &groups;
     request.limit_bytes = 64 << 20;
     assert_status(rp_worker_spawn(&request, &worker, &err), RP_ERR_MEMORY);
@@ -1076,10 +1149,12 @@ int main(int argc, char **argv) {
     if (argc == 4 && strcmp(argv[1], "serve") == 0) {
         return rp_worker_serve((int)strtol(argv[3], NULL, 10));
     }
+    if (argc == 2 && strcmp(argv[1], "mad") == 0) return be_mad(3);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_worker_runs_for_its_client),
         cmocka_unit_test(a_worker_inherits_nothing),
         cmocka_unit_test(what_hinders_a_load_is_told),
+        cmocka_unit_test(a_worker_that_goes_mad_has_died),
         cmocka_unit_test(a_load_can_be_left),
         cmocka_unit_test(a_worker_killed_in_a_run_has_its_story_told),
         cmocka_unit_test(a_worker_that_is_stopped_tells_those_who_wait),
