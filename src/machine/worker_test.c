@@ -912,6 +912,27 @@ static void a_process_that_does_not_answer_gets_no_more(void **state) {
     rp_worker_host_close(workers);
 }
 
+/* Not for each of its models anew. */
+static void a_process_that_does_not_answer_is_waited_for_once(void **state) {
+    (void)state;
+    enum { MODELS = 6 };
+    rp_error err = RP_ERROR_INIT;
+    struct rp_worker *workers[MODELS] = {spawn("x")};
+    struct rp_worker_request request = simulated("x");
+    struct rp_worker_end end;
+    request.beside = workers[0];
+    for (int i = 1; i < MODELS; i++) {
+        assert_ok(rp_worker_spawn(&request, &workers[i], &err));
+    }
+    kill(rp_worker_pid(workers[0]), SIGSTOP);
+    int64_t start_ns = rp_clock_ns();
+    for (int i = 0; i < MODELS; i++) {
+        rp_worker_stop(workers[i], NULL, &end);
+        assert_true(end.is_verified == (i == MODELS - 1)); /* the process ends with the last one */
+    }
+    assert_true(rp_elapsed_ms(start_ns, rp_clock_ns()) < 8000);
+}
+
 static void a_model_that_crashes_again_and_again_is_held_back(void **state) {
     (void)state;
     rp_error err = RP_ERROR_INIT;
@@ -1172,6 +1193,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(small_models_live_together_and_die_together),
         cmocka_unit_test(one_of_several_is_freed_when_its_runs_have_ended),
         cmocka_unit_test(a_process_that_does_not_answer_gets_no_more),
+        cmocka_unit_test(a_process_that_does_not_answer_is_waited_for_once),
         cmocka_unit_test(a_model_that_crashes_again_and_again_is_held_back),
         cmocka_unit_test(workers_share_the_processors),
         cmocka_unit_test(the_kernel_takes_a_worker_that_is_over_its_limit),
