@@ -187,9 +187,10 @@ static rp_status start_broker(const struct rp_address *address, int64_t deadline
     }
     status = await_ready(address, ends[0], deadline_ns, err);
     close(ends[0]);
-    /* The first process has ended, or does so now. The program may have waited for it itself. */
-    int ignored;
-    while (waitpid(pid, &ignored, 0) < 0 && errno == EINTR) {
+    /* The first process has ended, or does so now, unless it hangs. The program may have waited for
+     * it itself. */
+    if (status == RP_ERR_TIMEOUT && waitpid(pid, NULL, WNOHANG) == 0) kill(pid, SIGKILL);
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
     }
     return status;
 }

@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -34,7 +35,8 @@ static int make_folder(void **state) {
 
 static int remove_folder(void **state) {
     (void)state;
-    static const char *const names[] = {"broker.sock", "broker.lock", "broker.start", "broker.log"};
+    static const char *const names[] = {"broker.sock", "broker.lock", "broker.start", "broker.log",
+                                        "program"};
     char path[128];
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         snprintf(path, sizeof path, "%s/%s", folder, names[i]);
@@ -142,11 +144,33 @@ static void a_program_that_cannot_serve_says_why(void **state) {
     unsetenv("RESOURCE_POOL_BUDGET");
 }
 
+static void a_program_that_hangs_is_not_waited_for(void **state) {
+    (void)state;
+    static const char hangs[] = "#!/bin/sh\nexec /bin/sleep 600\n";
+    const struct rp_client_options options = {.connect_timeout_ms = 300};
+    struct rp_client *client = NULL;
+    char path[128];
+    snprintf(path, sizeof path, "%s/program", folder);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fputs(hangs, file);
+    fclose(file);
+    assert_int_equal(chmod(path, 0700), 0);
+    setenv("RESOURCE_POOL_RPOOL", path, 1);
+    alarm(60); /* it is a hang that is tested for */
+    assert_status(rp_client_acquire(&options, &client, &err), RP_ERR_TIMEOUT);
+    alarm(0);
+    assert_says(err.message, "does not serve yet");
+    assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* nobody is left */
+    setenv("RESOURCE_POOL_RPOOL", RPOOL, 1);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(many_programs_start_one_broker),
         cmocka_unit_test(what_was_started_is_nothing_to_the_program),
         cmocka_unit_test(a_program_that_cannot_serve_says_why),
+        cmocka_unit_test(a_program_that_hangs_is_not_waited_for),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -195,6 +195,8 @@ rp_status rp_remote_model_run(rp_model *model, const rp_tensor *inputs,
         timeout_ns = left_ns > 0 ? (uint64_t)left_ns : 0;
     }
     atomic_store_explicit(&slot->timeout_ns, timeout_ns, memory_order_relaxed);
+    /* Numbers come round: one that was called off long ago may be this one's. */
+    atomic_store_explicit(&slot->cancelled, seat->number, memory_order_relaxed);
     seat->number++;
     rp_ring_post(&slot->request, &slot->worker_sleeps, seat->number);
     status = await_answer(remote, model, index, cancelled, deadline_ns, err);

@@ -253,8 +253,7 @@ static rp_status hand_over(struct rp_worker *worker, pid_t client, int fd,
                            struct rp_kept_ring *made, rp_error *err) {
     struct rp_process *process = worker->process;
     if (worker->state == RP_WORKER_GONE) {
-        if (err) *err = worker->story;
-        return worker->story.status;
+        return rp_fail(err, RP_ERR_STATE, "%s", worker->story.message);
     }
     made->id = next_number();
     const struct rp_descriptors descriptors = {.fds = {fd}, .count = 1};
@@ -349,7 +348,6 @@ static void unload(struct rp_worker *worker) {
 /* False: its memory may not be back yet. */
 static bool end(struct rp_worker *worker, const char *why) {
     struct rp_process *process = worker->process;
-    bool is_seen = true;
     rp_lock_acquire(&process->lock);
     if (worker->state != RP_WORKER_GONE && !worker->is_stopping) {
         worker->is_stopping = true;
@@ -360,16 +358,18 @@ static bool end(struct rp_worker *worker, const char *why) {
             rp_process_end(process);
         }
     }
-    int64_t deadline_ns = rp_deadline_after_ms(UNLOAD_MS);
-    while (worker->state != RP_WORKER_GONE && is_seen) {
+    /* One that let somebody wait in vain is not waited for again, model by model. */
+    int64_t deadline_ns = process->is_shunned ? 0 : rp_deadline_after_ms(UNLOAD_MS);
+    while (worker->state != RP_WORKER_GONE && (process->is_ending || rp_clock_ns() < deadline_ns)) {
         int64_t until_ns = process->is_ending ? RP_NEVER_NS : deadline_ns;
         rp_condition_wait(&process->changed, &process->lock, until_ns);
-        is_seen = process->is_ending || rp_clock_ns() < deadline_ns;
     }
-    if (worker->state != RP_WORKER_GONE) {
+    bool is_seen = worker->state == RP_WORKER_GONE;
+    if (!is_seen) {
         rp_error story = RP_ERROR_INIT;
         rp_worker_tell_stop(worker, &story);
         rp_worker_set_gone(worker, &story);
+        process->is_shunned = true;
     }
     rp_lock_release(&process->lock);
     return is_seen;

@@ -100,7 +100,8 @@ pid_t rp_worker_pid(const struct rp_worker *worker);
 /* How many models live in its process; 0: it takes no more. */
 uint32_t rp_worker_count(struct rp_worker *worker);
 
-/* Its process takes no more models; those that it has stay. */
+/* Its process does not answer: it takes no more models, and those that it has are taken out of it
+ * without waiting. */
 void rp_worker_shun(struct rp_worker *worker);
 
 /* Make a ring between a client and the worker. Waits for nobody. RP_ERR_STATE: it has died. */
@@ -125,9 +126,9 @@ bool rp_worker_is_alive(struct rp_worker *worker, rp_error *story);
 /*
  * Take the model out. The last one of a process ends it, whatever it does: SIGTERM, and SIGKILL
  * when that does not help in 2 s. One of several is freed once its runs have ended; after 2 s
- * nobody waits for that any longer. Blocks until then; clients that wait for an answer are told
- * `why`, a text that outlives the worker or NULL. The worker itself stays, dead. A second call
- * changes nothing.
+ * nobody waits for that any longer, and the process is shunned. Blocks until then; clients that
+ * wait for an answer are told `why`, a text that outlives the worker or NULL. The worker itself
+ * stays, dead. A second call changes nothing.
  */
 void rp_worker_end(struct rp_worker *worker, const char *why);
 

@@ -296,12 +296,7 @@ static rp_status host_attach(void *user, rp_model *model, pid_t client, struct r
                              rp_error *err) {
     (void)user;
     struct rp_worker_ring made;
-    struct rp_worker *worker = rp_worker_of(model);
-    rp_error story;
-    if (!rp_worker_is_alive(worker, &story)) {
-        return rp_fail(err, RP_ERR_STATE, "%s", story.message);
-    }
-    rp_status status = rp_worker_add_ring(worker, client, &made, err);
+    rp_status status = rp_worker_add_ring(rp_worker_of(model), client, &made, err);
     if (status == RP_OK) *ring = (struct rp_broker_ring){made.fd, made.id, made.bytes};
     return status;
 }

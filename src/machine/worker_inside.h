@@ -59,8 +59,6 @@ struct rp_process {
     char *program;
     char **environment;
     int channel;
-    int child_channel; /* both closed by the minder once the child has them */
-    int child_printed;
     int poke_fd; /* wakes the minder: there is something to send */
     pthread_t minder;
     bool has_minder;
@@ -81,6 +79,9 @@ struct rp_process {
     uint32_t waiting_count;           /* guarded by lock */
 
     /* The minder's own. */
+    int child_channel; /* closed, and -1, once the child has them */
+    int child_printed;
+    rp_error why; /* it was given up, and ends; RP_OK: it was not */
     int printed_fd;
     char printed[RP_PROCESS_PRINTED_BYTES + 1];
     size_t printed_used;

@@ -291,6 +291,10 @@ static void tell_end(const struct rp_worker *worker, const struct end *end, rp_e
         rp_worker_tell_stop(worker, story);
         return;
     }
+    if (worker->process->why.status != RP_OK) {
+        *story = worker->process->why;
+        return;
+    }
     if (end->oom_kills > 0) {
         tell_oom(worker, end, story);
         return;
@@ -366,7 +370,7 @@ static void bury(struct rp_process *process) {
         if (worker->state == RP_WORKER_GONE) continue;
         rp_error story = RP_ERROR_INIT;
         tell_end(worker, &end, &story);
-        bool has_crashed = !worker->is_stopping;
+        bool has_crashed = !worker->is_stopping && process->pid_shown > 0;
         rp_worker_set_gone(worker, &story);
         if (has_crashed && worker->crashed) {
             worker->crashed(worker->user, worker, &story, was_alone);
@@ -384,13 +388,9 @@ static void bury(struct rp_process *process) {
 
 /* Nothing sensible will come from it any more: that is the story of its models. */
 static void give_up(struct rp_process *process, const rp_error *why) {
+    process->why = *why;
     rp_lock_acquire(&process->lock);
-    process->is_ending = true;
-    for (struct rp_worker *worker = process->workers; worker; worker = worker->next) {
-        rp_worker_set_gone(worker, why);
-    }
-    if (process->pid > 0) kill(process->pid, SIGTERM);
-    shutdown(process->channel, SHUT_RDWR);
+    rp_process_end(process);
     rp_lock_release(&process->lock);
 }
 
@@ -468,9 +468,13 @@ static bool start_child(struct rp_process *process, rp_error *err) {
     process->pid_shown = process->pid;
     /* Nobody may want it any more: the hang-up of its channel ends it. */
     rp_lock_release(&process->lock);
-    close(process->child_channel);
-    close(process->child_printed);
     return pid > 0;
+}
+
+static void close_child_ends(struct rp_process *process) {
+    if (process->child_channel >= 0) close(process->child_channel);
+    if (process->child_printed >= 0) close(process->child_printed);
+    process->child_channel = process->child_printed = -1;
 }
 
 /* ---- what it has no room for yet ---- */
@@ -558,10 +562,11 @@ static void *mind(void *argument) {
     bool is_left = false;
     rp_error why = RP_ERROR_INIT;
     unsigned char *frame = rp_alloc(RP_CHANNEL_FRAME_BYTES_MAX);
-    bool is_started = start_child(process, &why);
     if (!frame) rp_fail(&why, RP_ERR_MEMORY, "no memory for a frame of a worker's");
-    if (!is_started || !frame) give_up(process, &why);
-    while (is_started && frame) {
+    bool is_started = frame && start_child(process, &why);
+    close_child_ends(process);
+    if (!is_started) give_up(process, &why);
+    while (is_started) {
         short wanted = is_left ? POLLIN | POLLOUT : POLLIN;
         struct pollfd polled[3] = {{process->channel, wanted, 0},
                                    {process->printed_fd, POLLIN, 0},
@@ -631,8 +636,7 @@ void rp_process_destroy(struct rp_process *process) {
     while (process->waiting) {
         free_first_waiting(process);
     }
-    if (!process->has_minder && process->child_channel >= 0) close(process->child_channel);
-    if (!process->has_minder && process->child_printed >= 0) close(process->child_printed);
+    close_child_ends(process);
     rp_condition_fini(&process->changed);
     rp_lock_fini(&process->lock);
     rp_free(process->environment);

@@ -6,6 +6,8 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "cli/doubling_model.h"
+#include "machine/channel.h"
+#include "machine/protocol.h"
 #include "machine/remote_model.h"
 #include "machine/ring.h"
 #include "machine/turns.h"
@@ -232,6 +234,15 @@ static void a_worker_inherits_nothing(void **state) {
     rp_worker_stop(worker, NULL, NULL);
 }
 
+/* A script that is started in a worker's stead. */
+static struct rp_worker_request scripted(const char *script, char path[256]) {
+    snprintf(path, 256, "%s/program", folder);
+    write_file(path, script, strlen(script), 0700);
+    struct rp_worker_request request = simulated("x");
+    request.program = path;
+    return request;
+}
+
 static void what_hinders_a_load_is_told(void **state) {
     (void)state;
     rp_error err = RP_ERROR_INIT;
@@ -247,18 +258,83 @@ static void what_hinders_a_load_is_told(void **state) {
     assert_status(rp_worker_spawn(&request, &worker, &err), RP_ERR_LOAD);
     assert_says(err.message, "exit code 127; it printed: cannot execute '/nowhere/rpool'");
     /* A program that ends in its own way, with a last word. */
-    static const char script[] = "#!/bin/sh\necho 'one'  >&2\necho 'libfoo: no such device' >&2\n"
-                                 "exit 3\n";
+    static const char ends[] = "#!/bin/sh\necho 'one'  >&2\necho 'libfoo: no such device' >&2\n"
+                               "exit 3\n";
     char path[256];
-    snprintf(path, sizeof path, "%s/program", folder);
-    write_file(path, script, sizeof script - 1, 0700);
-    request.program = path;
+    request = scripted(ends, path);
     assert_status(rp_worker_spawn(&request, &worker, &err), RP_ERR_LOAD);
     assert_says(err.message, "exit code 3; it printed: one libfoo: no such device");
-    static const char crash[] = "#!/bin/sh\nkill -SEGV $$\n";
-    write_file(path, crash, sizeof crash - 1, 0700);
+    request = scripted("#!/bin/sh\nkill -SEGV $$\n", path);
     assert_status(rp_worker_spawn(&request, &worker, &err), RP_ERR_LOAD);
     assert_says(err.message, "ended by SIGSEGV");
+}
+
+/* What this program does in a worker's stead: it loads anything, and sends nonsense for a ring. */
+static int be_mad(int fd) {
+    static unsigned char frame[RP_CHANNEL_FRAME_BYTES_MAX];
+    static const unsigned char no_ports[4] = {0};
+    struct rp_descriptors descriptors;
+    struct rp_message asked;
+    size_t bytes = 0;
+    if (rp_channel_receive(fd, frame, &bytes, &descriptors, RP_NEVER_NS, NULL) != RP_OK ||
+        rp_frame_parse(frame, bytes, &asked, NULL) != RP_OK) {
+        return 1;
+    }
+    const struct rp_message loaded = {
+        .type = RP_MESSAGE_LOADED,
+        .number = asked.number,
+        .loaded = {.engine = "simulated",
+                   .device = "cpu",
+                   .threads = 1,
+                   .inputs = {no_ports, sizeof no_ports},
+                   .outputs = {no_ports, sizeof no_ports}},
+    };
+    if (rp_frame_write(&loaded, frame, &bytes, NULL) != RP_OK ||
+        rp_channel_send(fd, frame, bytes, NULL, RP_NEVER_NS, NULL) != RP_OK ||
+        rp_channel_receive(fd, frame, &bytes, &descriptors, RP_NEVER_NS, NULL) != RP_OK ||
+        rp_channel_send(fd, "nonsense", 8, NULL, RP_NEVER_NS, NULL) != RP_OK) {
+        return 1;
+    }
+    for (;;) {
+        pause();
+    }
+}
+
+static void count_crash(void *user, const struct rp_worker *worker, const rp_error *story,
+                        bool was_alone) {
+    _Atomic int *count = user;
+    (void)story;
+    atomic_fetch_add(count, strcmp(rp_worker_path(worker), "x") == 0 && was_alone);
+}
+
+static void a_worker_that_goes_mad_has_died(void **state) {
+    (void)state;
+    rp_error err = RP_ERROR_INIT;
+    struct rp_worker *worker = NULL;
+    struct rp_worker_ring made;
+    struct rp_ring ring;
+    char path[256];
+    char script[600];
+    _Atomic int crashes = 0;
+    snprintf(script, sizeof script, "#!/bin/sh\nexec %s mad\n", self);
+    struct rp_worker_request request = scripted(script, path);
+    request.crashed = count_crash;
+    request.user = &crashes;
+    assert_ok(rp_worker_spawn(&request, &worker, &err));
+    assert_ok(rp_worker_add_ring(worker, getpid(), &made, &err));
+    assert_ok(rp_ring_map(made.fd, &ring, &err));
+    close(made.fd);
+    int64_t deadline_ns = rp_deadline_after_ms(20000);
+    while (rp_worker_is_alive(worker, &err) && rp_clock_ns() < deadline_ns) {
+        usleep(1000);
+    }
+    assert_false(rp_worker_is_alive(worker, &err));
+    assert_says(err.message, "a worker sent nonsense");
+    assert_true(rp_ring_is_gone(&ring, &err));
+    assert_says(err.message, "a worker sent nonsense");
+    rp_ring_unmap(&ring);
+    rp_worker_stop(worker, NULL, NULL);
+    assert_int_equal(atomic_load(&crashes), 1);
 }
 
 static void a_load_can_be_left(void **state) {
@@ -320,7 +396,8 @@ static void a_worker_killed_in_a_run_has_its_story_told(void **state) {
     assert_status(run_once(model, 0, &err), RP_ERR_RUN);
     assert_says(err.message, "SIGKILL");
     struct rp_worker_ring ring;
-    assert_status(rp_worker_add_ring(worker, getpid(), &ring, &err), RP_ERR_RUN);
+    assert_status(rp_worker_add_ring(worker, getpid(), &ring, &err), RP_ERR_STATE);
+    assert_says(err.message, "SIGKILL");
     rp_model_close(model);
     rp_worker_stop(worker, NULL, NULL);
 }
@@ -383,6 +460,32 @@ static void a_run_can_be_called_off(void **state) {
     /* The worker is still at it, in a slot that must not be written to now. */
     assert_ok(run_once(model, 5, &err));
     assert_ok(run_once(model, 6, &err));
+    rp_model_close(model);
+    rp_worker_stop(worker, NULL, NULL);
+}
+
+/* Two hours of runs, as fast as they can. */
+static void numbers_of_runs_come_round(void **state) {
+    (void)state;
+    rp_error err = RP_ERROR_INIT;
+    struct rp_worker *worker = spawn("x");
+    struct rp_worker_ring made;
+    struct rp_ring ring;
+    rp_model *model = NULL;
+    assert_ok(rp_worker_add_ring(worker, getpid(), &made, &err));
+    assert_ok(rp_ring_map(made.fd, &ring, &err));
+    struct rp_ring_slot *slot = rp_ring_slot(&ring, 0);
+    struct rp_ring_spin spin = {0};
+    rp_ring_post(&slot->request, &slot->worker_sleeps, UINT32_MAX - 1);
+    while (atomic_load(&slot->response) != UINT32_MAX - 1) {
+        rp_ring_wait(&slot->response, &slot->client_sleeps, 0, &spin, 10000000);
+    }
+    rp_ring_unmap(&ring);
+    assert_ok(open_on(worker, made.fd, NULL, NULL, &model, &err));
+    close(made.fd);
+    for (int i = 0; i < 4; i++) {
+        assert_ok(run_once(model, (float)i, &err));
+    }
     rp_model_close(model);
     rp_worker_stop(worker, NULL, NULL);
 }
@@ -843,6 +946,27 @@ static void a_process_that_does_not_answer_gets_no_more(void **state) {
     rp_worker_host_close(workers);
 }
 
+/* Not for each of its models anew. */
+static void a_process_that_does_not_answer_is_waited_for_once(void **state) {
+    (void)state;
+    enum { MODELS = 6 };
+    rp_error err = RP_ERROR_INIT;
+    struct rp_worker *workers[MODELS] = {spawn("x")};
+    struct rp_worker_request request = simulated("x");
+    struct rp_worker_end end;
+    request.beside = workers[0];
+    for (int i = 1; i < MODELS; i++) {
+        assert_ok(rp_worker_spawn(&request, &workers[i], &err));
+    }
+    kill(rp_worker_pid(workers[0]), SIGSTOP);
+    int64_t start_ns = rp_clock_ns();
+    for (int i = 0; i < MODELS; i++) {
+        rp_worker_stop(workers[i], NULL, &end);
+        assert_true(end.is_verified == (i == MODELS - 1)); /* the process ends with the last one */
+    }
+    assert_true(rp_elapsed_ms(start_ns, rp_clock_ns()) < 8000);
+}
+
 static void a_model_that_crashes_again_and_again_is_held_back(void **state) {
     (void)state;
     rp_error err = RP_ERROR_INIT;
@@ -910,7 +1034,6 @@ static void workers_share_the_processors(void **state) {
 
 static void the_kernel_takes_a_worker_that_is_over_its_limit(void **state) {
     (void)state;
-    static const char hungry[] = "#!/bin/sh\nulimit -v 400000\nexec tail /dev/zero\n";
     rp_error err = RP_ERROR_INIT;
     struct rp_worker_groups groups;
     struct rp_worker_group group;
@@ -925,10 +1048,8 @@ static void the_kernel_takes_a_worker_that_is_over_its_limit(void **state) {
     memcpy(made, group.folder, sizeof made);
     rp_worker_group_remove(&group);
     assert_int_equal(access(made, F_OK), -1);
-    snprintf(path, sizeof path, "%s/program", folder);
-    write_file(path, hungry, sizeof hungry - 1, 0700);
-    struct rp_worker_request request = simulated("x");
-    request.program = path;
+    struct rp_worker_request request =
+        scripted("#!/bin/sh\nulimit -v 400000\nexec tail /dev/zero\n", path);
     request.groups = &groups;
     request.limit_bytes = 64 << 20;
     assert_status(rp_worker_spawn(&request, &worker, &err), RP_ERR_MEMORY);
@@ -1083,16 +1204,19 @@ int main(int argc, char **argv) {
     if (argc == 4 && strcmp(argv[1], "serve") == 0) {
         return rp_worker_serve((int)strtol(argv[3], NULL, 10));
     }
+    if (argc == 2 && strcmp(argv[1], "mad") == 0) return be_mad(3);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_worker_runs_for_its_client),
         cmocka_unit_test(a_worker_inherits_nothing),
         cmocka_unit_test(what_hinders_a_load_is_told),
+        cmocka_unit_test(a_worker_that_goes_mad_has_died),
         cmocka_unit_test(a_load_can_be_left),
         cmocka_unit_test(a_worker_killed_in_a_run_has_its_story_told),
         cmocka_unit_test(a_worker_that_is_stopped_tells_those_who_wait),
         cmocka_unit_test(a_stopped_worker_does_not_hold_its_client_beyond_the_deadline),
         cmocka_unit_test(a_run_can_be_called_off),
         cmocka_unit_test(a_ring_with_a_run_that_was_left_is_not_clean),
+        cmocka_unit_test(numbers_of_runs_come_round),
         cmocka_unit_test(four_clients_at_once_get_their_own_answers),
         cmocka_unit_test(rings_for_a_worker_that_does_not_listen_wait),
         cmocka_unit_test(threads_of_one_client_share_its_ring),
@@ -1104,6 +1228,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(small_models_live_together_and_die_together),
         cmocka_unit_test(one_of_several_is_freed_when_its_runs_have_ended),
         cmocka_unit_test(a_process_that_does_not_answer_gets_no_more),
+        cmocka_unit_test(a_process_that_does_not_answer_is_waited_for_once),
         cmocka_unit_test(a_model_that_crashes_again_and_again_is_held_back),
         cmocka_unit_test(workers_share_the_processors),
         cmocka_unit_test(the_kernel_takes_a_worker_that_is_over_its_limit),
