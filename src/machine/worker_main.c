@@ -33,6 +33,7 @@
 enum {
     STACK_BYTES = 2 << 20, /* engines run on it; only what is used is memory */
     IDLE_S = 60,           /* a ring that was closed while its client scribbled ends after that */
+    TRIM_S = 1,            /* after a run, until what it left is given back */
     LOOK_MS = 50,
     PATIENCE_MS = 2000, /* nobody waits longer for a turn while none is given back */
     OOM_SCORE = 500,    /* before programs at their usual 0, after what asked for 1000 */
@@ -248,17 +249,32 @@ static bool start_next(struct station *station) {
     return false;
 }
 
+/* What the last run left: of no use to a ring that is kept for later, and of some to others. */
+static void trim(struct station *station) {
+    rp_free(station->data);
+    station->data = NULL;
+    station->data_bytes = 0;
+    malloc_trim(0);
+}
+
 static void *serve(void *argument) {
     struct station *station = argument;
     struct served *served = station->served;
     struct rp_ring_slot *slot = rp_ring_slot(&served->ring, station->index);
     bool has_next = false;
+    bool is_trimmed = true;
     uint32_t seen = 0;
     for (;;) {
+        int64_t wait_s = is_trimmed ? IDLE_S : TRIM_S;
         bool is_there = rp_ring_wait(&slot->request, &slot->worker_sleeps, seen, &station->spin,
-                                     IDLE_S * INT64_C(1000000000));
+                                     wait_s * INT64_C(1000000000));
         if (atomic_load_explicit(&served->is_closing, memory_order_acquire)) break;
+        if (!is_there && !is_trimmed) {
+            trim(station);
+            is_trimmed = true;
+        }
         if (!is_there) continue;
+        is_trimmed = false;
         seen = atomic_load_explicit(&slot->request, memory_order_acquire);
         if (!has_next) has_next = start_next(station);
         rp_error story = RP_ERROR_INIT;
@@ -412,15 +428,18 @@ static void *load(void *argument) {
     return NULL;
 }
 
+static int count_processors(void) {
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+}
+
 /* The budget of processors: the starter's, else one of its own. */
 static rp_status open_turns(struct worker *worker, const struct rp_descriptors *descriptors,
                             rp_error *err) {
     int fd = -1;
-    cpu_set_t set;
     if (worker->turns.fd >= 0) return RP_OK;
     if (descriptors->count > 0) return rp_turns_open(descriptors->fds[0], &worker->turns, err);
-    int processors = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-    rp_status status = rp_turns_create((uint32_t)processors, &fd, err);
+    rp_status status = rp_turns_create((uint32_t)count_processors(), &fd, err);
     if (status != RP_OK) return status;
     status = rp_turns_open(fd, &worker->turns, err);
     close(fd);
@@ -537,6 +556,9 @@ int rp_worker_serve(int fd) {
         return 1;
     }
     offer_to_oom_killer();
+    /* No more runs go on at once than there are processors: more heaps would keep what they freed.
+     */
+    mallopt(M_ARENA_MAX, count_processors());
     prctl(PR_SET_NAME, "rpool-worker");
     rp_lock_init(&worker.lock);
     fcntl(fd, F_SETFD, FD_CLOEXEC);
