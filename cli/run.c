@@ -113,6 +113,7 @@ int run_run(const struct arguments *arguments) {
     run_tree(arguments->rest, &watch, &outcome);
     run_line_clear(&run.line);
     run_broker_close(&run.broker);
+    run_signals_fini(); /* a file that is a pipe without a reader must not hold us for ever */
     if (outcome.has_started) {
         run_summary_print(&run.broker, &outcome);
         if (!outcome.was_interrupted) run_history_add(&history, outcome.process_bytes_peak);

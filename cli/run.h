@@ -52,6 +52,9 @@ struct run_watch {
  */
 void run_signals_init(void);
 
+/* Back to what rpool found: from then on a signal ends it. Those that came before are forgotten. */
+void run_signals_fini(void);
+
 /* Run a command line to its end. What keeps it from starting is reported, and in the outcome. */
 void run_tree(char *const *command, const struct run_watch *watch, struct run_outcome *outcome);
 
@@ -100,6 +103,7 @@ struct run_broker {
     json_t *entries;   /* hits by key at the latest look */
     json_t *processes; /* what workers have that no file has, by pid, as of `processes_ns` */
     int64_t processes_ns;
+    int64_t silent_until_ns;   /* it did not answer: it is not asked before       */
     json_t *failures;          /* [{reason, name, status}], each reason once */
     json_t *leaked;            /* [{key, pid, command, leases}] */
     json_int_t failure_number; /* of the latest that was taken, and of the latest leak */

@@ -19,6 +19,12 @@
 
 enum { STOP_MS = 5000, FAILURES_MAX = 64, LEAKS_MAX = 64, PROCESSES_KEPT_MS = 1000 };
 
+/*
+ * A look takes microseconds. While it waits, signals are not passed on, so a broker that does not
+ * answer is left alone for a while.
+ */
+enum { ANSWER_MS = 2000, SILENCE_MS = 10000 };
+
 enum { REQUESTS, HITS, LOADS, LOAD_FAILURES, EVICTIONS };
 
 static const char *const total_names[] = {"requests", "hits", "loads", "load_failures",
@@ -62,6 +68,30 @@ static rp_status check_budget(const char *budget, rp_error *err) {
     return status;
 }
 
+static int64_t now_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* The one that runs, for looks. */
+static rp_status reach_again(struct run_broker *broker, rp_error *err) {
+    rp_machine_options options = RP_MACHINE_OPTIONS_INIT;
+    options.folder = broker->folder[0] ? broker->folder : NULL;
+    options.no_start = true;
+    options.timeout_ms = ANSWER_MS;
+    broker->machine = NULL;
+    return rp_machine_open(&options, &broker->machine, err);
+}
+
+/* A broker may take long to start, hence the first way; one that runs answers at once. */
+static rp_status look_quickly(struct run_broker *broker, rp_error *err) {
+    rp_machine *patient = broker->machine;
+    rp_status status = reach_again(broker, err);
+    rp_machine_close(patient);
+    return status;
+}
+
 static rp_status reach(struct run_broker *broker, const char *budget, rp_error *err) {
     rp_machine_options options = RP_MACHINE_OPTIONS_INIT;
     options.folder = broker->folder[0] ? broker->folder : NULL;
@@ -69,8 +99,9 @@ static rp_status reach(struct run_broker *broker, const char *budget, rp_error *
         options.no_start = true;
         rp_status status = rp_machine_open(&options, &broker->machine, err);
         broker->was_running = status == RP_OK;
-        if (status != RP_ERR_ABSENT) return status;
         options.no_start = false;
+        if (status == RP_OK) return look_quickly(broker, err);
+        if (status != RP_ERR_ABSENT) return status;
     }
     /* The one that is started takes its budget from the environment. */
     const char *outer = getenv("RESOURCE_POOL_BUDGET");
@@ -82,7 +113,7 @@ static rp_status reach(struct run_broker *broker, const char *budget, rp_error *
         if (!before) unsetenv("RESOURCE_POOL_BUDGET");
     }
     free(before);
-    return status;
+    return status == RP_OK ? look_quickly(broker, err) : status;
 }
 
 /* What the processes of the command read. */
@@ -211,13 +242,11 @@ static uint64_t read_anonymous(json_int_t pid) {
 
 /* The same, not more than once a second: the kernel walks all pages of the process for it. */
 static uint64_t anonymous_bytes(struct run_broker *broker, json_int_t pid) {
-    struct timespec now;
     char name[24];
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    int64_t now_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-    if (now_ns - broker->processes_ns > PROCESSES_KEPT_MS * INT64_C(1000000)) {
+    int64_t time_ns = now_ns();
+    if (time_ns - broker->processes_ns > PROCESSES_KEPT_MS * INT64_C(1000000)) {
         json_object_clear(broker->processes);
-        broker->processes_ns = now_ns;
+        broker->processes_ns = time_ns;
     }
     snprintf(name, sizeof name, "%lld", (long long)pid);
     const json_t *known = json_object_get(broker->processes, name);
@@ -353,36 +382,42 @@ static void take_troubles(struct run_broker *broker, const json_t *status) {
 
 /* --- look ------------------------------------------------------------------------------------ */
 
-/* What an answer says; NULL when there is none. */
-static json_t *ask_status(const struct run_broker *broker) {
-    char *text = NULL;
-    if (!broker->machine) return NULL;
-    if (rp_machine_status(broker->machine, false, &text, NULL) != RP_OK) return NULL;
-    json_t *status = json_loads(text, 0, NULL);
+/* What came of a question: the document, to be freed; NULL when there is none. */
+static json_t *take_answer(struct run_broker *broker, rp_status status, char *text) {
+    if (status == RP_ERR_TIMEOUT) {
+        broker->silent_until_ns = now_ns() + SILENCE_MS * INT64_C(1000000);
+    }
+    if (status != RP_OK) return NULL;
+    json_t *document = json_loads(text, 0, NULL);
     rp_string_free(text);
-    return status;
+    return document;
 }
 
-static json_t *ask_stats(const struct run_broker *broker) {
+static bool is_silent(const struct run_broker *broker) {
+    return now_ns() < broker->silent_until_ns;
+}
+
+static json_t *ask_status(struct run_broker *broker) {
     char *text = NULL;
-    if (!broker->machine) return NULL;
-    if (rp_machine_stats(broker->machine, &text, NULL) != RP_OK) return NULL;
-    json_t *stats = json_loads(text, 0, NULL);
-    rp_string_free(text);
-    return stats;
+    if (!broker->machine || is_silent(broker)) return NULL;
+    rp_status status = rp_machine_status(broker->machine, false, &text, NULL);
+    return take_answer(broker, status, text);
+}
+
+static json_t *ask_stats(struct run_broker *broker) {
+    char *text = NULL;
+    if (!broker->machine || is_silent(broker)) return NULL;
+    rp_status status = rp_machine_stats(broker->machine, &text, NULL);
+    return take_answer(broker, status, text);
 }
 
 /* The totals. A broker that ended is looked for again: a client may have started the next. */
 static json_t *ask_totals(struct run_broker *broker) {
     json_t *totals = ask_stats(broker);
-    if (totals) return totals;
-    rp_machine_options options = RP_MACHINE_OPTIONS_INIT;
-    options.folder = broker->folder[0] ? broker->folder : NULL;
-    options.no_start = true;
+    if (totals || is_silent(broker)) return totals;
     rp_machine_close(broker->machine);
-    broker->machine = NULL;
-    if (rp_machine_open(&options, &broker->machine, NULL) != RP_OK) return NULL;
-    return ask_stats(broker);
+    rp_status status = reach_again(broker, NULL);
+    return status == RP_OK ? ask_stats(broker) : take_answer(broker, status, NULL);
 }
 
 void run_broker_look(struct run_broker *broker) {

@@ -110,7 +110,10 @@ static void print_lists(const struct run_broker *broker, const struct run_outcom
 void run_summary_print(const struct run_broker *broker, const struct run_outcome *outcome) {
     const struct run_counts *counts = &broker->counts;
     if (broker->kind != RUN_BROKER_NONE && counts->leases + counts->load_failures == 0) {
-        fprintf(stderr, "rpool: nothing was asked of the pool\n");
+        /* Who was refused before a load began asked all the same: the reasons follow. */
+        if (json_array_size(broker->failures) == 0) {
+            fprintf(stderr, "rpool: nothing was asked of the pool\n");
+        }
     } else if (broker->kind != RUN_BROKER_NONE) {
         fprintf(stderr, "rpool: %llu loads, %llu hits, %llu leases; %s at most%s\n",
                 (unsigned long long)counts->loads, (unsigned long long)counts->hits,
@@ -338,8 +341,14 @@ static rp_status find_place(const char *path, const char *text, size_t length, s
 
 static rp_status read_file(const char *path, char **text, size_t *length, rp_error *err) {
     struct stat info;
-    FILE *file = fopen(path, "re");
-    if (!file) return rp_fail_errno(err, "cannot read '%s'", path);
+    /* Without waiting: a pipe is refused below. */
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    FILE *file = descriptor < 0 ? NULL : fdopen(descriptor, "r");
+    if (!file) {
+        rp_status failed = rp_fail_errno(err, "cannot read '%s'", path);
+        if (descriptor >= 0) close(descriptor);
+        return failed;
+    }
     rp_status status = RP_OK;
     if (fstat(fileno(file), &info) != 0) {
         status = rp_fail_errno(err, "cannot look at '%s'", path);

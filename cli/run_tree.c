@@ -264,6 +264,15 @@ static int open_signals(void) {
     return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
+void run_signals_fini(void) {
+    struct signalfd_siginfo signal;
+    int signals = open_signals();
+    while (signals >= 0 && read(signals, &signal, sizeof signal) == sizeof signal) {
+    }
+    if (signals >= 0) close(signals);
+    sigprocmask(SIG_SETMASK, &inherited.mask, NULL);
+}
+
 /* Stop as the signal would have stopped us; whether the kernel does is its own rule. */
 static void stop_self(void) {
     sigset_t set;
@@ -289,6 +298,20 @@ static void forward(struct tree *tree, const struct signalfd_siginfo *signal) {
     } else if (signal->ssi_code != SI_KERNEL) {
         signal_below(number, getpgrp());
     }
+}
+
+/* A signal that asked for the end before there was a command to tell; 0: none. */
+static int early_end(const struct tree *tree) {
+    struct signalfd_siginfo signal;
+    int number = 0;
+    while (read(tree->signals, &signal, sizeof signal) == sizeof signal) {
+        for (size_t i = 0; i < FORWARDED_COUNT; i++) {
+            if (forwarded[i].ends && forwarded[i].number == (int)signal.ssi_signo) {
+                number = forwarded[i].number;
+            }
+        }
+    }
+    return number;
 }
 
 static void take_signals(struct tree *tree) {
@@ -446,6 +469,12 @@ void run_tree(char *const *command, const struct run_watch *watch, struct run_ou
     rp_status status = RP_OK;
     if (tree.signals < 0) status = rp_fail_errno(&err, "cannot listen for signals");
     prctl(PR_SET_CHILD_SUBREAPER, 1);
+    int early = status == RP_OK ? early_end(&tree) : 0;
+    if (early) {
+        outcome->exit_code = 128 + early;
+        outcome->was_interrupted = true;
+        goto done;
+    }
     if (status == RP_OK) status = start(&tree, command, &err);
     if (status != RP_OK) {
         report(&err);

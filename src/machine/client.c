@@ -298,6 +298,9 @@ static void await(struct rp_client *client, struct call *call, int64_t deadline_
         } else if (now_ns >= deadline_ns) {
             rp_fail(&call->why, RP_ERR_TIMEOUT, "the broker (process %d) did not answer in time",
                     (int)client->broker_pid);
+            rp_hint(&call->why,
+                    "busy, or stopped: 'kill -CONT %d' lets it go on, 'kill -9' ends it",
+                    (int)client->broker_pid);
             end_call(call, RP_ERR_TIMEOUT, NULL);
         } else {
             int64_t until_ns = deadline_ns;

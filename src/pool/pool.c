@@ -549,7 +549,7 @@ rp_status rp_pool_open_hooked(const rp_pool_options *options, const struct rp_po
     rp_status status = rp_history_open(own.history, &made->history, err);
     const char *variable = getenv("RESOURCE_POOL_BUDGET");
     if (status == RP_OK && own.budget) {
-        status = parse_budget(made, own.budget, "rp_pool_options.budget", err);
+        status = parse_budget(made, own.budget, "budget", err);
     } else if (status == RP_OK && variable && *variable) {
         status = parse_budget(made, variable, "RESOURCE_POOL_BUDGET", err);
     }
