@@ -143,6 +143,9 @@ enum {
     /* Requests of one process that the broker has not answered yet: one for each of its threads. */
     RP_LIMIT_CLIENT_REQUESTS = 1024,
 
+    /* Orders of one process under way: people give one at a time, and each may take a thread. */
+    RP_LIMIT_CLIENT_ORDERS = 16,
+
     /* Answers that a process has not read yet: the status of 10,000 entries is 8 MB. */
     RP_LIMIT_CLIENT_UNREAD_BYTES = 32 << 20,
 
