@@ -217,6 +217,19 @@ static void handle_object(struct rp_broker_client *client, const struct rp_messa
     }
 }
 
+/* An object whose bytes this process had no number left to open: nobody waits for it in vain. */
+static void lose_object(struct rp_broker_client *client, const struct rp_message *message,
+                        const rp_error *why) {
+    struct rp_descriptors none = {.count = 0};
+    const struct rp_message abort = {
+        .type = RP_MESSAGE_OBJECT_ABORT,
+        .object_abort = {message->object_put.token, rp_error_to_text(why)}};
+    rp_broker_log(client->broker, "warning", "event=lost_object pid=%d message=\"%s\"",
+                  (int)client->pid, why->message);
+    rp_broker_fail(client, message->number, why);
+    handle_object(client, &abort, &none);
+}
+
 /* What a client says once it was welcomed. False: nothing that a client may say. */
 static bool handle(struct rp_broker_client *client, const struct rp_message *message, size_t bytes,
                    struct rp_descriptors *descriptors) {
@@ -269,7 +282,15 @@ static bool receive_one(struct rp_broker_client *client) {
         rp_broker_drop(client, "it has gone");
         return false;
     }
-    if (status == RP_OK) status = rp_frame_parse(broker->frame, bytes, &message, &why);
+    bool is_lost = status == RP_ERR_LIMIT;
+    if (status == RP_OK || is_lost) {
+        status = rp_frame_parse(broker->frame, bytes, &message, &why);
+    }
+    if (status == RP_OK && is_lost && client->has_said_hello &&
+        message.type == RP_MESSAGE_OBJECT_PUT) {
+        lose_object(client, &message, &why);
+        return true;
+    }
     if (status == RP_OK && !rp_message_allows_descriptors(message.type, descriptors.count)) {
         status = rp_fail(&why, RP_ERR_DATA, "a %s frame with %zu descriptors",
                          rp_message_name(message.type), descriptors.count);

@@ -402,6 +402,14 @@ static struct rp_broker_order *make_order(struct rp_broker_client *client,
     return NULL;
 }
 
+static size_t count_orders(const struct rp_broker_client *client) {
+    size_t count = 0;
+    for (const struct rp_broker_order *at = client->broker->orders; at; at = at->next) {
+        count += at->client == client;
+    }
+    return count;
+}
+
 static void add_order(struct rp_broker *broker, struct rp_broker_order *order) {
     order->next = broker->orders;
     order->link = &broker->orders;
@@ -414,6 +422,12 @@ void rp_broker_handle_order(struct rp_broker_client *client, const struct rp_mes
     rp_error why = RP_ERROR_INIT;
     if (message->type == RP_MESSAGE_STOP) {
         handle_stop(client, message);
+        return;
+    }
+    if (count_orders(client) >= RP_LIMIT_CLIENT_ORDERS) {
+        rp_fail(&why, RP_ERR_LIMIT, "process %d waits for what became of %d orders, the limit",
+                (int)client->pid, RP_LIMIT_CLIENT_ORDERS);
+        rp_broker_fail(client, message->number, &why);
         return;
     }
     struct rp_broker_order *order = make_order(client, message);

@@ -786,6 +786,18 @@ static int plain_connection(void) {
     return fd;
 }
 
+/* One that has said hello, and was welcomed. */
+static int plain_client(void) {
+    static char frame[RP_CHANNEL_FRAME_BYTES_MAX];
+    size_t bytes;
+    int fd = plain_connection();
+    const struct rp_message hello = {.type = RP_MESSAGE_HELLO, .hello = {RP_FRAME_VERSION, 1, "x"}};
+    assert_ok(rp_frame_write(&hello, frame, &bytes, &err));
+    assert_int_equal(send(fd, frame, bytes, MSG_NOSIGNAL), bytes);
+    assert_true(recv(fd, frame, sizeof frame, 0) > 0);
+    return fd;
+}
+
 static void expect_end(int fd) {
     static char frame[RP_CHANNEL_FRAME_BYTES_MAX];
     struct rp_descriptors descriptors;
@@ -815,11 +827,7 @@ static void garbage_ends_its_own_connection_only(void **state) {
     assert_int_equal(send(fd, frame, bytes, MSG_NOSIGNAL), bytes);
     expect_end(fd);
     /* Cut off, after hello. */
-    fd = plain_connection();
-    message = (struct rp_message){.type = RP_MESSAGE_HELLO, .hello = {RP_FRAME_VERSION, 1, "x"}};
-    assert_ok(rp_frame_write(&message, frame, &bytes, &err));
-    assert_int_equal(send(fd, frame, bytes, MSG_NOSIGNAL), bytes);
-    assert_true(recv(fd, frame, sizeof frame, 0) > 0);
+    fd = plain_client();
     message = (struct rp_message){.type = RP_MESSAGE_EVICT, .evict = {"key", 0}};
     assert_ok(rp_frame_write(&message, frame, &bytes, &err));
     assert_int_equal(send(fd, frame, bytes - 1, MSG_NOSIGNAL), bytes - 1);
@@ -844,11 +852,8 @@ static void a_process_may_wait_for_so_many_answers(void **state) {
     static char frame[RP_CHANNEL_FRAME_BYTES_MAX];
     struct rp_descriptors descriptors;
     size_t bytes;
-    int fd = plain_connection();
-    struct rp_message message = {.type = RP_MESSAGE_HELLO, .hello = {RP_FRAME_VERSION, 1, "x"}};
-    assert_ok(rp_frame_write(&message, frame, &bytes, &err));
-    assert_int_equal(send(fd, frame, bytes, MSG_NOSIGNAL), bytes);
-    assert_true(recv(fd, frame, sizeof frame, 0) > 0);
+    int fd = plain_client();
+    struct rp_message message;
     for (uint32_t i = 1; i <= RP_LIMIT_CLIENT_REQUESTS + 1; i++) {
         message = (struct rp_message){.type = RP_MESSAGE_ACQUIRE,
                                       .number = i,
@@ -868,6 +873,43 @@ static void a_process_may_wait_for_so_many_answers(void **state) {
     close(fd);
     wait_until(waiter_count, 0);
     assert_true(stat_of("loads") <= 1); /* called off before it began, perhaps */
+    end();
+}
+
+/* Each of them may have a thread of its own in the broker. */
+static void a_process_may_give_so_many_orders_at_once(void **state) {
+    (void)state;
+    enum { ORDERS = 100 };
+    setenv("RESOURCE_POOL_SIMULATE", SOURCE_ROOT "/tests/machines/8xh100.json", 1);
+    begin();
+    unsetenv("RESOURCE_POOL_SIMULATE");
+    static char frame[RP_CHANNEL_FRAME_BYTES_MAX];
+    struct rp_client *client = connect_to_broker();
+    struct rp_reply reply;
+    assert_ok(acquire(client, "a?load_ms=1000", 0, &reply));
+    uint64_t id = lease_id(&reply);
+    int fd = plain_client();
+    struct rp_message message;
+    size_t bytes;
+    for (uint32_t i = 1; i <= ORDERS; i++) {
+        message = (struct rp_message){.type = RP_MESSAGE_MOVE,
+                                      .number = i,
+                                      .move = {"model:a?load_ms=1000@cuda:0", "cuda:1", 0}};
+        assert_ok(rp_frame_write(&message, frame, &bytes, &err));
+        assert_ok(rp_channel_send(fd, frame, bytes, NULL, RP_NEVER_NS, &err));
+    }
+    int refused = 0;
+    for (int i = 0; i < ORDERS; i++) {
+        struct rp_descriptors descriptors;
+        assert_ok(rp_channel_receive(fd, frame, &bytes, &descriptors,
+                                     rp_deadline_after_ms(PATIENCE_MS), &err));
+        assert_ok(rp_frame_parse(frame, bytes, &message, &err));
+        refused += message.type == RP_MESSAGE_FAILED && message.failed.status == RP_ERR_LIMIT;
+    }
+    assert_true(refused >= ORDERS / 2 && refused < ORDERS);
+    close(fd);
+    release(client, id);
+    rp_client_drop(client);
     end();
 }
 
@@ -898,16 +940,19 @@ static void a_client_that_does_not_read_is_let_go(void **state) {
     (void)state;
     begin();
     static char frame[RP_CHANNEL_FRAME_BYTES_MAX];
+    char name[301];
     size_t bytes;
-    int fd = plain_connection();
-    struct rp_message message = {.type = RP_MESSAGE_HELLO, .hello = {RP_FRAME_VERSION, 1, "x"}};
-    assert_ok(rp_frame_write(&message, frame, &bytes, &err));
-    assert_int_equal(send(fd, frame, bytes, MSG_NOSIGNAL), bytes);
+    int fd = plain_client();
     rp_status status = RP_OK;
-    message = (struct rp_message){.type = RP_MESSAGE_STATUS, .number = 1, .status = {1}};
+    memset(name, 'n', sizeof name - 1);
+    name[sizeof name - 1] = '\0';
+    const struct rp_message message = {
+        .type = RP_MESSAGE_ACQUIRE,
+        .number = 1,
+        .acquire = {.kind = RP_KIND_RESOURCE, .resource_type = "model", .name = name}};
     assert_ok(rp_frame_write(&message, frame, &bytes, &err));
-    /* Each answer has some 5 kB: 20,000 of them are over the limit. */
-    for (int i = 0; i < 20000 && status == RP_OK; i++) {
+    /* Each is refused with some 350 bytes: 200,000 of them are over the limit. */
+    for (int i = 0; i < 200000 && status == RP_OK; i++) {
         status = rp_channel_send(fd, frame, bytes, NULL, rp_deadline_after_ms(PATIENCE_MS), &err);
     }
     assert_int_equal(status, RP_ERR_STATE);
@@ -1812,6 +1857,7 @@ int main(void) {
         cmocka_unit_test(sigterm_waits_for_leases_and_a_second_one_does_not),
         cmocka_unit_test(garbage_ends_its_own_connection_only),
         cmocka_unit_test(a_process_may_wait_for_so_many_answers),
+        cmocka_unit_test(a_process_may_give_so_many_orders_at_once),
         cmocka_unit_test(another_version_is_refused_politely),
         cmocka_unit_test(a_client_that_does_not_read_is_let_go),
         cmocka_unit_test(of_two_brokers_exactly_one_serves),

@@ -191,7 +191,7 @@ rp_status rp_channel_send(int fd, const void *frame, size_t bytes,
 
 /* Take the descriptors out of what came. False when there are too many. */
 static bool take_descriptors(struct msghdr *message, struct rp_descriptors *descriptors) {
-    bool fits = (message->msg_flags & MSG_CTRUNC) == 0;
+    bool fits = true;
     descriptors->count = 0;
     for (struct cmsghdr *at = CMSG_FIRSTHDR(message); at; at = CMSG_NXTHDR(message, at)) {
         if (at->cmsg_level != SOL_SOCKET || at->cmsg_type != SCM_RIGHTS) continue;
@@ -246,6 +246,15 @@ rp_status rp_channel_receive(int fd, void *frame, size_t *bytes, struct rp_descr
                            fits ? RP_CHANNEL_FRAME_BYTES_MAX : RP_CHANNEL_DESCRIPTORS_MAX);
         }
         *bytes = (size_t)got;
+        /* There was room for one too many: what is missing, this process could not open. */
+        if (message.msg_flags & MSG_CTRUNC) {
+            rp_descriptors_close(&came);
+            rp_fail(err, RP_ERR_LIMIT,
+                    "process %d has as many files open as it may, and lost what came with a frame",
+                    (int)getpid());
+            rp_hint(err, "see 'ulimit -n'");
+            return RP_ERR_LIMIT;
+        }
         *descriptors = came;
         return RP_OK;
     }

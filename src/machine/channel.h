@@ -62,7 +62,9 @@ RP_MUST_CHECK rp_status rp_channel_send(int fd, const void *frame, size_t bytes,
  * on exec; `descriptors` is filled in on RP_OK only.
  *
  * RP_ERR_TIMEOUT: none came until the deadline (0: none was there); RP_ERR_STATE: the other side
- * has gone; RP_ERR_DATA: what came is no frame, and the channel of no further use.
+ * has gone; RP_ERR_DATA: what came is no frame, and the channel of no further use;
+ * RP_ERR_LIMIT: the frame is there, but this process had no number left for what came with it,
+ * which is lost.
  */
 RP_MUST_CHECK rp_status rp_channel_receive(int fd, void *frame, size_t *bytes,
                                            struct rp_descriptors *descriptors, int64_t deadline_ns,

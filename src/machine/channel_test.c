@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -101,6 +102,35 @@ static void what_is_no_frame_leaves_no_descriptor_behind(void **state) {
         assert_says(err.message, "more than 4 descriptors");
     }
     assert_int_equal(open_count(), before);
+    close(ends[0]);
+    close(ends[1]);
+}
+
+static void a_frame_whose_descriptors_cannot_be_opened_comes_without_them(void **state) {
+    (void)state;
+    int ends[2];
+    struct rlimit before;
+    assert_ok(rp_channel_pair(ends, &err));
+    size_t open_before = open_count();
+    struct rp_descriptors sent = {{ends[0], ends[0], ends[0], ends[0]}, 4};
+    struct rp_descriptors came = {.count = 0};
+    size_t bytes = 0;
+    assert_ok(rp_channel_send(ends[0], "first", 5, &sent, 0, &err));
+    assert_ok(rp_channel_send(ends[0], "second", 6, &sent, 0, &err));
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    const struct rlimit few = {(rlim_t)ends[1] + 3, before.rlim_max}; /* room for two of them */
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    rp_status status = rp_channel_receive(ends[1], frame, &bytes, &came, 0, &err);
+    setrlimit(RLIMIT_NOFILE, &before);
+    assert_status(status, RP_ERR_LIMIT);
+    assert_says(err.message, "as many files open as it may");
+    assert_int_equal(bytes, 5);
+    assert_memory_equal(frame, "first", 5);
+    assert_int_equal(came.count, 0);
+    assert_int_equal(open_count(), open_before);
+    assert_ok(rp_channel_receive(ends[1], frame, &bytes, &came, 0, &err));
+    assert_int_equal(came.count, 4);
+    rp_descriptors_close(&came);
     close(ends[0]);
     close(ends[1]);
 }
@@ -215,6 +245,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_frame_comes_whole_with_its_descriptors),
         cmocka_unit_test(what_is_no_frame_leaves_no_descriptor_behind),
+        cmocka_unit_test(a_frame_whose_descriptors_cannot_be_opened_comes_without_them),
         cmocka_unit_test(waiting_ends_at_the_deadline),
         cmocka_unit_test(the_end_of_the_other_side_is_no_signal),
         cmocka_unit_test(connecting_tells_who_is_there),

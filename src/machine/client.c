@@ -162,18 +162,26 @@ static void answer(const struct rp_client *client, struct call *call,
     end_call(call, status, &why);
 }
 
-/* What came, for whoever waits for it. Needs client.lock. */
+/*
+ * What came, for whoever waits for it. is_lost: its descriptors did not, and *err says why. Needs
+ * client.lock.
+ */
 static rp_status deliver(struct rp_client *client, size_t bytes, struct rp_descriptors *descriptors,
-                         rp_error *err) {
+                         bool is_lost, rp_error *err) {
     struct rp_message message;
     rp_status status = rp_frame_parse(client->frame, bytes, &message, err);
-    if (status == RP_OK && !rp_message_allows_descriptors(message.type, descriptors->count)) {
+    if (status == RP_OK && !is_lost &&
+        !rp_message_allows_descriptors(message.type, descriptors->count)) {
         status = rp_fail(err, RP_ERR_DATA, "a %s frame with %zu descriptors",
                          rp_message_name(message.type), descriptors->count);
     }
     for (struct call *call = client->calls; status == RP_OK && call; call = call->next) {
         if (call->number != message.number || call->is_done) continue;
-        answer(client, call, &message, bytes, descriptors);
+        if (is_lost) {
+            end_call(call, err->status, err);
+        } else {
+            answer(client, call, &message, bytes, descriptors);
+        }
         break;
     }
     /* An answer that nobody waits for was called off, and so is what it gave. */
@@ -195,7 +203,8 @@ static void read_one(struct rp_client *client, int64_t deadline_ns) {
     client->is_read = false;
     if (status == RP_ERR_TIMEOUT) return;
     if (status == RP_ERR_STATE) tell_gone(client, &why);
-    if (status == RP_OK) status = deliver(client, bytes, &descriptors, &why);
+    bool is_lost = status == RP_ERR_LIMIT;
+    if (status == RP_OK || is_lost) status = deliver(client, bytes, &descriptors, is_lost, &why);
     if (status != RP_OK) die(client, &why);
 }
 
@@ -346,8 +355,9 @@ static rp_status ask(struct rp_client *client, const struct rp_message *request,
     }
     remove_call(client, call);
     rp_lock_release(&client->lock);
+    /* It may have been answered, with something that could not be taken. */
     bool is_given_up = was_sent && (status == RP_ERR_TIMEOUT || status == RP_ERR_CANCELLED ||
-                                    status == RP_ERR_MEMORY);
+                                    status == RP_ERR_MEMORY || status == RP_ERR_LIMIT);
     if (is_given_up) {
         struct rp_message cancel = {.type = RP_MESSAGE_CANCEL, .cancel = {call->number}};
         rp_client_tell(client, &cancel);

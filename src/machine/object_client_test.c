@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -341,6 +342,57 @@ static void over_the_budget_is_told_with_figures(void **state) {
     rp_machine_close(machine);
 }
 
+/* The next descriptor that it opens, or is sent, is one too many. */
+static struct rlimit fill_descriptors(pid_t pid) {
+    struct rlimit before;
+    char path[64];
+    rlim_t count = 0;
+    struct stat found;
+    assert_int_equal(prlimit(pid, RLIMIT_NOFILE, NULL, &before), 0);
+    for (int fd = 0; fd < 1024; fd++) { /* the first number that is free decides */
+        snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)pid, fd);
+        if (lstat(path, &found) != 0) break;
+        count++;
+    }
+    const struct rlimit full = {count, before.rlim_max};
+    assert_int_equal(prlimit(pid, RLIMIT_NOFILE, &full, NULL), 0);
+    return before;
+}
+
+/* It fails by name, on either side, and the connection and all that is leased over it goes on. */
+static void without_descriptors_one_request_fails_and_no_more(void **state) {
+    (void)state;
+    rp_error err = RP_ERROR_INIT;
+    rp_machine *machine = open_machine();
+    rp_object *object = NULL;
+    rp_object *again = NULL;
+    rp_object_build *build = NULL;
+    int before = count_descriptors(getpid());
+    assert_ok(rp_machine_object_get(machine, "crowded", 0, &object, &build, &err));
+    struct rlimit limit = fill_descriptors(broker);
+    rp_status status = publish(build, &object, &err);
+    prlimit(broker, RLIMIT_NOFILE, &limit, NULL);
+    assert_status(status, RP_ERR_LIMIT);
+    assert_says(err.message, "as many files open as it may");
+    assert_ok(rp_machine_object_get(machine, "crowded", 1000, &object, &build, &err));
+    assert_non_null(build); /* nobody is thought to be at it still */
+    assert_ok(publish(build, &object, &err));
+
+    limit = fill_descriptors(getpid());
+    status = rp_machine_object_get(machine, "crowded", 1000, &again, &build, &err);
+    prlimit(getpid(), RLIMIT_NOFILE, &limit, NULL);
+    assert_status(status, RP_ERR_LIMIT);
+    assert_says(err.message, "as many files open as it may");
+    assert_ok(rp_machine_object_get(machine, "crowded", 1000, &again, &build, &err));
+    rp_machine_object_release(again);
+    rp_machine_object_release(object);
+    assert_int_equal(count_descriptors(getpid()), before);
+    rp_cleared cleared;
+    assert_ok(rp_machine_clear(machine, false, &cleared, &err));
+    assert_int_equal(cleared.leased_count, 0); /* what could not be taken was given back */
+    rp_machine_close(machine);
+}
+
 static void a_plain_file_is_shared_where_it_is(void **state) {
     (void)state;
     rp_error err = RP_ERROR_INIT;
@@ -497,6 +549,7 @@ int main(void) {
         cmocka_unit_test(two_processes_that_wait_for_each_other_do_not_hang),
         cmocka_unit_test(arguments_are_checked_and_a_build_is_used_up),
         cmocka_unit_test(over_the_budget_is_told_with_figures),
+        cmocka_unit_test(without_descriptors_one_request_fails_and_no_more),
         cmocka_unit_test(a_plain_file_is_shared_where_it_is),
         cmocka_unit_test(a_child_of_a_builder_publishes_nothing),
         cmocka_unit_test(getting_500_times_leaks_nothing_anywhere),

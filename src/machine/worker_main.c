@@ -568,8 +568,13 @@ int rp_worker_serve(int fd) {
         struct rp_descriptors descriptors = {.count = 0};
         struct rp_message message;
         status = rp_channel_receive(fd, frame, &bytes, &descriptors, RP_NEVER_NS, &why);
-        if (status == RP_OK) status = rp_frame_parse(frame, bytes, &message, &why);
-        if (status == RP_OK) handle(&worker, frame, bytes, &message, &descriptors);
+        bool is_lost = status == RP_ERR_LIMIT;
+        if (status == RP_OK || is_lost) status = rp_frame_parse(frame, bytes, &message, &why);
+        if (status == RP_OK && is_lost) {
+            answer_failed(&worker, message.number, &why);
+        } else if (status == RP_OK) {
+            handle(&worker, frame, bytes, &message, &descriptors);
+        }
         rp_descriptors_close(&descriptors);
     }
     bool is_over = status == RP_ERR_STATE; /* the other end has gone */
