@@ -145,6 +145,7 @@ enum {
 
     /* Rings that one client keeps between leases: each is a thread of a worker. */
     RP_LIMIT_CLIENT_RINGS = 16,
+
     /* Orders of one process under way: people give one at a time, and each may take a thread. */
     RP_LIMIT_CLIENT_ORDERS = 16,
 
