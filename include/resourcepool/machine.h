@@ -81,7 +81,8 @@ RP_API RP_MUST_CHECK rp_status rp_machine_status(rp_machine *machine, bool all, 
 
 /**
  * Totals only, in microseconds, as JSON: {pid, requests, hits, misses, loads, load_failures,
- * evictions, entries, leases, clients, waiters, failures, leaks, memory_bytes, peak_bytes}.
+ * evictions, entries, leases, clients, waiters, failures, leaks, memory_bytes, peak_bytes}. A
+ * broker that is asked for them is not idle, so that it lasts as long as a run that counts.
  * rp_string_free().
  */
 RP_API RP_MUST_CHECK rp_status rp_machine_stats(rp_machine *machine, char **json, rp_error *err);

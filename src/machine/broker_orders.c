@@ -10,6 +10,7 @@
  *     EVICT, CLEAR    (revoke)                                   housekeeper: take out    answer
  *     MOVE            thread: load it there    loop: (revoke)    housekeeper: look        answer
  */
+#include "base/clock.h"
 #include "base/limits.h"
 #include "base/memory.h"
 #include "base/status.h"
@@ -282,6 +283,8 @@ static void answer(struct rp_broker_order *order) {
     } else if (order->type == RP_MESSAGE_STATUS) {
         send_json(order, rp_broker_tell_status(order->broker, &order->look, order->is_wide));
     } else if (order->type == RP_MESSAGE_STATS) {
+        /* Who counts all the time is a run: between two of its tests nothing is to be lost. */
+        order->broker->idle_since_ns = rp_clock_ns();
         send_json(order, rp_broker_tell_stats(order->broker, &order->look));
     } else {
         rp_broker_log(order->broker, "info",

@@ -754,6 +754,32 @@ static void it_ends_when_idle_and_not_before(void **state) {
     assert_string_equal(err.message, "no broker is running");
 }
 
+static void who_counts_keeps_it_and_who_looks_does_not(void **state) {
+    (void)state;
+    rp_machine_options here = RP_MACHINE_OPTIONS_INIT;
+    rp_machine *machine; /* one for all: who connects begins the time anew as well */
+    char *text;
+    bool has_ended = false;
+    options = (rp_broker_options)RP_BROKER_OPTIONS_INIT;
+    options.idle_exit_ms = 1000;
+    begin_with(NULL);
+    here.no_start = true;
+    assert_ok(rp_machine_open(&here, &machine, &err));
+    for (int i = 0; i < 20; i++) {
+        assert_ok(rp_machine_stats(machine, &text, &err));
+        rp_free(text);
+        usleep(100000);
+    }
+    for (int i = 0; i < 200 && !has_ended; i++) {
+        has_ended = rp_machine_status(machine, false, &text, &err) != RP_OK;
+        if (!has_ended) rp_free(text);
+        usleep(100000);
+    }
+    assert_true(has_ended);
+    rp_machine_close(machine);
+    assert_int_equal(wait_for_end(broker_pid), RP_OK);
+}
+
 static void sigterm_waits_for_leases_and_a_second_one_does_not(void **state) {
     (void)state;
     for (int twice = 0; twice < 2; twice++) {
@@ -1854,6 +1880,7 @@ int main(void) {
         cmocka_unit_test(a_model_moves_and_who_holds_the_old_one_keeps_it_unless_forced),
         cmocka_unit_test(what_failed_and_who_leaked_is_remembered),
         cmocka_unit_test(it_ends_when_idle_and_not_before),
+        cmocka_unit_test(who_counts_keeps_it_and_who_looks_does_not),
         cmocka_unit_test(sigterm_waits_for_leases_and_a_second_one_does_not),
         cmocka_unit_test(garbage_ends_its_own_connection_only),
         cmocka_unit_test(a_process_may_wait_for_so_many_answers),
