@@ -1179,6 +1179,53 @@ static void *ask_a_lot(void *shared) {
     return NULL;
 }
 
+static void *acquire_from_stranger(void *user) {
+    const struct rp_client_options no_start = {.no_start = true};
+    struct rp_client *client = NULL;
+    *(rp_status *)user = rp_client_acquire(&no_start, &client, NULL);
+    return NULL;
+}
+
+/* While another thread is being welcomed: the child must not hold its parent's connection open. */
+static void a_fork_in_the_middle_of_connecting_keeps_no_end(void **state) {
+    (void)state;
+    static char frame[RP_CHANNEL_FRAME_BYTES_MAX];
+    struct rp_descriptors descriptors;
+    char path[128];
+    size_t bytes;
+    int listening = -1;
+    int fd = -1;
+    rp_status status = RP_OK;
+    pthread_t thread;
+    snprintf(path, sizeof path, "%s/broker.sock", folder);
+    unlink(path);
+    assert_ok(rp_channel_listen(path, &listening, &err));
+    assert_int_equal(pthread_create(&thread, NULL, acquire_from_stranger, &status), 0);
+    while (fd < 0) {
+        assert_ok(rp_channel_accept(listening, &fd, &err));
+    }
+    assert_ok(rp_channel_receive(fd, frame, &bytes, &descriptors, rp_deadline_after_ms(PATIENCE_MS),
+                                 &err));
+    pid_t child = fork();
+    if (child == 0) stay();
+    rp_error why = RP_ERROR_INIT;
+    rp_fail(&why, RP_ERR_UNSUPPORTED, "not you");
+    const struct rp_message refused = {
+        .type = RP_MESSAGE_REFUSED, .number = 1, .failed = rp_error_to_text(&why)};
+    assert_ok(rp_frame_write(&refused, frame, &bytes, &err));
+    assert_ok(rp_channel_send(fd, frame, bytes, NULL, 0, &err));
+    pthread_join(thread, NULL);
+    assert_status(status, RP_ERR_UNSUPPORTED);
+    rp_status ended =
+        rp_channel_receive(fd, frame, &bytes, &descriptors, rp_deadline_after_ms(3000), &err);
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+    close(fd);
+    close(listening);
+    unlink(path);
+    assert_status(ended, RP_ERR_STATE);
+}
+
 static void threads_share_one_connection(void **state) {
     (void)state;
     begin();
@@ -1893,6 +1940,7 @@ int main(void) {
         cmocka_unit_test(a_broker_whose_address_another_took_drains),
         cmocka_unit_test(what_a_dead_broker_left_is_in_nobodys_way),
         cmocka_unit_test(a_child_of_a_client_has_its_own_connection),
+        cmocka_unit_test(a_fork_in_the_middle_of_connecting_keeps_no_end),
         cmocka_unit_test(threads_share_one_connection),
         cmocka_unit_test(a_dead_broker_is_an_error_and_a_stopped_one_a_timeout),
         cmocka_unit_test(a_host_opens_models_and_gives_out_rings),

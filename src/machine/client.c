@@ -62,7 +62,8 @@ struct rp_client {
     pid_t broker_pid;
 
     uint32_t use_count;     /* guarded by registry_lock */
-    bool is_listed;         /* guarded by registry_lock */
+    bool is_listed;         /* guarded by registry_lock: as soon as it has a descriptor */
+    bool is_welcome;        /* guarded by registry_lock: to be found by others */
     struct rp_client *next; /* guarded by registry_lock */
 
     _Atomic bool is_inherited; /* by fork(): of no use here */
@@ -478,8 +479,25 @@ static rp_status say_hello(struct rp_client *client, int64_t deadline_ns, rp_err
     return rp_fail(err, RP_ERR_DATA, "what answers at '%s' is no broker", client->folder);
 }
 
+/* Needs registry_lock. */
+static void list(struct rp_client *client) {
+    client->next = registry;
+    client->is_listed = true;
+    registry = client;
+}
+
+/* Nobody finds it any more; who still has it may keep it. Needs registry_lock. */
+static void unlist(struct rp_client *client) {
+    if (!client->is_listed) return;
+    struct rp_client **at = &registry;
+    while (*at != client) {
+        at = &(*at)->next;
+    }
+    *at = client->next;
+    client->is_listed = false;
+}
+
 static void free_client(struct rp_client *client) {
-    if (client->fd >= 0 && !atomic_load(&client->is_inherited)) close(client->fd);
     while (client->told) {
         struct told *next = client->told->next;
         rp_free(client->told);
@@ -497,6 +515,15 @@ static void free_client(struct rp_client *client) {
     rp_free(client);
 }
 
+/* No child of a fork() in another thread may keep the descriptor: it is listed from the start. */
+static rp_status connect_listed(struct rp_client *client, const char *path, rp_error *err) {
+    pthread_mutex_lock(&registry_lock);
+    rp_status status = rp_channel_connect(path, &client->fd, err);
+    if (status == RP_OK) list(client);
+    pthread_mutex_unlock(&registry_lock);
+    return status;
+}
+
 static rp_status open_client(const struct rp_address *address, int64_t deadline_ns,
                              struct rp_client **client, rp_error *err) {
     struct rp_client *made = rp_alloc(sizeof *made);
@@ -509,31 +536,26 @@ static rp_status open_client(const struct rp_address *address, int64_t deadline_
     made->frame = rp_alloc(RP_CHANNEL_FRAME_BYTES_MAX);
     rp_status status = made->frame ? RP_OK : rp_fail(err, RP_ERR_MEMORY, "no memory to connect");
     if (status == RP_OK) status = rp_address_check(address, err);
-    if (status == RP_OK) status = rp_channel_connect(address->socket, &made->fd, err);
+    if (status == RP_OK) status = connect_listed(made, address->socket, err);
     if (status == RP_OK) status = rp_channel_check_peer(made->fd, &made->broker_pid, err);
     if (status == RP_OK) status = say_hello(made, deadline_ns, err);
     if (status == RP_OK) {
         *client = made;
     } else {
-        free_client(made);
+        rp_client_drop(made);
     }
     return status;
 }
 
 /* One in this process's list that is of use; its new share. Needs registry_lock. */
 static struct rp_client *find_client(const char *folder) {
-    struct rp_client **at = &registry;
-    while (*at) {
-        struct rp_client *client = *at;
-        if (strcmp(client->folder, folder) == 0 && rp_client_is_alive(client)) {
+    for (struct rp_client *client = registry, *next; client; client = next) {
+        next = client->next;
+        if (!rp_client_is_alive(client)) {
+            unlist(client);
+        } else if (client->is_welcome && strcmp(client->folder, folder) == 0) {
             client->use_count++;
             return client;
-        }
-        if (rp_client_is_alive(client)) {
-            at = &client->next;
-        } else {
-            *at = client->next; /* who still has it may keep it; nobody finds it any more */
-            client->is_listed = false;
         }
     }
     return NULL;
@@ -586,14 +608,10 @@ rp_status rp_client_acquire(const struct rp_client_options *options, struct rp_c
         if (status != RP_OK) return status;
         pthread_mutex_lock(&registry_lock);
         struct rp_client *other = find_client(address.folder);
-        if (!other) {
-            found->next = registry;
-            found->is_listed = true;
-            registry = found;
-        }
+        found->is_welcome = !other;
         pthread_mutex_unlock(&registry_lock);
         if (other) {
-            free_client(found); /* another thread was faster: one connection is enough */
+            rp_client_drop(found); /* another thread was faster: one connection is enough */
             found = other;
         }
     }
@@ -612,12 +630,9 @@ void rp_client_drop(struct rp_client *client) {
     if (!client) return;
     pthread_mutex_lock(&registry_lock);
     bool is_last = --client->use_count == 0;
-    if (is_last && client->is_listed) {
-        struct rp_client **at = &registry;
-        while (*at != client) {
-            at = &(*at)->next;
-        }
-        *at = client->next;
+    if (is_last) {
+        if (client->fd >= 0 && !atomic_load(&client->is_inherited)) close(client->fd);
+        unlist(client);
     }
     pthread_mutex_unlock(&registry_lock);
     if (is_last) free_client(client);

@@ -87,9 +87,13 @@ bool rp_worker_group_make(struct rp_worker_groups *groups, uint64_t limit_bytes,
     static _Atomic uint32_t last_number; /* of this process, whoever asks */
     *group = (struct rp_worker_group){0};
     if (groups->version == 0) return false;
-    snprintf(group->folder, sizeof group->folder, "%s/" PREFIX "%d-%" PRIu32, groups->folder,
-             (int)getpid(), atomic_fetch_add(&last_number, 1) + 1);
-    if (mkdir(group->folder, 0755) != 0) {
+    int rc;
+    do { /* one of an earlier process of this pid may still be there */
+        snprintf(group->folder, sizeof group->folder, "%s/" PREFIX "%d-%" PRIu32, groups->folder,
+                 (int)getpid(), atomic_fetch_add(&last_number, 1) + 1);
+        rc = mkdir(group->folder, 0755);
+    } while (rc != 0 && errno == EEXIST);
+    if (rc != 0) {
         groups->version = 0; /* nor will it be allowed later */
         return false;
     }

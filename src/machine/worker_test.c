@@ -1070,6 +1070,27 @@ static void the_kernel_takes_a_worker_that_is_over_its_limit(void **state) {
     assert_int_equal(access(left, F_OK), -1);
 }
 
+/* In a container brokers often have the same one. */
+static void what_a_broker_of_the_same_pid_left_is_not_in_the_way(void **state) {
+    (void)state;
+    struct rp_worker_groups groups;
+    struct rp_worker_group group;
+    rp_worker_groups_find(&groups);
+    if (!rp_worker_group_make(&groups, RP_UNKNOWN_U64, &group)) {
+        print_message("skipped: no memory cgroup can be made here\n");
+        skip();
+    }
+    char left[sizeof group.folder];
+    long number = strtol(strrchr(group.folder, '-') + 1, NULL, 10);
+    rp_worker_group_remove(&group);
+    snprintf(left, sizeof left, "%s/rpool-worker-%d-%ld", groups.folder, (int)getpid(), number + 1);
+    assert_int_equal(mkdir(left, 0755), 0);
+    bool is_made = rp_worker_group_make(&groups, RP_UNKNOWN_U64, &group);
+    rp_worker_group_remove(&group);
+    rmdir(left);
+    assert_true(is_made);
+}
+
 static void a_worker_dies_with_its_starter(void **state) {
     (void)state;
     int ends[2];
@@ -1232,6 +1253,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_model_that_crashes_again_and_again_is_held_back),
         cmocka_unit_test(workers_share_the_processors),
         cmocka_unit_test(the_kernel_takes_a_worker_that_is_over_its_limit),
+        cmocka_unit_test(what_a_broker_of_the_same_pid_left_is_not_in_the_way),
         cmocka_unit_test(a_worker_dies_with_its_starter),
         cmocka_unit_test(a_real_engine_gives_the_same_bits),
         cmocka_unit_test(a_real_model_gives_the_same_bits),
