@@ -249,6 +249,28 @@ static rp_status answer_with(struct rp_broker_client *client, uint32_t number, r
     return status;
 }
 
+/* Give back a ticket that nobody got. On the housekeeper: the last one ends a worker. */
+static void let_go(struct rp_broker_client *client, rp_lease *ticket) {
+    struct rp_broker_lease *lease = add_lease(client, 0, ticket, 0, true);
+    if (lease) {
+        end_lease(lease);
+    } else {
+        rp_lease_release(ticket, NULL);
+    }
+}
+
+/*
+ * Whether the model's file was replaced since it was loaded: a build wrote a new one, and this
+ * broker outlives builds. Then nobody gets that entry any more; who leased it keeps it. A broker
+ * looks at the file for each lease, which a pool within one process does not.
+ */
+static bool is_outdated(struct rp_broker *broker, rp_lease *ticket) {
+    if (!rp_pool_lease_is_outdated(ticket)) return false;
+    rp_broker_log(broker, "info", "event=outdated key=\"%s\"", rp_lease_key(ticket));
+    rp_pool_evict(broker->pool, rp_lease_key(ticket), NULL, NULL);
+    return true;
+}
+
 /* ---- waiting ---- */
 
 static void end_wait(struct rp_broker_wait *wait) {
@@ -482,9 +504,14 @@ static void job_work(void *user) {
     request.preferences = preferences;
     request.cancel = job->cancel;
     request.timeout_ms = job->timeout_ms;
-    if (job->status == RP_OK) {
+    bool is_over = job->status != RP_OK;
+    while (!is_over) {
         job->status = rp_pool_get_model_told(job->broker->pool, &request, &job->ticket,
                                              &job->is_hit, &job->why);
+        /* What was loaded just now is as new as can be, even if its file changes all the time. */
+        is_over = job->status != RP_OK || !job->is_hit || !is_outdated(job->broker, job->ticket);
+        if (!is_over) rp_lease_release(job->ticket, NULL);
+        if (!is_over) job->ticket = NULL;
     }
     rp_preferences_destroy(preferences);
 }
@@ -655,6 +682,10 @@ void rp_broker_handle_acquire(struct rp_broker_client *client, const struct rp_m
         rp_request request = rp_broker_request_of(message);
         rp_lease *ticket =
             message->acquire.preferences ? NULL : rp_pool_hit_model(broker->pool, &request);
+        if (ticket && is_outdated(broker, ticket)) {
+            let_go(client, ticket);
+            ticket = NULL;
+        }
         if (ticket)
             status =
                 answer_with(client, message->number, ticket, message->acquire.thread, true, &why);

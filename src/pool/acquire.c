@@ -1009,6 +1009,16 @@ rp_lease *rp_pool_hit_model(rp_pool *pool, const rp_request *request) {
     return lease;
 }
 
+bool rp_pool_lease_is_outdated(const rp_lease *lease) {
+    const struct rp_entry *entry = RP_READ(rp_ticket_slot(lease)->holder)->entry;
+    struct rp_key_parts parts = rp_key_parts_of(entry->instance);
+    uint64_t revision = 0;
+    if (entry->revision == 0) return false;
+    (void)file_bytes(parts.path ? parts.path : parts.name, &revision);
+    /* What is gone is not newer: who has it goes on with it. */
+    return revision != 0 && revision != entry->revision;
+}
+
 static rp_status acquire(rp_pool *pool, rp_kind kind, const rp_request *request,
                          struct manner *manner, rp_lease **lease, rp_error *err) {
     if (!pool || !request || !lease || request->size < offsetof(rp_request, device)) {

@@ -132,6 +132,9 @@ rp_status rp_pool_get_present(rp_pool *pool, const rp_request *request, rp_lease
  */
 rp_lease *rp_pool_hit_model(rp_pool *pool, const rp_request *request);
 
+/* Whether the file of a leased model is another one by now than when it was loaded. */
+bool rp_pool_lease_is_outdated(const rp_lease *lease);
+
 /* rp_pool_get_model() that tells whether it was a hit: no load was begun for this request. */
 rp_status rp_pool_get_model_told(rp_pool *pool, const rp_request *request, rp_lease **lease,
                                  bool *is_hit, rp_error *err);
