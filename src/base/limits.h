@@ -140,6 +140,9 @@ enum {
     /* Leases of one process at the broker: one for each model and object it uses. */
     RP_LIMIT_CLIENT_LEASES = 16384,
 
+    /* Its leases on the same model: one for each of its pools. Each has threads in the worker. */
+    RP_LIMIT_CLIENT_LEASES_SAME = 64,
+
     /* Requests of one process that the broker has not answered yet: one for each of its threads. */
     RP_LIMIT_CLIENT_REQUESTS = 1024,
 

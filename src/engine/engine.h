@@ -125,7 +125,8 @@ rp_status rp_model_open_until(const char *path, const rp_model_options *options,
 
 /*
  * A model of an engine that is not in the table, such as one in another process, not opened yet:
- * `state` and ports are the caller's to fill in. rp_model_close() calls ops->close().
+ * `state` and ports are the caller's to fill in. rp_model_close() calls ops->close(). Such an
+ * engine is never chosen for a file: it has no probe, can_load or open.
  */
 rp_status rp_model_make(const struct rp_engine_ops *ops, const struct rp_engine_request *request,
                         rp_model **model, rp_error *err);

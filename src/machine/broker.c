@@ -284,6 +284,10 @@ static rp_status close_broker(struct rp_broker *broker, rp_error *err) {
     return rp_pool_close(broker->pool, err);
 }
 
+static void tell_closed(const struct rp_broker_host *host) {
+    if (host && host->closed) host->closed(host->user);
+}
+
 rp_status rp_broker_run(const struct rp_broker_setup *setup, rp_error *err) {
     rp_broker_options options = RP_BROKER_OPTIONS_INIT;
     if (setup->options) {
@@ -291,7 +295,10 @@ rp_status rp_broker_run(const struct rp_broker_setup *setup, rp_error *err) {
         memcpy(&options, setup->options, size < sizeof options ? size : sizeof options);
     }
     struct rp_broker *broker = rp_alloc(sizeof *broker);
-    if (!broker) return rp_fail(err, RP_ERR_MEMORY, "no memory for the broker");
+    if (!broker) {
+        tell_closed(setup->host);
+        return rp_fail(err, RP_ERR_MEMORY, "no memory for the broker");
+    }
     broker->options = options;
     broker->claim = (struct rp_claim){.lock_fd = -1, .listening_fd = -1};
     broker->watching_fd = -1;
@@ -317,6 +324,9 @@ rp_status rp_broker_run(const struct rp_broker_setup *setup, rp_error *err) {
                       rp_elapsed_ms(broker->start_ns, rp_clock_ns()));
     }
     rp_status closed = close_broker(broker, status == RP_OK ? err : NULL);
-    if (closed == RP_OK) rp_free(broker); /* else a thread of it goes on */
+    if (closed == RP_OK) { /* else a thread of it goes on */
+        rp_free(broker);
+        tell_closed(setup->host);
+    }
     return status == RP_OK ? closed : status;
 }

@@ -67,6 +67,9 @@ struct rp_broker_host {
      * model's. 0: none. Any thread, under the pool's lock: only looks. NULL: there are none.
      */
     pid_t (*process_of)(void *user, const rp_model *model, bool *is_alone);
+
+    /* The broker is no more, and calls nothing any more. NULL: the host need not know. */
+    void (*closed)(void *user);
 };
 
 /* Who keeps objects. All of it runs in the loop and waits for nobody. NULL: none are kept. */

@@ -222,6 +222,21 @@ static rp_status send_lease(struct rp_broker_lease *lease, rp_error *why) {
     return status;
 }
 
+/* A program that forgets to give back must not take all threads of a worker that others use. */
+static rp_status check_share(const struct rp_broker_client *client, rp_lease *ticket,
+                             rp_error *why) {
+    const rp_model *model = rp_lease_model(ticket);
+    size_t count = 0;
+    for (const struct rp_broker_lease *at = client->leases; at; at = at->next) {
+        count += rp_lease_model(at->ticket) == model;
+    }
+    if (count < RP_LIMIT_CLIENT_LEASES_SAME) return RP_OK;
+    rp_fail(why, RP_ERR_LIMIT, "process %d has %zu leases on '%s', the most on one model",
+            (int)client->pid, count, rp_lease_key(ticket));
+    rp_hint(why, "one pool in a program is enough: its threads share one lease of the broker's");
+    return RP_ERR_LIMIT;
+}
+
 /*
  * Answer a request with a ticket of the pool, which is taken over; a failure is the caller's to
  * tell. A model that turns out to be dead is taken out of the pool: RP_ERR_STATE.
@@ -229,15 +244,22 @@ static rp_status send_lease(struct rp_broker_lease *lease, rp_error *why) {
 static rp_status answer_with(struct rp_broker_client *client, uint32_t number, rp_lease *ticket,
                              uint64_t thread, bool is_hit, rp_error *why) {
     struct rp_broker *broker = client->broker;
-    struct rp_broker_lease *lease = add_lease(client, number, ticket, thread, is_hit);
-    if (!lease) {
-        rp_fail(why, RP_ERR_MEMORY, "no memory for a lease on '%s'", rp_lease_key(ticket));
+    struct rp_broker_lease *lease = NULL;
+    rp_status status = check_share(client, ticket, why);
+    if (status == RP_OK) {
+        lease = add_lease(client, number, ticket, thread, is_hit);
+        if (!lease) {
+            status =
+                rp_fail(why, RP_ERR_MEMORY, "no memory for a lease on '%s'", rp_lease_key(ticket));
+        }
+    }
+    if (status != RP_OK) {
         rp_lease_release(ticket, NULL);
-        return RP_ERR_MEMORY;
+        return status;
     }
     rp_broker_log(broker, "debug", "event=lease pid=%d key=\"%s\"", (int)client->pid,
                   rp_lease_key(ticket));
-    rp_status status = send_lease(lease, why);
+    status = send_lease(lease, why);
     if (status == RP_OK) return RP_OK;
     if (status == RP_ERR_STATE) {
         rp_broker_log(broker, "warning", "event=dead key=\"%s\" message=\"%s\"",

@@ -902,6 +902,28 @@ static void a_process_may_wait_for_so_many_answers(void **state) {
     end();
 }
 
+static void a_process_may_lease_one_model_so_often(void **state) {
+    (void)state;
+    begin();
+    struct rp_client *client = connect_to_broker();
+    struct rp_reply reply;
+    uint64_t id = 0;
+    for (int i = 0; i < RP_LIMIT_CLIENT_LEASES_SAME; i++) {
+        assert_ok(acquire(client, "a", 0, &reply));
+        id = lease_id(&reply);
+    }
+    assert_status(acquire(client, "a", 0, &reply), RP_ERR_LIMIT);
+    assert_says(err.message, "has 64 leases on 'model:a@cpu'");
+    assert_int_equal(pool_leases(), RP_LIMIT_CLIENT_LEASES_SAME);
+    assert_ok(acquire(client, "b", 0, &reply)); /* of another model, or once one is given back */
+    rp_reply_fini(&reply);
+    release(client, id);
+    assert_ok(acquire(client, "a", 0, &reply));
+    rp_reply_fini(&reply);
+    rp_client_drop(client);
+    end();
+}
+
 /* Each of them may have a thread of its own in the broker. */
 static void a_process_may_give_so_many_orders_at_once(void **state) {
     (void)state;
@@ -1931,6 +1953,7 @@ int main(void) {
         cmocka_unit_test(sigterm_waits_for_leases_and_a_second_one_does_not),
         cmocka_unit_test(garbage_ends_its_own_connection_only),
         cmocka_unit_test(a_process_may_wait_for_so_many_answers),
+        cmocka_unit_test(a_process_may_lease_one_model_so_often),
         cmocka_unit_test(a_process_may_give_so_many_orders_at_once),
         cmocka_unit_test(another_version_is_refused_politely),
         cmocka_unit_test(a_client_that_does_not_read_is_let_go),

@@ -3,6 +3,7 @@
 #include "machine/launch.h"
 
 #include "base/clock.h"
+#include "base/memory.h"
 #include "machine/client.h"
 
 #include "../../tests/test.h"
@@ -124,6 +125,36 @@ static void what_was_started_is_nothing_to_the_program(void **state) {
     assert_true(is_gone(broker));
 }
 
+static size_t open_count(void) {
+    size_t count = 0;
+    DIR *fds = opendir("/proc/self/fd");
+    assert_non_null(fds);
+    while (readdir(fds)) {
+        count++;
+    }
+    closedir(fds);
+    return count;
+}
+
+static void who_may_not_serve_keeps_nothing(void **state) {
+    (void)state;
+    struct rp_client *client = NULL;
+    rp_machine *machine = NULL;
+    assert_ok(rp_client_acquire(NULL, &client, &err));
+    pid_t broker = rp_client_broker_pid(client);
+    size_t before = open_count();
+    int64_t blocks = rp_memory_live_count();
+    assert_status(rp_broker_serve(NULL, &err), RP_ERR_BUSY);
+    assert_says(err.message, "serves in");
+    assert_int_equal(open_count(), before);
+    assert_int_equal(rp_memory_live_count(), blocks);
+    assert_ok(rp_machine_open(NULL, &machine, &err));
+    assert_ok(rp_machine_stop(machine, false, &err));
+    rp_machine_close(machine);
+    rp_client_drop(client);
+    assert_true(is_gone(broker));
+}
+
 static void a_program_that_cannot_serve_says_why(void **state) {
     (void)state;
     struct rp_client *client = NULL;
@@ -169,6 +200,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(many_programs_start_one_broker),
         cmocka_unit_test(what_was_started_is_nothing_to_the_program),
+        cmocka_unit_test(who_may_not_serve_keeps_nothing),
         cmocka_unit_test(a_program_that_cannot_serve_says_why),
         cmocka_unit_test(a_program_that_hangs_is_not_waited_for),
     };

@@ -26,6 +26,10 @@ static uint64_t worker_limit_of(const rp_broker_options *options) {
     return is_one ? bytes : 0;
 }
 
+static void close_host(void *user) {
+    rp_worker_host_close(user);
+}
+
 rp_status rp_broker_serve(const rp_broker_options *options, rp_error *err) {
     char program[RP_PROGRAM_BYTES];
     rp_status status = rp_launch_find_program(program, err);
@@ -33,13 +37,11 @@ rp_status rp_broker_serve(const rp_broker_options *options, rp_error *err) {
     struct rp_worker_host *host = NULL;
     status = rp_worker_host_open(program, worker_limit_of(options), &host, err);
     if (status != RP_OK) return status;
-    const struct rp_broker_host calls = rp_worker_host_calls(host);
+    struct rp_broker_host calls = rp_worker_host_calls(host);
+    calls.closed = close_host;
     const struct rp_broker_setup setup = {
         .options = options, .host = &calls, .store = &rp_object_store};
-    status = rp_broker_run(&setup, err);
-    /* After RP_ERR_BUSY a load may be under way still; the process ends with it. */
-    if (status == RP_OK) rp_worker_host_close(host);
-    return status;
+    return rp_broker_run(&setup, err);
 }
 
 rp_status rp_machine_open(const rp_machine_options *options, rp_machine **machine, rp_error *err) {

@@ -256,23 +256,6 @@ static void remote_close(rp_model *model) {
     model->state = NULL;
 }
 
-static rp_status remote_probe(rp_engine_info *info, rp_error *err) {
-    (void)err;
-    info->available = true;
-    return RP_OK;
-}
-
-static rp_status remote_can_load(const char *path, const char *device, rp_error *err) {
-    (void)device;
-    return rp_fail(err, RP_ERR_UNSUPPORTED, "'%s' is loaded by a broker, not by its client", path);
-}
-
-static rp_status remote_open(const struct rp_engine_request *request, rp_model *model,
-                             rp_error *err) {
-    (void)model;
-    return remote_can_load(request->path, request->device, err);
-}
-
 static struct remote *remote_create(const struct rp_remote_request *request) {
     const struct rp_engine_ops *engine = rp_engine_find(request->engine);
     struct remote *remote = rp_alloc(sizeof *remote);
@@ -284,9 +267,6 @@ static struct remote *remote_create(const struct rp_remote_request *request) {
         .abi = RP_ENGINE_ABI,
         .name = remote->engine,
         .simulated = engine && engine->simulated,
-        .probe = remote_probe,
-        .can_load = remote_can_load,
-        .open = remote_open,
         .run = remote_run,
         .bytes = remote_bytes,
         .trim = remote_trim,

@@ -61,23 +61,6 @@ struct hosted {
     struct hosted **link;
 };
 
-static rp_status hosted_probe(rp_engine_info *info, rp_error *err) {
-    (void)err;
-    info->available = true;
-    return RP_OK;
-}
-
-static rp_status hosted_can_load(const char *path, const char *device, rp_error *err) {
-    (void)device;
-    return rp_fail(err, RP_ERR_UNSUPPORTED, "'%s' is loaded by a worker", path);
-}
-
-static rp_status hosted_open(const struct rp_engine_request *request, rp_model *model,
-                             rp_error *err) {
-    (void)model;
-    return hosted_can_load(request->path, request->device, err);
-}
-
 static rp_status hosted_run(rp_model *model, const rp_tensor *inputs, rp_result **result,
                             rp_error *err) {
     (void)inputs;
@@ -129,9 +112,6 @@ static struct hosted *hosted_create(struct rp_worker *worker) {
         .abi = RP_ENGINE_ABI,
         .name = hosted->engine,
         .simulated = facts->is_simulated,
-        .probe = hosted_probe,
-        .can_load = hosted_can_load,
-        .open = hosted_open,
         .run = hosted_run,
         .bytes = hosted_bytes,
         .close = hosted_close,
