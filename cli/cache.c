@@ -8,8 +8,10 @@
 #include "run.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { KEY, FOLDER, PRUNE };
 
@@ -77,10 +79,39 @@ static void print_all(const json_t *document) {
     }
 }
 
+/* A file of JSON that can be read and is none: whoever needs it next would replace it. */
+static bool is_damaged(const char *path) {
+    struct stat info;
+    json_error_t why;
+    if (lstat(path, &info) != 0 || !S_ISREG(info.st_mode)) return false;
+    json_t *content = json_load_file(path, 0, &why);
+    json_decref(content);
+    return !content && json_error_code(&why) != json_error_cannot_open_file &&
+           json_error_code(&why) != json_error_out_of_memory;
+}
+
+/* The history looks after itself: it is set aside when it is opened. */
+static uint64_t remove_damaged(void) {
+    uint64_t count = 0;
+    int code = 0;
+    json_t *document = describe(&code);
+    const json_t *row;
+    size_t i;
+    json_array_foreach(json_object_get(document, "files"), i, row) {
+        bool is_history = strcmp(look_text(row, "name"), "history") == 0;
+        if (!is_history && is_damaged(look_text(row, "path"))) {
+            count += unlink(look_text(row, "path")) == 0;
+        }
+    }
+    json_decref(document);
+    return count;
+}
+
 static int prune(bool is_json) {
     char path[4096];
     uint64_t rows = 0;
     uint64_t files = 0;
+    uint64_t damaged = remove_damaged();
     rp_error err = RP_ERROR_INIT;
     run_history_find(path, sizeof path);
     rp_status status = rp_kept_prune((int64_t)MAX_AGE_DAYS * DAY_S * 1000, &rows, &files, &err);
@@ -88,6 +119,7 @@ static int prune(bool is_json) {
     bool has_runs = path[0] && lstat(path, &info) == 0;
     size_t runs = has_runs ? run_history_prune(path, (int64_t)MAX_AGE_DAYS * DAY_S) : 0;
     if (status != RP_OK) return report(&err);
+    files += damaged;
     if (is_json) {
         return print_json(json_pack("{s:I, s:I, s:I}", "removed_rows", (json_int_t)rows,
                                     "removed_runs", (json_int_t)runs, "removed_files",
@@ -106,7 +138,12 @@ int cache_run(const struct arguments *arguments) {
                       : arguments->options[FOLDER] ? "folder"
                                                    : NULL;
     if (document && arguments->json) return print_json(document);
-    if (document && one) {
+    if (document && one && !look_text(document, one)[0]) {
+        /* An empty line would make a CI keep its working folder, or everything. */
+        fprintf(stderr, "rpool: there is no folder to keep: neither XDG_CACHE_HOME nor HOME is an "
+                        "absolute path\nhint: set one of them\n");
+        code = 1;
+    } else if (document && one) {
         printf("%s\n", look_text(document, one));
     } else if (document) {
         print_all(document);

@@ -53,6 +53,7 @@ static void tell(void *user) {
         look->dead = dead->next;
         rp_broker_log(look->broker, "warning", "event=dead key=\"%s\" message=\"%s\"", dead->key,
                       dead->story.message);
+        rp_broker_note_failure(look->broker, dead->key, &dead->story);
         rp_free(dead->key);
         rp_free(dead);
     }

@@ -360,6 +360,7 @@ static void handle_stop(struct rp_broker_client *client, const struct rp_message
     }
     if (!message->clear.force && rp_broker_is_used(broker)) {
         rp_fail(&why, RP_ERR_BUSY, "the broker is in use: loads or objects are under way");
+        rp_hint(&why, "wait for their end, or end them with it (force)");
         rp_broker_fail(client, message->number, &why);
         return;
     }

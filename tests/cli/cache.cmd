@@ -19,5 +19,14 @@ printf '{"format": 1, "runs": {"0123456789abcdef": {"process_bytes_peak": 5, "se
 t cache --prune
 t cache --prune --json
 ls "$folder/resourcepool"
+# What is damaged goes, and what is not stays.
+echo '{' >"$folder/resourcepool/runs.json"
+echo '{' >"$folder/resourcepool/hardware.json"
+HARDWARE_DETECTION_CACHE="$folder/resourcepool/hardware.json" t cache --prune
+rpool run --share process -- true
+HARDWARE_DETECTION_CACHE="$folder/resourcepool/hardware.json" t cache --prune
+ls "$folder/resourcepool"
 RESOURCE_POOL_HISTORY=off RESOURCE_POOL_RUNS=off t cache
+env -u HOME -u XDG_CACHE_HOME rpool cache --folder 2>&1
+echo "exit $?"
 rm -r "$folder"
