@@ -75,11 +75,5 @@ static void begin_look(void *user) {
 
 void rp_broker_note_death(void *user) {
     struct rp_broker *broker = user;
-    rp_lock_acquire(&broker->lock);
-    bool is_posted = broker->is_death_look_posted;
-    broker->is_death_look_posted = true;
-    rp_lock_release(&broker->lock);
-    if (is_posted) return;
-    broker->death_look = (struct rp_task){NULL, begin_look, broker, NULL};
-    rp_broker_post(broker, &broker->death_look);
+    rp_broker_post_once(broker, &broker->death_look, &broker->is_death_look_posted, begin_look);
 }

@@ -212,8 +212,10 @@ bool rp_broker_start_thread(struct rp_broker *broker, struct rp_task *task);
 /* After what the housekeeper was given before. */
 void rp_broker_add_chore(struct rp_broker *broker, struct rp_task *task);
 
-/* `task.done` runs in the loop, soon. From any thread, under any lock but this one's. */
-void rp_broker_post(struct rp_broker *broker, struct rp_task *task);
+/* `done` runs in the loop, soon, unless that is ahead already: *is_posted, guarded by broker.lock,
+ * which `done` clears. `task` is the broker's. From any thread, under any lock but that one. */
+void rp_broker_post_once(struct rp_broker *broker, struct rp_task *task, bool *is_posted,
+                         void (*done)(void *broker));
 
 /* Run what helper threads have done. In the loop. */
 void rp_broker_run_posted(struct rp_broker *broker);

@@ -407,13 +407,7 @@ static void room_look_done(void *user) {
 
 void rp_broker_note_room_wait(void *user) {
     struct rp_broker *broker = user;
-    rp_lock_acquire(&broker->lock);
-    bool is_posted = broker->is_room_look_posted;
-    broker->is_room_look_posted = true;
-    rp_lock_release(&broker->lock);
-    if (is_posted) return;
-    broker->room_look = (struct rp_task){NULL, room_look_done, broker, NULL};
-    rp_broker_post(broker, &broker->room_look);
+    rp_broker_post_once(broker, &broker->room_look, &broker->is_room_look_posted, room_look_done);
 }
 
 const char *rp_broker_wait_reason(const struct rp_broker_job *job) {

@@ -49,9 +49,14 @@ static void post(struct rp_broker *broker, struct rp_task *task) {
     if (was_empty && write(broker->posted_fd, &one, sizeof one) < 0) return;
 }
 
-void rp_broker_post(struct rp_broker *broker, struct rp_task *task) {
+void rp_broker_post_once(struct rp_broker *broker, struct rp_task *task, bool *is_posted,
+                         void (*done)(void *broker)) {
     rp_lock_acquire(&broker->lock);
-    post(broker, task);
+    if (!*is_posted) {
+        *is_posted = true;
+        *task = (struct rp_task){NULL, done, broker, NULL};
+        post(broker, task);
+    }
     rp_lock_release(&broker->lock);
 }
 

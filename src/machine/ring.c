@@ -433,6 +433,7 @@ void rp_ring_post(_Atomic uint32_t *word, _Atomic uint32_t *sleeps, uint32_t val
 
 void rp_ring_tell_story(const struct rp_ring *ring, const rp_error *story) {
     struct rp_ring_head *head = rp_ring_head(ring);
+    if (atomic_load_explicit(&head->gone, memory_order_relaxed)) return;
     head->story = *story;
     atomic_store_explicit(&head->gone, 1, memory_order_release); /* pairs with rp_ring_is_gone() */
     for (uint32_t i = 0; i < ring->slot_count; i++) {

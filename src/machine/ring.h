@@ -168,7 +168,8 @@ void rp_ring_post(_Atomic uint32_t *word, _Atomic uint32_t *sleeps, uint32_t val
 /* Wake whoever sleeps on a word, changed or not. */
 void rp_ring_wake(_Atomic uint32_t *word);
 
-/* The broker's last word in a ring whose worker died: wakes all that wait there. */
+/* The broker's last word in a ring whose worker died: wakes all that wait there. Only the first
+ * counts, which its client may be reading. */
 void rp_ring_tell_story(const struct rp_ring *ring, const rp_error *story);
 
 /* Whether the worker of this ring died, and how; `story` is fit to be shown. */

@@ -266,6 +266,11 @@ static void failures_and_stories_arrive_clean(void **state) {
     assert_int_equal(err.status, RP_ERR_RUN);
     assert_int_equal(strlen(err.message), sizeof err.message - 1);
     assert_null(strchr(err.message, 0x1b));
+    /* Somebody may be reading it: the first stays. */
+    rp_fail(&story, RP_ERR_STATE, "another");
+    rp_ring_tell_story(&ring, &story);
+    assert_true(rp_ring_is_gone(&ring, &err));
+    assert_int_equal(err.status, RP_ERR_RUN);
     rp_ring_unmap(&ring);
 }
 

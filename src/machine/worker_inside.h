@@ -53,7 +53,12 @@ struct rp_worker {
     struct rp_worker *next; /* in the process */
 };
 
-/* It goes with the last model that was in it. */
+/*
+ * It goes with the last model that was in it.
+ *
+ * Lock order: the pool's lock or the host's, process.lock, and then what `crashed` takes: the
+ * list of crashes, the host's watch_lock and, below that, the broker's lock.
+ */
 struct rp_process {
     /* Set before the minder starts, constant afterwards. */
     char *program;

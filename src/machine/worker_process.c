@@ -143,8 +143,8 @@ static void close_from(int first) {
     }
 }
 
-static void say(const char *text) {
-    ssize_t written = write(STDERR_FILENO, text, strlen(text));
+static void say(int fd, const char *text) {
+    ssize_t written = write(fd, text, strlen(text));
     (void)written;
 }
 
@@ -169,11 +169,14 @@ static _Noreturn void become_worker(const struct rp_process *process, const char
     /* Above all that is given a place below, whatever the parent had open. */
     int channel = fcntl(process->child_channel, F_DUPFD, CHANNEL_FD + 1);
     int printed = fcntl(process->child_printed, F_DUPFD, CHANNEL_FD + 1);
-    if (channel < 0 || printed < 0 || dup2(printed, STDERR_FILENO) < 0) _exit(127);
+    if (channel < 0 || printed < 0 || dup2(printed, STDERR_FILENO) < 0) {
+        say(process->child_printed, "it has as many files open as it may\n");
+        _exit(127);
+    }
     int nothing = open("/dev/null", O_RDWR);
     if (nothing < 0 || dup2(nothing, STDIN_FILENO) < 0 || dup2(nothing, STDOUT_FILENO) < 0 ||
         dup2(channel, CHANNEL_FD) < 0) {
-        say("cannot arrange the descriptors of a worker\n");
+        say(STDERR_FILENO, "cannot arrange the descriptors of a worker\n");
         _exit(127);
     }
     close_from(CHANNEL_FD + 1);
@@ -183,9 +186,9 @@ static _Noreturn void become_worker(const struct rp_process *process, const char
     /* Its starter may be gone already: then nobody is left to send the signal. */
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent) _exit(127);
     execve(program, words, process->environment);
-    say("cannot execute '");
-    say(program);
-    say("'\n");
+    say(STDERR_FILENO, "cannot execute '");
+    say(STDERR_FILENO, program);
+    say(STDERR_FILENO, "'\n");
     _exit(127);
 }
 

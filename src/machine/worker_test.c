@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -267,6 +268,24 @@ static void what_hinders_a_load_is_told(void **state) {
     request = scripted("#!/bin/sh\nkill -SEGV $$\n", path);
     assert_status(rp_worker_spawn(&request, &worker, &err), RP_ERR_LOAD);
     assert_says(err.message, "ended by SIGSEGV");
+}
+
+static void a_worker_without_descriptors_says_so(void **state) {
+    (void)state;
+    rp_error err = RP_ERROR_INIT;
+    struct rp_worker *worker = NULL;
+    struct rp_worker_request request = simulated("x");
+    struct rlimit before;
+    int next = dup(0);
+    close(next);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    /* A channel, a pipe and an eventfd: room for the starter's, but for no more of the child's. */
+    const struct rlimit few = {(rlim_t)next + 5, before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    rp_status status = rp_worker_spawn(&request, &worker, &err);
+    setrlimit(RLIMIT_NOFILE, &before);
+    assert_status(status, RP_ERR_LOAD);
+    assert_says(err.message, "as many files open as it may");
 }
 
 /* What this program does in a worker's stead: it loads anything, and sends nonsense for a ring. */
@@ -1230,6 +1249,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_worker_runs_for_its_client),
         cmocka_unit_test(a_worker_inherits_nothing),
         cmocka_unit_test(what_hinders_a_load_is_told),
+        cmocka_unit_test(a_worker_without_descriptors_says_so),
         cmocka_unit_test(a_worker_that_goes_mad_has_died),
         cmocka_unit_test(a_load_can_be_left),
         cmocka_unit_test(a_worker_killed_in_a_run_has_its_story_told),
