@@ -60,6 +60,7 @@ static struct {
     sigset_t mask;
     struct sigaction child;
     struct sigaction pipe;
+    struct sigaction file_size;
 } inherited;
 
 struct process {
@@ -251,6 +252,7 @@ void run_signals_init(void) {
     sigaction(SIGCHLD, &action, &inherited.child);
     action.sa_handler = SIG_IGN;
     sigaction(SIGPIPE, &action, &inherited.pipe);
+    sigaction(SIGXFSZ, &action, &inherited.file_size); /* a report too large is an error, no end */
 }
 
 static int open_signals(void) {
@@ -342,6 +344,7 @@ _Noreturn static void become(char *const *command, bool own_group, int failure) 
     if (own_group) setpgid(0, 0);
     sigaction(SIGCHLD, &inherited.child, NULL);
     sigaction(SIGPIPE, &inherited.pipe, NULL);
+    sigaction(SIGXFSZ, &inherited.file_size, NULL);
     sigprocmask(SIG_SETMASK, &inherited.mask, NULL);
     execvp(command[0], command);
     int number = errno;

@@ -259,12 +259,23 @@ static bool is_capable(void) {
 /* False: this terminal is not known, and nothing was done. */
 static bool run_terminal(struct watch *watch, long interval_s, const struct view_wish *wish) {
     setlocale(LC_CTYPE, "");
-    SCREEN *terminal = is_capable() ? newterm(NULL, stdout, stdin) : NULL;
-    if (!terminal) return false;
+    if (!is_capable()) return false;
+    /* A newterm() that fails leaves handlers that end nothing. */
+    struct sigaction interrupt;
+    struct sigaction terminate;
+    sigaction(SIGINT, NULL, &interrupt);
+    sigaction(SIGTERM, NULL, &terminate);
+    SCREEN *terminal = newterm(NULL, stdout, stdin);
+    if (!terminal) {
+        sigaction(SIGINT, &interrupt, NULL);
+        sigaction(SIGTERM, &terminate, NULL);
+        return false;
+    }
     /* After newterm(), which has handlers of its own that exit at once. */
     signal(SIGINT, on_end);
     signal(SIGTERM, on_end);
     signal(SIGHUP, on_end);
+    signal(SIGQUIT, on_end);
     run_screen(watch, interval_s, wish);
     endwin();
     delscreen(terminal);

@@ -111,8 +111,11 @@ static rp_status await_ready(const struct rp_address *address, int fd, int64_t d
     line[length] = '\0';
     line[strcspn(line, "\n")] = '\0';
     if (strncmp(line, "ready ", 6) == 0) return RP_OK;
+    bool is_told = strncmp(line, "error ", 6) == 0;
     rp_fail(err, RP_ERR_IO, "the broker could not be started: %s",
-            line[0] ? line : "it ended without a word");
+            is_told   ? line + 6
+            : line[0] ? line
+                      : "it ended without a word");
     rp_hint(err, "'%s' has what it said", address->log);
     return RP_ERR_IO;
 }

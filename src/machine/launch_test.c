@@ -171,7 +171,7 @@ static void a_program_that_cannot_serve_says_why(void **state) {
     setenv("RESOURCE_POOL_RPOOL", RPOOL, 1);
     setenv("RESOURCE_POOL_BUDGET", "nonsense", 1);
     assert_status(rp_client_acquire(NULL, &client, &err), RP_ERR_IO);
-    assert_says(err.message, "'nonsense' is no number of bytes");
+    assert_says(err.message, "started: RESOURCE_POOL_BUDGET: 'nonsense' is no number of bytes");
     unsetenv("RESOURCE_POOL_BUDGET");
 }
 
