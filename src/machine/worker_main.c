@@ -566,7 +566,7 @@ int rp_worker_serve(int fd) {
     while (status == RP_OK) {
         size_t bytes = 0;
         struct rp_descriptors descriptors = {.count = 0};
-        struct rp_message message;
+        struct rp_message message = {.type = 0};
         status = rp_channel_receive(fd, frame, &bytes, &descriptors, RP_NEVER_NS, &why);
         bool is_lost = status == RP_ERR_LIMIT;
         if (status == RP_OK || is_lost) status = rp_frame_parse(frame, bytes, &message, &why);
