@@ -44,11 +44,15 @@ static void print_ledger(const json_t *document, bool all) {
     }
 }
 
-static void print_holders(const json_t *document, const char *key) {
-    json_t *holders = look_holders(document, key);
+/* Two entries may have one key: one goes with its last lease, the next is there already. */
+static void print_holders(const json_t *document, const json_t *entry) {
+    json_t *holders = look_holders(document, look_text(entry, "key"));
+    long long process = look_number(entry, "process");
     const json_t *lease;
     size_t i;
     json_array_foreach(holders, i, lease) {
+        long long its = look_number(lease, "process");
+        if (process > 0 && its > 0 && its != process) continue;
         printf("  leased by process %lld for %s: %s\n", look_number(lease, "pid"),
                age_text(look_ms(lease, "age_ms")), look_text(lease, "command"));
     }
@@ -69,7 +73,7 @@ static void print_entries(const json_t *document) {
                look_number(row, "hits") == 1 ? "" : "s",
                is_draining ? ", goes with its last lease" : "");
         if (!is_draining || look_number(row, "leases") > 0) {
-            print_holders(document, look_text(row, "key"));
+            print_holders(document, row);
         }
     }
     json_array_foreach(json_object_get(document, "loading"), i, row) {

@@ -72,9 +72,9 @@ RP_API void rp_machine_close(rp_machine *machine);
 /**
  * What the broker holds, as JSON: broker{pid, version, socket, name, since, uptime_ms, clients},
  * totals{}, pressure{}, entries[{key, memory_bytes, method, process, ...}], loading[{key,
- * waits_for_room}], leases[{key, pid, command, since, age_ms}], waiters[{key, pid, command, since,
- * for}], ledger{} by device, the last of events[], failures[] and leaks[], hardware and clients[]
- * (with `all`). rp_string_free().
+ * waits_for_room}], leases[{key, process, pid, command, since, age_ms}], waiters[{key, pid,
+ * command, since, for}], ledger{} by device, the last of events[], failures[] and leaks[],
+ * hardware and clients[] (with `all`). rp_string_free().
  */
 RP_API RP_MUST_CHECK rp_status rp_machine_status(rp_machine *machine, bool all, char **json,
                                                  rp_error *err);

@@ -224,6 +224,13 @@ static json_t *describe_leases(const struct rp_broker *broker) {
         for (const struct rp_broker_lease *lease = at->leases; lease; lease = lease->next) {
             json_t *row = json_pack("{s:s, s:i, s:s}", "key", rp_lease_key(lease->ticket), "pid",
                                     (int)at->pid, "command", at->command);
+            /* Of two entries with one key, the one that goes and the next, it tells which. */
+            const rp_model *model = rp_lease_model(lease->ticket);
+            bool is_alone = false;
+            pid_t process = model && broker->host.process_of
+                                ? broker->host.process_of(broker->host.user, model, &is_alone)
+                                : 0;
+            json_object_set_new(row, "process", process > 0 ? json_integer(process) : json_null());
             put_since(row, lease->since_wall_ns);
             json_array_append_new(list, row);
         }
