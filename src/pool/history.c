@@ -473,6 +473,15 @@ static int identify(struct rp_history *history, enum identity *identity) {
     return SQLITE_OK;
 }
 
+/* All at one moment: another process may be laying the tables just now. */
+static int identify_at_once(struct rp_history *history, enum identity *identity) {
+    int rc = execute(history, "BEGIN");
+    if (rc != SQLITE_OK) return rc;
+    rc = identify(history, identity);
+    int ended = execute(history, rc == SQLITE_OK ? "COMMIT" : "ROLLBACK");
+    return rc == SQLITE_OK ? ended : rc;
+}
+
 /* Lay the tables, unless another process is faster. */
 static int create_tables(struct rp_history *history) {
     int rc = execute(history, "BEGIN IMMEDIATE");
@@ -533,7 +542,7 @@ static bool attach_once(struct rp_history *history) {
     }
     enum identity identity = FOREIGN;
     int rc = open_connection(history);
-    if (rc == SQLITE_OK) rc = identify(history, &identity);
+    if (rc == SQLITE_OK) rc = identify_at_once(history, &identity);
     if (rc == SQLITE_OK && identity == NEWER) {
         return set_aside(history, "newer", "was written by a newer version");
     }
