@@ -227,6 +227,7 @@ static rp_status check_share(const struct rp_broker_client *client, rp_lease *ti
                              rp_error *why) {
     const rp_model *model = rp_lease_model(ticket);
     size_t count = 0;
+    if (client->lease_count < RP_LIMIT_CLIENT_LEASES_SAME) return RP_OK;
     for (const struct rp_broker_lease *at = client->leases; at; at = at->next) {
         count += rp_lease_model(at->ticket) == model;
     }
@@ -520,14 +521,16 @@ static void job_work(void *user) {
     request.preferences = preferences;
     request.cancel = job->cancel;
     request.timeout_ms = job->timeout_ms;
-    bool is_over = job->status != RP_OK;
-    while (!is_over) {
+    bool goes_on = job->status == RP_OK;
+    while (goes_on) {
         job->status = rp_pool_get_model_told(job->broker->pool, &request, &job->ticket,
                                              &job->is_hit, &job->why);
         /* What was loaded just now is as new as can be, even if its file changes all the time. */
-        is_over = job->status != RP_OK || !job->is_hit || !is_outdated(job->broker, job->ticket);
-        if (!is_over) rp_lease_release(job->ticket, NULL);
-        if (!is_over) job->ticket = NULL;
+        goes_on = job->status == RP_OK && job->is_hit && is_outdated(job->broker, job->ticket);
+        if (goes_on) {
+            rp_lease_release(job->ticket, NULL);
+            job->ticket = NULL;
+        }
     }
     rp_preferences_destroy(preferences);
 }

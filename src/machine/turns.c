@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -27,6 +28,11 @@ struct rp_turns_page {
 };
 
 _Static_assert(sizeof(struct rp_turns_page) == 16, "shared by processes");
+
+uint32_t rp_turns_of_machine(void) {
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? (uint32_t)CPU_COUNT(&set) : 1;
+}
 
 rp_status rp_turns_create(uint32_t count, int *fd, rp_error *err) {
     if (count < 1) count = 1;

@@ -36,6 +36,9 @@ struct rp_turn {
     uint32_t count; /* 0: none */
 };
 
+/* One turn for each processor that this process may use. */
+uint32_t rp_turns_of_machine(void);
+
 /* A budget of so many threads (at least 1), as a descriptor that workers open; the caller's. */
 RP_MUST_CHECK rp_status rp_turns_create(uint32_t count, int *fd, rp_error *err);
 

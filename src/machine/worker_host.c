@@ -12,7 +12,6 @@
 
 #include <assert.h>
 #include <resourcepool/facts.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -340,9 +339,7 @@ rp_status rp_worker_host_open(const char *program, uint64_t limit_bytes,
                               struct rp_worker_host **host, rp_error *err) {
     struct rp_worker_host *made = rp_alloc(sizeof *made);
     if (!made) return rp_fail(err, RP_ERR_MEMORY, "no memory for workers");
-    cpu_set_t set;
-    int processors = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-    rp_status status = rp_turns_create((uint32_t)processors, &made->turns_fd, err);
+    rp_status status = rp_turns_create(rp_turns_of_machine(), &made->turns_fd, err);
     if (status != RP_OK) {
         rp_free(made);
         return status;

@@ -23,7 +23,6 @@
 #include <malloc.h>
 #include <pthread.h>
 #include <resourcepool/machine.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -428,18 +427,13 @@ static void *load(void *argument) {
     return NULL;
 }
 
-static int count_processors(void) {
-    cpu_set_t set;
-    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-}
-
 /* The budget of processors: the starter's, else one of its own. */
 static rp_status open_turns(struct worker *worker, const struct rp_descriptors *descriptors,
                             rp_error *err) {
     int fd = -1;
     if (worker->turns.fd >= 0) return RP_OK;
     if (descriptors->count > 0) return rp_turns_open(descriptors->fds[0], &worker->turns, err);
-    rp_status status = rp_turns_create((uint32_t)count_processors(), &fd, err);
+    rp_status status = rp_turns_create(rp_turns_of_machine(), &fd, err);
     if (status != RP_OK) return status;
     status = rp_turns_open(fd, &worker->turns, err);
     close(fd);
@@ -558,7 +552,7 @@ int rp_worker_serve(int fd) {
     offer_to_oom_killer();
     /* No more runs go on at once than there are processors: more heaps would keep what they freed.
      */
-    mallopt(M_ARENA_MAX, count_processors());
+    mallopt(M_ARENA_MAX, (int)rp_turns_of_machine());
     prctl(PR_SET_NAME, "rpool-worker");
     rp_lock_init(&worker.lock);
     fcntl(fd, F_SETFD, FD_CLOEXEC);
