@@ -1395,7 +1395,10 @@ static bool is_alive_as_counted(void *user, const rp_model *model, rp_error *sto
     return false;
 }
 
+/* Figures begin at 0, in memory that the broker's process shares; the caller unmaps them. */
 static struct rp_broker_host host_that_counts(void) {
+    figures =
+        mmap(NULL, sizeof *figures, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     return (struct rp_broker_host){.user = figures,
                                    .open_model = open_and_count,
                                    .attach = attach_and_count,
@@ -1426,8 +1429,6 @@ static void expect_answer_or_want(struct rp_client **client, const char *name) {
 static void a_broker_without_memory_lives_on(void **state) {
     (void)state;
     enum { ALLOCATIONS = 60 };
-    figures =
-        mmap(NULL, sizeof *figures, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     const struct rp_broker_host host = host_that_counts();
     options = (rp_broker_options)RP_BROKER_OPTIONS_INIT;
     begin_with(&host);
@@ -1551,8 +1552,6 @@ static void a_broker_that_cannot_begin_says_so(void **state) {
 
 static void status_tells_what_a_model_is(void **state) {
     (void)state;
-    figures =
-        mmap(NULL, sizeof *figures, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     const struct rp_broker_host host = host_that_counts();
     options = (rp_broker_options)RP_BROKER_OPTIONS_INIT;
     begin_with(&host);
@@ -1577,8 +1576,6 @@ static void status_tells_what_a_model_is(void **state) {
 
 static void what_dies_leaves_the_pool_at_once(void **state) {
     (void)state;
-    figures =
-        mmap(NULL, sizeof *figures, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     struct rp_broker_host host = host_that_counts();
     host.watch = watch_and_mind;
     host.is_alive = is_alive_as_counted;
@@ -1606,8 +1603,6 @@ static void what_dies_leaves_the_pool_at_once(void **state) {
 
 static void a_host_opens_models_and_gives_out_rings(void **state) {
     (void)state;
-    figures =
-        mmap(NULL, sizeof *figures, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     const struct rp_broker_host host = host_that_counts();
     options = (rp_broker_options)RP_BROKER_OPTIONS_INIT;
     begin_with(&host);
