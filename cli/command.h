@@ -56,6 +56,7 @@ int move_run(const struct arguments *arguments);
 int clear_run(const struct arguments *arguments);
 int stop_run(const struct arguments *arguments);
 int bench_run(const struct arguments *arguments);
+int diagnose_run(const struct arguments *arguments);
 int doctor_run(const struct arguments *arguments);
 int version_run(const struct arguments *arguments);
 

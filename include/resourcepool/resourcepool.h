@@ -9,6 +9,7 @@
 #include <resourcepool/classify.h>
 #include <resourcepool/event.h>
 #include <resourcepool/facts.h>
+#include <resourcepool/failure.h>
 #include <resourcepool/hardware.h>
 #include <resourcepool/kept.h>
 #include <resourcepool/lease.h>
