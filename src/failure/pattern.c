@@ -171,9 +171,19 @@ static rp_status read_part(struct reading *reading) {
     }
 }
 
-static bool has_literal(const struct rp_pattern *pattern) {
+/* Whether each of the choices is a word. */
+static bool is_whole(const struct element *choice) {
+    const char *end = choice->text + choice->length;
+    for (const char *each = choice->text; each < end; each += strlen(each) + 1) {
+        if (!*each) return false;
+    }
+    return true;
+}
+
+static bool has_words(const struct rp_pattern *pattern) {
     for (size_t i = 0; i < pattern->count; i++) {
-        if (pattern->elements[i].kind == LITERAL) return true;
+        const struct element *element = &pattern->elements[i];
+        if (element->kind == LITERAL || (element->kind == CHOICE && is_whole(element))) return true;
     }
     return false;
 }
@@ -197,7 +207,7 @@ rp_status rp_pattern_create(const char *text, size_t length, struct rp_pattern *
     while (status == RP_OK && reading.at < reading.end) {
         status = read_part(&reading);
     }
-    if (status == RP_OK && !has_literal(pattern)) {
+    if (status == RP_OK && !has_words(pattern)) {
         status = refuse(&reading, "it has no word of its own");
     }
     if (status != RP_OK) {
@@ -212,28 +222,39 @@ void rp_pattern_destroy(struct rp_pattern *pattern) {
     rp_free(pattern);
 }
 
-const char *rp_pattern_next_run(const struct rp_pattern *pattern, size_t *cursor, size_t *length) {
-    /* The cursor counts bytes of literals: elements are few. */
-    size_t passed = 0;
+/* The longest run without white space; NULL for an empty text. */
+static const char *longest_run(const char *text, size_t length, size_t *run_length) {
+    const char *best = NULL;
+    *run_length = 0;
+    for (size_t at = 0; at < length;) {
+        size_t end = at;
+        while (end < length && text[end] != ' ') {
+            end++;
+        }
+        if (end - at > *run_length) {
+            best = text + at;
+            *run_length = end - at;
+        }
+        at = end + 1;
+    }
+    return best;
+}
+
+void rp_pattern_runs(const struct rp_pattern *pattern, rp_pattern_run_fn *take, void *user) {
+    size_t length = 0;
     for (size_t i = 0; i < pattern->count; i++) {
         const struct element *element = &pattern->elements[i];
-        if (element->kind != LITERAL) continue;
-        size_t at = *cursor > passed ? *cursor - passed : 0;
-        while (at < element->length && element->text[at] == ' ') {
-            at++;
+        if (element->kind == LITERAL) {
+            const char *run = longest_run(element->text, element->length, &length);
+            if (run) take(run, length, (unsigned)i, user);
         }
-        if (at < element->length) {
-            size_t end = at;
-            while (end < element->length && element->text[end] != ' ') {
-                end++;
-            }
-            *cursor = passed + end;
-            *length = end - at;
-            return element->text + at;
+        if (element->kind != CHOICE || !is_whole(element)) continue;
+        const char *end = element->text + element->length;
+        for (const char *each = element->text; each < end; each += strlen(each) + 1) {
+            const char *run = longest_run(each, strlen(each), &length);
+            if (run) take(run, length, (unsigned)i, user);
         }
-        passed += element->length;
     }
-    return NULL;
 }
 
 /* --- matching ------------------------------------------------------------------------------ */

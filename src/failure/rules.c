@@ -11,6 +11,7 @@
 #include "base/status.h"
 #include "failure/built_in.h"
 
+#include <limits.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -22,11 +23,19 @@ enum {
 
 #define NOBODY UINT32_MAX
 
+/* Who is to be asked where a gram stands: a pattern with choices, for one gram of each. */
+struct asker {
+    uint32_t pattern;
+    uint32_t next;
+};
+
 struct rp_gram_index {
     uint64_t bits[BUCKETS / 64]; /* whether a bucket has anybody */
     uint32_t first[BUCKETS];
-    uint32_t *next;   /* of each pattern, in its bucket   */
-    uint32_t *always; /* too short for a gram: always asked */
+    struct asker *askers;
+    size_t asker_count;
+    size_t asker_capacity;
+    uint32_t *always; /* patterns too short for a gram: always asked */
     size_t always_count;
 };
 
@@ -272,33 +281,93 @@ static uint32_t hash_gram(const char *at) {
     return ((four | 0x20202020u) * 2654435761u) >> (32 - GRAM_BITS);
 }
 
-/* The rarest gram of a pattern; NOBODY: it has no run that is long enough. */
-static uint32_t choose_gram(const struct rp_pattern *pattern, const uint32_t *counts) {
+/* The runs of a pattern while its part is chosen whose grams are rarest. */
+enum { RUNS_MAX = 64 };
+
+struct runs {
+    const char *texts[RUNS_MAX];
+    size_t lengths[RUNS_MAX];
+    unsigned parts[RUNS_MAX];
+    size_t count;
+    bool is_full;
+};
+
+static void take_run(const char *run, size_t length, unsigned part, void *user) {
+    struct runs *runs = user;
+    runs->is_full = runs->is_full || runs->count == RUNS_MAX;
+    if (runs->is_full) return;
+    runs->texts[runs->count] = run;
+    runs->lengths[runs->count] = length;
+    runs->parts[runs->count++] = part;
+}
+
+/* The rarest gram of a run; NOBODY: it is too short. */
+static uint32_t rarest_gram(const char *run, size_t length, const uint32_t *counts) {
     uint32_t best = NOBODY;
-    size_t cursor = 0;
-    size_t length = 0;
-    for (const char *run; (run = rp_pattern_next_run(pattern, &cursor, &length));) {
-        for (size_t i = 0; i + GRAM_BYTES <= length; i++) {
-            uint32_t gram = hash_gram(run + i);
-            if (best == NOBODY || counts[gram] < counts[best]) best = gram;
+    for (size_t i = 0; i + GRAM_BYTES <= length; i++) {
+        uint32_t gram = hash_gram(run + i);
+        if (best == NOBODY || counts[gram] < counts[best]) best = gram;
+    }
+    return best;
+}
+
+static void count_run(const char *run, size_t length, unsigned part, void *user) {
+    uint32_t *counts = user;
+    (void)part;
+    for (size_t i = 0; i + GRAM_BYTES <= length; i++) {
+        counts[hash_gram(run + i)]++;
+    }
+}
+
+/* The part whose grams others have least; UINT_MAX: there is none whose runs all have one. */
+static unsigned choose_part(const struct runs *runs, const uint32_t *counts) {
+    unsigned best = UINT_MAX;
+    uint64_t best_cost = UINT64_MAX;
+    for (size_t i = 0; i < runs->count;) {
+        unsigned part = runs->parts[i];
+        uint64_t cost = 0;
+        bool is_usable = true;
+        for (; i < runs->count && runs->parts[i] == part; i++) {
+            uint32_t gram = rarest_gram(runs->texts[i], runs->lengths[i], counts);
+            is_usable = is_usable && gram != NOBODY;
+            if (gram != NOBODY) cost += counts[gram];
+        }
+        if (is_usable && cost < best_cost) {
+            best = part;
+            best_cost = cost;
         }
     }
     return best;
 }
 
-static void count_grams(const struct rp_pattern *pattern, uint32_t *counts) {
-    size_t cursor = 0;
-    size_t length = 0;
-    for (const char *run; (run = rp_pattern_next_run(pattern, &cursor, &length));) {
-        for (size_t i = 0; i + GRAM_BYTES <= length; i++) {
-            counts[hash_gram(run + i)]++;
-        }
+static bool add_asker(struct rp_gram_index *index, uint32_t gram, uint32_t pattern) {
+    if (!GROW(index->askers, index->asker_capacity, index->asker_count)) return false;
+    index->askers[index->asker_count] =
+        (struct asker){.pattern = pattern, .next = index->first[gram]};
+    index->first[gram] = (uint32_t)index->asker_count++;
+    index->bits[gram / 64] |= UINT64_C(1) << (gram % 64);
+    return true;
+}
+
+static bool index_pattern(struct rp_gram_index *index, const struct rp_pattern *pattern,
+                          uint32_t number, const uint32_t *counts) {
+    struct runs runs = {.count = 0};
+    rp_pattern_runs(pattern, take_run, &runs);
+    unsigned part = runs.is_full ? UINT_MAX : choose_part(&runs, counts);
+    if (part == UINT_MAX) {
+        index->always[index->always_count++] = number;
+        return true;
     }
+    for (size_t i = 0; i < runs.count; i++) {
+        uint32_t gram = rarest_gram(runs.texts[i], runs.lengths[i], counts);
+        if (runs.parts[i] == part && !add_asker(index, gram, number)) return false;
+    }
+    return true;
 }
 
 static void destroy_index(struct rp_gram_index *index) {
     if (!index) return;
-    rp_free(index->next);
+    rp_free(index->askers);
     rp_free(index->always);
     rp_free(index);
 }
@@ -308,32 +377,21 @@ static rp_status make_index(struct reading *reading) {
     struct rp_gram_index *index = rp_alloc(sizeof *index);
     rules->index = index;
     uint32_t *counts = rp_alloc_array(BUCKETS, sizeof *counts);
-    if (index) {
-        index->next = rp_alloc_array(rules->pattern_count + 1, sizeof *index->next);
-        index->always = rp_alloc_array(rules->pattern_count + 1, sizeof *index->always);
-    }
-    if (!index || !counts || !index->next || !index->always) {
+    if (index) index->always = rp_alloc_array(rules->pattern_count + 1, sizeof *index->always);
+    if (!index || !counts || !index->always) {
         rp_free(counts);
         return no_memory(reading);
     }
-    for (size_t i = 0; i < BUCKETS; i++) {
-        index->first[i] = NOBODY;
-    }
+    memset(index->first, 0xFF, sizeof index->first);
     for (size_t i = 0; i < rules->pattern_count; i++) {
-        count_grams(rules->patterns[i], counts);
+        rp_pattern_runs(rules->patterns[i], count_run, counts);
     }
-    for (uint32_t i = 0; i < rules->pattern_count; i++) {
-        uint32_t gram = choose_gram(rules->patterns[i], counts);
-        if (gram == NOBODY) {
-            index->always[index->always_count++] = i;
-            continue;
-        }
-        index->next[i] = index->first[gram];
-        index->first[gram] = i;
-        index->bits[gram / 64] |= UINT64_C(1) << (gram % 64);
+    bool is_whole = true;
+    for (uint32_t i = 0; is_whole && i < rules->pattern_count; i++) {
+        is_whole = index_pattern(index, rules->patterns[i], i, counts);
     }
     rp_free(counts);
-    return RP_OK;
+    return is_whole ? RP_OK : no_memory(reading);
 }
 
 /* --- the whole ----------------------------------------------------------------------------- */
@@ -447,7 +505,8 @@ void rp_failure_rules_scan(const struct rp_failure_rules *rules, const char *lin
     for (size_t i = 0; i + GRAM_BYTES <= length; i++) {
         uint32_t gram = hash_gram(line + i);
         if (!(index->bits[gram / 64] >> (gram % 64) & 1)) continue;
-        for (uint32_t at = index->first[gram]; at != NOBODY; at = index->next[at]) {
+        for (uint32_t each = index->first[gram]; each != NOBODY; each = index->askers[each].next) {
+            uint32_t at = index->askers[each].pattern;
             if (seen[at / 8] >> (at % 8) & 1 || asked_count == ASKED_MAX) continue;
             seen[at / 8] |= (unsigned char)(1 << (at % 8));
             asked[asked_count++] = at;
