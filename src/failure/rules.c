@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A line is compared with a few of the thousands of patterns only: each is known by four characters
- * that every match has, the rarest of its own among all patterns. A look at each four characters of
- * the line, first in a set of bits that stays in the nearest cache, finds whom to ask.
+ * that every match has (three, where its words are no longer), the rarest of its own among all
+ * patterns. A look at each four characters of the line, first in a set of bits that stays in the
+ * nearest cache, finds whom to ask.
  */
 #include "failure/rules.h"
 
@@ -17,6 +18,7 @@
 
 enum {
     GRAM_BYTES = 4,
+    SHORT_GRAM_BYTES = 3,
     GRAM_BITS = 16,
     BUCKETS = 1 << GRAM_BITS,
 };
@@ -29,9 +31,14 @@ struct asker {
     uint32_t next;
 };
 
-struct rp_gram_index {
+/* Grams of one length. */
+struct grams {
     uint64_t bits[BUCKETS / 64]; /* whether a bucket has anybody */
     uint32_t first[BUCKETS];
+};
+
+struct rp_gram_index {
+    struct grams grams[2]; /* of GRAM_BYTES, of SHORT_GRAM_BYTES */
     struct asker *askers;
     size_t asker_count;
     size_t asker_capacity;
@@ -275,9 +282,13 @@ static rp_status read_line(struct reading *reading, const char *line, const char
 
 /* --- the index ----------------------------------------------------------------------------- */
 
-static uint32_t hash_gram(const char *at) {
-    uint32_t four;
-    memcpy(&four, at, sizeof four);
+static uint32_t hash_gram(const char *at, bool is_short) {
+    uint32_t four = 0;
+    if (is_short) {
+        memcpy(&four, at, SHORT_GRAM_BYTES);
+    } else {
+        memcpy(&four, at, GRAM_BYTES);
+    }
     return ((four | 0x20202020u) * 2654435761u) >> (32 - GRAM_BITS);
 }
 
@@ -302,10 +313,11 @@ static void take_run(const char *run, size_t length, unsigned part, void *user) 
 }
 
 /* The rarest gram of a run; NOBODY: it is too short. */
-static uint32_t rarest_gram(const char *run, size_t length, const uint32_t *counts) {
+static uint32_t rarest_gram(const char *run, size_t length, bool is_short, const uint32_t *counts) {
     uint32_t best = NOBODY;
-    for (size_t i = 0; i + GRAM_BYTES <= length; i++) {
-        uint32_t gram = hash_gram(run + i);
+    size_t gram_bytes = is_short ? SHORT_GRAM_BYTES : GRAM_BYTES;
+    for (size_t i = 0; i + gram_bytes <= length; i++) {
+        uint32_t gram = hash_gram(run + i, is_short);
         if (best == NOBODY || counts[gram] < counts[best]) best = gram;
     }
     return best;
@@ -315,12 +327,12 @@ static void count_run(const char *run, size_t length, unsigned part, void *user)
     uint32_t *counts = user;
     (void)part;
     for (size_t i = 0; i + GRAM_BYTES <= length; i++) {
-        counts[hash_gram(run + i)]++;
+        counts[hash_gram(run + i, false)]++;
     }
 }
 
 /* The part whose grams others have least; UINT_MAX: there is none whose runs all have one. */
-static unsigned choose_part(const struct runs *runs, const uint32_t *counts) {
+static unsigned choose_part(const struct runs *runs, bool is_short, const uint32_t *counts) {
     unsigned best = UINT_MAX;
     uint64_t best_cost = UINT64_MAX;
     for (size_t i = 0; i < runs->count;) {
@@ -328,7 +340,7 @@ static unsigned choose_part(const struct runs *runs, const uint32_t *counts) {
         uint64_t cost = 0;
         bool is_usable = true;
         for (; i < runs->count && runs->parts[i] == part; i++) {
-            uint32_t gram = rarest_gram(runs->texts[i], runs->lengths[i], counts);
+            uint32_t gram = rarest_gram(runs->texts[i], runs->lengths[i], is_short, counts);
             is_usable = is_usable && gram != NOBODY;
             if (gram != NOBODY) cost += counts[gram];
         }
@@ -340,12 +352,13 @@ static unsigned choose_part(const struct runs *runs, const uint32_t *counts) {
     return best;
 }
 
-static bool add_asker(struct rp_gram_index *index, uint32_t gram, uint32_t pattern) {
+static bool add_asker(struct rp_gram_index *index, bool is_short, uint32_t gram, uint32_t pattern) {
+    struct grams *grams = &index->grams[is_short];
     if (!GROW(index->askers, index->asker_capacity, index->asker_count)) return false;
     index->askers[index->asker_count] =
-        (struct asker){.pattern = pattern, .next = index->first[gram]};
-    index->first[gram] = (uint32_t)index->asker_count++;
-    index->bits[gram / 64] |= UINT64_C(1) << (gram % 64);
+        (struct asker){.pattern = pattern, .next = grams->first[gram]};
+    grams->first[gram] = (uint32_t)index->asker_count++;
+    grams->bits[gram / 64] |= UINT64_C(1) << (gram % 64);
     return true;
 }
 
@@ -353,14 +366,19 @@ static bool index_pattern(struct rp_gram_index *index, const struct rp_pattern *
                           uint32_t number, const uint32_t *counts) {
     struct runs runs = {.count = 0};
     rp_pattern_runs(pattern, take_run, &runs);
-    unsigned part = runs.is_full ? UINT_MAX : choose_part(&runs, counts);
+    bool is_short = false;
+    unsigned part = choose_part(&runs, is_short, counts);
     if (part == UINT_MAX) {
+        is_short = true;
+        part = choose_part(&runs, is_short, counts);
+    }
+    if (part == UINT_MAX || runs.is_full) {
         index->always[index->always_count++] = number;
         return true;
     }
     for (size_t i = 0; i < runs.count; i++) {
-        uint32_t gram = rarest_gram(runs.texts[i], runs.lengths[i], counts);
-        if (runs.parts[i] == part && !add_asker(index, gram, number)) return false;
+        uint32_t gram = rarest_gram(runs.texts[i], runs.lengths[i], is_short, counts);
+        if (runs.parts[i] == part && !add_asker(index, is_short, gram, number)) return false;
     }
     return true;
 }
@@ -382,7 +400,8 @@ static rp_status make_index(struct reading *reading) {
         rp_free(counts);
         return no_memory(reading);
     }
-    memset(index->first, 0xFF, sizeof index->first);
+    memset(index->grams[0].first, 0xFF, sizeof index->grams[0].first);
+    memset(index->grams[1].first, 0xFF, sizeof index->grams[1].first);
     for (size_t i = 0; i < rules->pattern_count; i++) {
         rp_pattern_runs(rules->patterns[i], count_run, counts);
     }
@@ -479,44 +498,60 @@ size_t rp_failure_rules_seen_bytes(const struct rp_failure_rules *rules) {
     return rules->pattern_count / 8 + 1;
 }
 
+enum { ASKED_MAX = 512 }; /* a line of 8 kB that is like more patterns is no message */
+
 struct scan {
     const struct rp_failure_rules *rules;
     const char *line;
     size_t length;
+    unsigned char *seen;
+    uint32_t asked[ASKED_MAX];
+    size_t asked_count;
     rp_failure_hit_fn *take;
     void *user;
 };
 
-static void ask_pattern(const struct scan *scan, uint32_t number) {
+static void ask_pattern(struct scan *scan, uint32_t number) {
     struct rp_pattern_match match;
+    unsigned char bit = (unsigned char)(1 << (number % 8));
+    if (scan->seen[number / 8] & bit || scan->asked_count == ASKED_MAX) return;
+    scan->seen[number / 8] |= bit;
+    scan->asked[scan->asked_count++] = number;
     if (rp_pattern_find(scan->rules->patterns[number], scan->line, scan->length, &match)) {
         scan->take(number, &match, scan->user);
     }
 }
 
-enum { ASKED_MAX = 512 };
+static void scan_grams(struct scan *scan, bool is_short) {
+    const struct rp_gram_index *index = scan->rules->index;
+    const struct grams *grams = &index->grams[is_short];
+    size_t gram_bytes = is_short ? SHORT_GRAM_BYTES : GRAM_BYTES;
+    for (size_t i = 0; i + gram_bytes <= scan->length; i++) {
+        uint32_t gram = hash_gram(scan->line + i, is_short);
+        if (!(grams->bits[gram / 64] >> (gram % 64) & 1)) continue;
+        for (uint32_t at = grams->first[gram]; at != NOBODY; at = index->askers[at].next) {
+            ask_pattern(scan, index->askers[at].pattern);
+        }
+    }
+}
 
 void rp_failure_rules_scan(const struct rp_failure_rules *rules, const char *line, size_t length,
                            unsigned char *seen, rp_failure_hit_fn *take, void *user) {
     const struct rp_gram_index *index = rules->index;
-    struct scan scan = {rules, line, length, take, user};
-    uint32_t asked[ASKED_MAX]; /* a line of 8 kB that is like more patterns is no message */
-    size_t asked_count = 0;
-    for (size_t i = 0; i + GRAM_BYTES <= length; i++) {
-        uint32_t gram = hash_gram(line + i);
-        if (!(index->bits[gram / 64] >> (gram % 64) & 1)) continue;
-        for (uint32_t each = index->first[gram]; each != NOBODY; each = index->askers[each].next) {
-            uint32_t at = index->askers[each].pattern;
-            if (seen[at / 8] >> (at % 8) & 1 || asked_count == ASKED_MAX) continue;
-            seen[at / 8] |= (unsigned char)(1 << (at % 8));
-            asked[asked_count++] = at;
-            ask_pattern(&scan, at);
-        }
-    }
-    for (size_t i = 0; i < asked_count; i++) {
-        seen[asked[i] / 8] = 0;
-    }
+    struct scan scan;
+    scan.rules = rules;
+    scan.line = line;
+    scan.length = length;
+    scan.seen = seen;
+    scan.asked_count = 0;
+    scan.take = take;
+    scan.user = user;
+    scan_grams(&scan, false);
+    scan_grams(&scan, true);
     for (size_t i = 0; i < index->always_count; i++) {
         ask_pattern(&scan, index->always[i]);
+    }
+    for (size_t i = 0; i < scan.asked_count; i++) {
+        seen[scan.asked[i] / 8] = 0;
     }
 }
