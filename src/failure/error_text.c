@@ -640,15 +640,12 @@ static size_t read_utf8(const unsigned char *bytes, size_t length, bool is_last,
 static size_t take_bytes(struct rp_error_text *text, const unsigned char *bytes, size_t length,
                          bool is_last) {
     const char *same = (const char *)bytes;
-    if (text->code == CODE_NONE && !text->is_returned) {
-        size_t count = count_printable(same, length);
-        if (count > 0) {
-            make_room(text, 1);
-            size_t room = RP_ERROR_LINE_BYTES - text->length;
-            if (count > room) count = room;
-            append(text, same, count, count, true);
-            return count;
-        }
+    if (text->code == CODE_NONE && !text->is_returned && bytes[0] >= 0x20 && bytes[0] < 0x7f) {
+        make_room(text, 1);
+        size_t room = RP_ERROR_LINE_BYTES - text->length;
+        size_t count = count_printable(same, length < room ? length : room);
+        append(text, same, count, count, true);
+        return count;
     }
     if (bytes[0] < 0x80) {
         take_character(text, bytes[0], 1, same);

@@ -19,7 +19,9 @@ static bool is_letter(char c) {
 }
 
 static bool is_of_path(char c) {
-    return is_letter(c) || is_digit(c) || (c && strchr("_-.+~@%()\\/", c)) || (c & 0x80);
+    if (is_letter(c) || is_digit(c) || (c & 0x80)) return true;
+    return (c >= '(' && c <= '/' && c != '*' && c != ',') || c == '\\' || c == '_' || c == '~' ||
+           c == '@' || c == '%';
 }
 
 /* A dot, then letters and digits, of which one is a letter: what a file's name ends in. */
@@ -35,12 +37,14 @@ static bool ends_as_file(const char *from, const char *end) {
 
 /* Going back from a backslash: is there a drive, with nothing between that paths have not? */
 static bool has_drive(const char *line, const char *backslash) {
-    const char *at = backslash;
-    while (at > line && backslash - at < PATH_BYTES_MAX && (is_of_path(at[-1]) || at[-1] == ' ')) {
-        at--;
+    size_t before = (size_t)(backslash - line);
+    size_t look = before < PATH_BYTES_MAX ? before : PATH_BYTES_MAX;
+    const char *colon = memrchr(backslash - look, ':', look);
+    if (!colon || colon == line || !is_letter(colon[-1]) || colon[1] != '\\') return false;
+    for (const char *at = colon + 1; at < backslash; at++) {
+        if (!is_of_path(*at) && *at != ' ') return false;
     }
-    if (at - line < 2 || at[-1] != ':' || !is_letter(at[-2]) || *at != '\\') return false;
-    return at - line == 2 || (!is_letter(at[-3]) && !is_digit(at[-3]));
+    return colon - line == 1 || (!is_letter(colon[-2]) && !is_digit(colon[-2]));
 }
 
 /* Whether the backslash parts folders. */
@@ -59,7 +63,7 @@ static bool is_of_windows_path(const char *line, size_t length, size_t position)
     if (ends_as_file(component, backslash)) return false;
     if (has_drive(line, backslash)) return true;
     const char *after = backslash;
-    while (after < end && after - backslash < PATH_BYTES_MAX && is_of_path(*after)) {
+    while (after < end && after - backslash < PATH_BYTES_MAX / 2 && is_of_path(*after)) {
         after++;
     }
     return after < end && is_of_path(before) && ends_as_file(component, after) &&
