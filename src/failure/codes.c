@@ -646,6 +646,32 @@ static const struct rp_code http[] = {
     {504, "Gateway Timeout"},
 };
 
+/* NVIDIA: "Xid Errors", catalogue of messages. */
+static const struct rp_code xids[] = {
+    {8, "GPU stopped processing"},
+    {13, "graphics engine exception"},
+    {31, "GPU memory page fault"},
+    {32, "invalid or corrupted push buffer stream"},
+    {38, "driver firmware error"},
+    {43, "GPU stopped processing"},
+    {45, "preemptive cleanup, due to previous errors"},
+    {48, "double bit ECC error"},
+    {61, "internal micro-controller breakpoint"},
+    {62, "internal micro-controller halt"},
+    {63, "ECC page retirement or row remapping"},
+    {64, "ECC page retirement or row remapper failure"},
+    {69, "graphics engine class error"},
+    {74, "NVLINK error"},
+    {79, "GPU has fallen off the bus"},
+    {92, "high single-bit ECC error rate"},
+    {94, "contained ECC error"},
+    {95, "uncontained ECC error"},
+    {109, "context switch timeout"},
+    {119, "GSP RPC timeout"},
+    {120, "GSP error"},
+    {154, "GPU recovery action changed"},
+};
+
 #define TABLE(rows) {rows, sizeof rows / sizeof rows[0]}
 static const struct {
     const struct rp_code *rows;
@@ -668,6 +694,7 @@ static const struct {
     [RP_CODE_SIGNAL] = TABLE(signals),
     [RP_CODE_ERRNO] = TABLE(errnos),
     [RP_CODE_HTTP] = TABLE(http),
+    [RP_CODE_XID] = TABLE(xids),
 };
 #undef TABLE
 /* clang-format on */

@@ -24,6 +24,7 @@ enum rp_code_kind {
     RP_CODE_SIGNAL,   /* Linux's                                        */
     RP_CODE_ERRNO,    /* Linux's                                        */
     RP_CODE_HTTP,
+    RP_CODE_XID, /* NVIDIA's kernel module */
     RP_CODE_KIND_COUNT,
 };
 

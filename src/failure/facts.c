@@ -334,12 +334,23 @@ static size_t dispensable(const struct rp_facts *facts) {
     return found;
 }
 
+/* "v4.31.0" and "4.31.0" are one version, and only the latter compares; the operator of
+ * "Conv_0:Conv" and of "com.microsoft:Conv" is Conv, that of "aten::conv2d" has its own colons. */
+static void tidy_text(struct rp_fact *fact) {
+    const char *text = fact->text;
+    if (rows[fact->name].type == RP_FACT_VERSION && (text[0] | 0x20) == 'v') text++;
+    const char *colon = strrchr(text, ':');
+    if (fact->name == RP_FACT_NAME_OPERATOR && colon && colon > text && colon[-1] != ':' &&
+        colon[1] != '\0') {
+        text = colon + 1;
+    }
+    memmove(fact->text, text, strlen(text) + 1);
+}
+
 void rp_facts_add(struct rp_facts *facts, const struct rp_fact *fact) {
     struct rp_fact new = *fact;
     new.text[RP_FACT_TEXT_MAX - 1] = '\0';
-    /* "v4.31.0" and "4.31.0" are one version, and only the latter compares. */
-    bool has_v = rows[new.name].type == RP_FACT_VERSION && (new.text[0] | 0x20) == 'v';
-    if (has_v) memmove(new.text, new.text + 1, strlen(new.text));
+    tidy_text(&new);
     for (size_t i = 0; i < facts->count; i++) {
         if (!is_same(&facts->rows[i], &new)) continue;
         if (is_heavier(&facts->rows[i], &new)) return;
@@ -358,7 +369,9 @@ const struct rp_fact *rp_facts_find(const struct rp_facts *facts, enum rp_fact_n
     const struct rp_fact *found = NULL;
     for (size_t i = 0; i < facts->count; i++) {
         const struct rp_fact *row = &facts->rows[i];
-        if (row->name == name && !(found && is_heavier(found, row))) found = row;
+        if (row->name != name || (found && is_heavier(found, row))) continue;
+        if (found && !is_heavier(row, found) && row->start < found->start) continue;
+        found = row;
     }
     return found;
 }
@@ -379,9 +392,21 @@ static void derive(struct rp_facts *facts, const struct rp_fact *from, enum rp_f
     rp_facts_add(facts, &fact);
 }
 
-/* 12040: "12.4". */
+/* What an allocator keeps for later: PyTorch before 2.0 told what it holds, used or not. */
+static void decode_reserved_total(struct rp_facts *facts, const struct rp_fact *fact) {
+    const struct rp_fact *used = rp_facts_find(facts, RP_FACT_NAME_BYTES_USED);
+    if (!used || used->number > fact->number) return;
+    struct rp_fact unused = *fact;
+    unused.name = RP_FACT_NAME_BYTES_RESERVED;
+    unused.is_derived = true;
+    unused.number = fact->number - used->number;
+    snprintf(unused.text, sizeof unused.text, "%llu bytes", (unsigned long long)unused.number);
+    rp_facts_add(facts, &unused);
+}
+
+/* 12040: "12.4"; what was never a version of CUDA, such as cuDNN's 8907 or 90100, is none. */
 static const char *cuda_of_code(int64_t code, char text[24]) {
-    if (code < 1000 || code > 1000000) return NULL;
+    if (code < 1000 || code > 30000 || code % 10 != 0 || code % 1000 > 200) return NULL;
     snprintf(text, 24, "%d.%d", (int)(code / 1000), (int)(code % 1000 / 10));
     return text;
 }
@@ -451,6 +476,14 @@ static void derive_chip(struct rp_facts *facts, const struct rp_fact *fact,
     derive(facts, fact, RP_FACT_NAME_CHIP_CUDA_FIRST, chip->cuda_first);
     derive(facts, fact, RP_FACT_NAME_CHIP_CUDA_LAST, chip->cuda_last);
     derive(facts, fact, RP_FACT_NAME_HSA_OVERRIDE, chip->hsa_override);
+}
+
+/* 520: "sm_52". */
+static void decode_cuda_arch(struct rp_facts *facts, const struct rp_fact *fact) {
+    char text[24];
+    if (fact->number < 200 || fact->number > 9999) return;
+    snprintf(text, sizeof text, "sm_%u", (unsigned)(fact->number / 10));
+    derive(facts, fact, RP_FACT_NAME_CHIP, text);
 }
 
 static void decode_chip(struct rp_facts *facts, const struct rp_fact *fact) {
@@ -532,8 +565,12 @@ static void decode_exit_code(struct rp_facts *facts, const struct rp_fact *fact)
 /* The name takes the number's place: nobody wants to hear of signal 11 twice. */
 static void decode_signal(struct rp_facts *facts, const struct rp_fact *fact) {
     const char *end = fact->text + strlen(fact->text);
-    uint64_t number;
-    if (read_number(fact->text, end, &number) != end) return;
+    uint64_t number = 0;
+    if (strcasecmp(fact->text, "killed") == 0) {
+        number = 9;
+    } else if (read_number(fact->text, end, &number) != end) {
+        return;
+    }
     const char *name = rp_code_name(RP_CODE_SIGNAL, (int64_t)number);
     for (size_t i = 0; name && i < facts->count; i++) {
         if (!is_same(&facts->rows[i], fact)) continue;
@@ -541,6 +578,12 @@ static void decode_signal(struct rp_facts *facts, const struct rp_fact *fact) {
         derive(facts, fact, RP_FACT_NAME_SIGNAL, name);
         return;
     }
+}
+
+/* Rust's "os error 1455" is errno's on Linux and GetLastError()'s on Windows. */
+static void decode_errno(struct rp_facts *facts, const struct rp_fact *fact) {
+    if (fact->number < 134) return;
+    derive(facts, fact, RP_FACT_NAME_ERROR_CODE_NAME, windows_name((int64_t)fact->number));
 }
 
 static void decode_windows_error(struct rp_facts *facts, const struct rp_fact *fact) {
@@ -554,6 +597,13 @@ static void decode_windows_error(struct rp_facts *facts, const struct rp_fact *f
 static void decode_error_code(struct rp_facts *facts, const struct rp_fact *fact) {
     const char *end = fact->text + strlen(fact->text);
     uint64_t number;
+    if (strspn(fact->text, "0123456789abcdefABCDEF") == 8 && end - fact->text == 8) {
+        char hex[16]; /* "887A0005", as DirectML says it */
+        snprintf(hex, sizeof hex, "0x%.8s", fact->text);
+        derive(facts, fact, RP_FACT_NAME_ERROR_CODE_NAME,
+               read_hex(hex, hex + 10, &number) ? windows_name((int64_t)number) : NULL);
+        return;
+    }
     if (read_number(fact->text, end, &number) != end) return;
     int64_t code = (int64_t)number;
     const char *name = NULL;
@@ -571,6 +621,7 @@ static const struct {
     enum rp_fact_name name;
     void (*decode)(struct rp_facts *facts, const struct rp_fact *fact);
 } decoders[] = {
+    {RP_FACT_NAME_BYTES_RESERVED_TOTAL, decode_reserved_total},
     {RP_FACT_NAME_CUDA_CODE, decode_cuda_code},
     {RP_FACT_NAME_CUDA_CODE_RUNTIME, decode_cuda_code_runtime},
     {RP_FACT_NAME_CUDA_CODE_NEEDED, decode_cuda_code_needed},
@@ -579,6 +630,7 @@ static const struct {
     {RP_FACT_NAME_DRIVER_VERSION, decode_driver},
     {RP_FACT_NAME_CUDA_NEEDED, decode_cuda_needed},
     {RP_FACT_NAME_CUDA_VERSION, decode_cuda_version},
+    {RP_FACT_NAME_CUDA_ARCH, decode_cuda_arch},
     {RP_FACT_NAME_CHIP, decode_chip},
     {RP_FACT_NAME_COMPUTE, decode_compute},
     {RP_FACT_NAME_COMPUTE_NEEDED, decode_compute_needed},
@@ -589,6 +641,7 @@ static const struct {
     {RP_FACT_NAME_CXXABI_NEEDED, decode_cxxabi},
     {RP_FACT_NAME_SIGNAL, decode_signal},
     {RP_FACT_NAME_EXIT_CODE, decode_exit_code},
+    {RP_FACT_NAME_ERRNO, decode_errno},
     {RP_FACT_NAME_WINDOWS_ERROR, decode_windows_error},
     {RP_FACT_NAME_ERROR_CODE, decode_error_code},
 };
@@ -611,6 +664,7 @@ static const struct {
     {RP_FACT_NAME_QNN_ERROR, RP_FACT_NAME_ERROR_CODE_NAME, RP_CODE_QNN},
     {RP_FACT_NAME_ERRNO, RP_FACT_NAME_ERRNO_NAME, RP_CODE_ERRNO},
     {RP_FACT_NAME_HTTP_STATUS, RP_FACT_NAME_HTTP_TEXT, RP_CODE_HTTP},
+    {RP_FACT_NAME_XID, RP_FACT_NAME_XID_TEXT, RP_CODE_XID},
 };
 
 /* Of each name only the weightiest is decoded; a copy, since adding moves the rows. */

@@ -75,6 +75,9 @@ enum rp_fact_type {
     X(ERRNO,            "errno",            NUMBER)                           \
     X(RANK,             "rank",             NUMBER)                           \
     X(VALUE,            "value",            TEXT)    /* out of range           */ \
+    X(BYTES_RESERVED_TOTAL, "bytes_reserved_total", BYTES) /* by an allocator, used or not */ \
+    X(BYTES_PROCESS,    "bytes_process",    BYTES)   /* all that this process has */ \
+    X(BYTES_OTHERS,     "bytes_others",     BYTES)   /* what somebody else has */ \
     X(CUDA_CODE_RUNTIME, "cuda_code_runtime", NUMBER) /* 12040: of the runtime; cuda_code is the driver's */ \
     X(CUDA_CODE_NEEDED, "cuda_code_needed", NUMBER)                           \
     X(CUDNN_CODE,       "cudnn_code",       NUMBER)  /* 8907, 90100            */ \
@@ -85,6 +88,7 @@ enum rp_fact_type {
     X(DRIVER_MIN,       "driver_min",       VERSION) /* the least that runs the CUDA that is meant */ \
     X(DRIVER_MIN_WINDOWS, "driver_min_windows", VERSION)                      \
     X(DRIVER_MIN_COMPATIBLE, "driver_min_compatible", VERSION) /* the least of that major CUDA */ \
+    X(CUDA_ARCH,        "cuda_arch",        NUMBER)  /* 520: sm_52             */ \
     X(CHIP_NAME,        "chip_name",        TEXT)    /* "Ampere: RTX 30, A10"  */ \
     X(CHIP_NAME_NEEDED, "chip_name_needed", TEXT)                             \
     X(CHIP_CUDA_FIRST,  "chip_cuda_first",  VERSION) /* CUDA that knows the chip */ \
@@ -110,6 +114,8 @@ enum rp_fact_type {
     X(LEVEL_ZERO_ERROR, "level_zero_error", NUMBER)                           \
     X(QNN_ERROR,        "qnn_error",        NUMBER)                           \
     X(WINDOWS_ERROR,    "windows_error",    NUMBER)  /* 126, 0x887A0005, 0xC0000005 */ \
+    X(XID,              "xid",              NUMBER)  /* of NVIDIA's kernel module */ \
+    X(XID_TEXT,         "xid_text",         TEXT)                             \
     X(ERROR_CODE_NAME,  "error_code_name",  WORD)    /* "cudaErrorNoDevice", "STATUS_DLL_NOT_FOUND" */ \
     X(ERRNO_NAME,       "errno_name",       WORD)    /* "ENOMEM"               */ \
     X(HTTP_TEXT,        "http_status_text", TEXT)    /* "Not Found"            */
