@@ -345,11 +345,27 @@ static void tidy_text(struct rp_fact *fact) {
         text = colon + 1;
     }
     memmove(fact->text, text, strlen(text) + 1);
+    /* "torch==2.1", "pillow[heic]" */
+    if (fact->name == RP_FACT_NAME_PACKAGE) fact->text[strcspn(fact->text, "=<>!~[;")] = '\0';
+}
+
+/* A word behind "signal" or a number behind "returned error:" is not always what it seems. */
+static bool is_credible(const struct rp_fact *fact) {
+    switch (fact->name) {
+    case RP_FACT_NAME_SIGNAL:
+        return isdigit((unsigned char)fact->text[0]) || strncmp(fact->text, "SIG", 3) == 0 ||
+               strcasecmp(fact->text, "killed") == 0;
+    case RP_FACT_NAME_HTTP_STATUS:
+        return fact->number >= 100 && fact->number < 600;
+    default:
+        return true;
+    }
 }
 
 void rp_facts_add(struct rp_facts *facts, const struct rp_fact *fact) {
     struct rp_fact new = *fact;
     new.text[RP_FACT_TEXT_MAX - 1] = '\0';
+    if (!is_credible(&new)) return;
     tidy_text(&new);
     for (size_t i = 0; i < facts->count; i++) {
         if (!is_same(&facts->rows[i], &new)) continue;
@@ -392,16 +408,31 @@ static void derive(struct rp_facts *facts, const struct rp_fact *from, enum rp_f
     rp_facts_add(facts, &fact);
 }
 
+static void derive_bytes(struct rp_facts *facts, const struct rp_fact *from, enum rp_fact_name name,
+                         uint64_t bytes) {
+    struct rp_fact fact = *from;
+    fact.name = name;
+    fact.is_derived = true;
+    fact.number = bytes;
+    snprintf(fact.text, sizeof fact.text, "%llu bytes", (unsigned long long)bytes);
+    rp_facts_add(facts, &fact);
+}
+
 /* What an allocator keeps for later: PyTorch before 2.0 told what it holds, used or not. */
 static void decode_reserved_total(struct rp_facts *facts, const struct rp_fact *fact) {
     const struct rp_fact *used = rp_facts_find(facts, RP_FACT_NAME_BYTES_USED);
     if (!used || used->number > fact->number) return;
-    struct rp_fact unused = *fact;
-    unused.name = RP_FACT_NAME_BYTES_RESERVED;
-    unused.is_derived = true;
-    unused.number = fact->number - used->number;
-    snprintf(unused.text, sizeof unused.text, "%llu bytes", (unsigned long long)unused.number);
-    rp_facts_add(facts, &unused);
+    derive_bytes(facts, fact, RP_FACT_NAME_BYTES_RESERVED, fact->number - used->number);
+}
+
+/* Apple's GPUs share main memory: what is free is what the limit leaves. */
+static void decode_others(struct rp_facts *facts, const struct rp_fact *fact) {
+    const struct rp_fact *limit = rp_facts_find(facts, RP_FACT_NAME_BYTES_LIMIT);
+    const struct rp_fact *used = rp_facts_find(facts, RP_FACT_NAME_BYTES_USED);
+    if (!limit || !used || used->number > limit->number) return;
+    uint64_t left = limit->number - used->number;
+    derive_bytes(facts, limit, RP_FACT_NAME_BYTES_FREE,
+                 fact->number < left ? left - fact->number : 0);
 }
 
 /* 12040: "12.4"; what was never a version of CUDA, such as cuDNN's 8907 or 90100, is none. */
@@ -622,6 +653,7 @@ static const struct {
     void (*decode)(struct rp_facts *facts, const struct rp_fact *fact);
 } decoders[] = {
     {RP_FACT_NAME_BYTES_RESERVED_TOTAL, decode_reserved_total},
+    {RP_FACT_NAME_BYTES_OTHERS, decode_others},
     {RP_FACT_NAME_CUDA_CODE, decode_cuda_code},
     {RP_FACT_NAME_CUDA_CODE_RUNTIME, decode_cuda_code_runtime},
     {RP_FACT_NAME_CUDA_CODE_NEEDED, decode_cuda_code_needed},

@@ -158,7 +158,8 @@ enum rp_fact_name rp_fact_name_of_text(const char *text, size_t length);
  */
 const char *rp_fact_read(enum rp_fact_type type, const char *at, const char *end, uint64_t *number);
 
-/* Add a fact; of the same name and value the heavier stays. Full: the lightest goes. */
+/* Add a fact; of the same name and value the heavier stays. Full: the lightest goes. What cannot be
+ * (HTTP status 5, signal "handler") is not taken. */
 void rp_facts_add(struct rp_facts *facts, const struct rp_fact *fact);
 
 /* The weightiest of that name, what was read before what was derived (of equals the later one),
