@@ -49,4 +49,8 @@ void rp_pattern_destroy(struct rp_pattern *pattern);
 bool rp_pattern_find(const struct rp_pattern *pattern, const char *line, size_t length,
                      struct rp_pattern_match *match);
 
+/* The next run of characters without white space that every match has, in small letters; NULL
+ * behind the last. *cursor begins at 0. */
+const char *rp_pattern_next_run(const struct rp_pattern *pattern, size_t *cursor, size_t *length);
+
 #endif
