@@ -121,9 +121,9 @@ json_t *rp_diagnosis_as_json(const struct rp_diagnosis *diagnosis) {
 rp_status rp_diagnosis_to_json(const rp_diagnosis *diagnosis, int indent, char **text,
                                rp_error *err) {
     json_t *document = rp_diagnosis_as_json(diagnosis);
-    char *dumped =
-        document ? json_dumps(document, indent > 0 ? JSON_INDENT((size_t)indent) : JSON_COMPACT)
-                 : NULL;
+    /* 0.963, not the 17 digits of its binary fraction */
+    size_t flags = indent > 0 ? JSON_INDENT((size_t)indent) : JSON_COMPACT;
+    char *dumped = document ? json_dumps(document, flags | JSON_REAL_PRECISION(6)) : NULL;
     char *copy = dumped ? rp_strdup(dumped) : NULL;
     json_decref(document);
     free(dumped);
