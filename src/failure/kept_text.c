@@ -93,7 +93,8 @@ static void narrow(const char *text, size_t length, enum wide wide, struct rp_te
 /* Length of a terminal's code that begins with ESC; 0: none */
 static size_t terminal_code_length(const char *text, size_t length) {
     size_t max = length < TERMINAL_CODE_BYTES_MAX ? length : TERMINAL_CODE_BYTES_MAX;
-    if (max < 2 || text[0] != '\x1B') return 0;
+    if (text[0] != '\x1B') return 0;
+    if (max < 2) return max;
     size_t at = 2;
     if (text[1] == '[') {
         while (at < max && text[at] >= 0x20 && text[at] <= 0x3F) {
@@ -108,7 +109,11 @@ static size_t terminal_code_length(const char *text, size_t length) {
         if (at + 1 < max && text[at] == '\x1B' && text[at + 1] == '\\') return at + 2;
         return at < max && text[at] == '\a' ? at + 1 : at;
     }
-    return text[1] >= 0x20 && text[1] < 0x7F ? 2 : 1;
+    at = 1; /* "ESC ( B" */
+    while (at < max && text[at] >= 0x20 && text[at] <= 0x2F) {
+        at++;
+    }
+    return at < max && text[at] >= 0x30 && text[at] < 0x7F ? at + 1 : at;
 }
 
 /* How many bytes at the beginning are as they should be. */
@@ -263,6 +268,11 @@ void rp_keep_text(const char *text, size_t length, uint64_t mark, const struct r
     size_t all = story.text.length;
     bool is_short = all <= RP_KEPT_TEXT_BYTES || story.text.failed;
     size_t middle = story.mark > MIDDLE_BYTES / 2 ? story.mark - MIDDLE_BYTES / 2 : 0;
+    /* A cause near an end is in the piece there. */
+    if (!is_short && middle > all - TAIL_BYTES - MIDDLE_BYTES) {
+        middle = all - TAIL_BYTES - MIDDLE_BYTES;
+    }
+    if (middle < HEAD_BYTES) middle = HEAD_BYTES;
     const size_t edges[3][2] = {{0, is_short ? all : HEAD_BYTES},
                                 {middle, middle + MIDDLE_BYTES},
                                 {is_short ? all : all - TAIL_BYTES, all}};

@@ -22,6 +22,7 @@
 
 enum {
     WALKS_MAX = 8,
+    CUT_TOKEN_BYTES_MIN = 4,
     KEY_BYTES_MAX = 80,
     VALUE_BYTES_MAX = 1024, /* looked at; what is taken out may be longer */
     USER_INFO_BYTES_MAX = 512,
@@ -127,21 +128,42 @@ static const struct {
     const char *prefix;
     size_t bytes_min; /* behind the prefix              */
     size_t digits_min;
+    bool is_capitals; /* just so many capitals and digits: "ASIANLANGUAGES" is none */
 } token_rows[] = {
-    {"hf_", 16, 0},      {"api_org_", 16, 0}, {"ghp_", 16, 0},      {"gho_", 16, 0},
-    {"ghu_", 16, 0},     {"ghs_", 16, 0},     {"ghr_", 16, 0},      {"github_pat_", 16, 0},
-    {"glpat-", 16, 0},   {"gldt-", 16, 0},    {"sk-", 18, 2},       {"sk_live_", 16, 0},
-    {"sk_test_", 16, 0}, {"rk_live_", 16, 0}, {"AKIA", 16, 0},      {"ASIA", 16, 0},
-    {"AIza", 30, 1},     {"ya29.", 20, 0},    {"GOCSPX-", 16, 0},   {"xoxb-", 10, 1},
-    {"xoxp-", 10, 1},    {"xoxa-", 10, 1},    {"xoxs-", 10, 1},     {"xoxr-", 10, 1},
-    {"xoxe-", 10, 1},    {"xapp-", 10, 1},    {"npm_", 30, 0},      {"pypi-", 32, 1},
-    {"nvapi-", 20, 1},   {"r8_", 24, 1},      {"gsk_", 24, 1},      {"dckr_pat_", 16, 0},
-    {"hvs.", 20, 1},     {"SG.", 32, 1},      {"wandb_v1_", 16, 1}, {"tskey-", 12, 1},
-    {"dop_v1_", 32, 1},  {"lsv2_", 20, 1},
+    {"hf_", 16, 0, false},      {"api_org_", 16, 0, false},    {"ghp_", 16, 0, false},
+    {"gho_", 16, 0, false},     {"ghu_", 16, 0, false},        {"ghs_", 16, 0, false},
+    {"ghr_", 16, 0, false},     {"github_pat_", 16, 0, false}, {"glpat-", 16, 0, false},
+    {"gldt-", 16, 0, false},    {"sk-", 18, 2, false},         {"sk_live_", 16, 0, false},
+    {"sk_test_", 16, 0, false}, {"rk_live_", 16, 0, false},    {"AKIA", 16, 0, true},
+    {"ASIA", 16, 0, true},      {"AIza", 30, 1, false},        {"ya29.", 20, 0, false},
+    {"GOCSPX-", 16, 0, false},  {"xoxb-", 10, 1, false},       {"xoxp-", 10, 1, false},
+    {"xoxa-", 10, 1, false},    {"xoxs-", 10, 1, false},       {"xoxr-", 10, 1, false},
+    {"xoxe-", 10, 1, false},    {"xapp-", 10, 1, false},       {"npm_", 30, 0, false},
+    {"pypi-", 32, 1, false},    {"nvapi-", 20, 1, false},      {"r8_", 24, 1, false},
+    {"gsk_", 24, 1, false},     {"dckr_pat_", 16, 0, false},   {"hvs.", 20, 1, false},
+    {"SG.", 32, 1, false},      {"wandb_v1_", 16, 1, false},   {"tskey-", 12, 1, false},
+    {"dop_v1_", 32, 1, false},  {"lsv2_", 20, 1, false},
 };
 
 static bool is_token_or_dot(char c) {
     return is_token(c) || c == '.';
+}
+
+/* Whether the text ends behind the first `length` bytes, or was cut there: "hf_AbC1..." */
+static bool is_cut_off(const char *at, size_t left, size_t length) {
+    return length == left || (left - length == 3 && memcmp(at + length, "...", 3) == 0);
+}
+
+/* Whether what stands behind a prefix is a token, of which the beginning is enough at a cut. */
+static bool is_token_of_row(size_t row, const char *at, size_t left, size_t length) {
+    size_t digits = count_of(at, length, isdigit);
+    size_t capitals = count_of(at, length, isupper);
+    if (token_rows[row].is_capitals) {
+        return length == token_rows[row].bytes_min && digits > 0 && digits + capitals == length;
+    }
+    if (length >= token_rows[row].bytes_min && digits >= token_rows[row].digits_min) return true;
+    return length >= CUT_TOKEN_BYTES_MIN && digits > 0 && capitals > 0 &&
+           is_cut_off(at, left, length);
 }
 
 static bool find_token(const struct place *place, struct found *found) {
@@ -150,20 +172,10 @@ static bool find_token(const struct place *place, struct found *found) {
         size_t prefix = strlen(token_rows[i].prefix);
         if (!begins(place->at, place->left, token_rows[i].prefix)) continue;
         const char *rest = place->at + prefix;
+        size_t left = place->left - prefix;
         bool has_dots = token_rows[i].prefix[prefix - 1] == '.';
-        size_t length =
-            span(rest, place->left - prefix, has_dots ? is_token_or_dot : is_token, place->left);
-        if (length < token_rows[i].bytes_min ||
-            count_of(rest, length, isdigit) < token_rows[i].digits_min) {
-            continue;
-        }
-        /* Keys of that sort are of capitals and digits: "ASIANLANGUAGES_v2" is none. */
-        bool is_aws = strcmp(token_rows[i].prefix, "AKIA") == 0 || token_rows[i].prefix[1] == 'S';
-        if (is_aws && token_rows[i].bytes_min == 16 && prefix == 4 &&
-            (length != 16 || count_of(rest, length, islower) > 0 ||
-             count_of(rest, length, isdigit) == 0)) {
-            continue;
-        }
+        size_t length = span(rest, left, has_dots ? is_token_or_dot : is_token, left);
+        if (!is_token_of_row(i, rest, left, length)) continue;
         *found = (struct found){0, prefix + length, token_stand};
         return true;
     }

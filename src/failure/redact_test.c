@@ -57,6 +57,8 @@ static const struct {
     {"{\"Authorization\": \"Bearer abc\"}", "{\"Authorization\": \"Bearer <secret>\"}"},
     {"Authorization: Bearer hf_" L36 "\nnext", "Authorization: Bearer <secret>\nnext"},
     {"Cookie: session=1; id=2\nnext", "Cookie: <secret>\nnext"},
+    {"cut: hf_AbC1...", "cut: <token>..."},
+    {"cut: hf_AbC1", "cut: <token>"},
     /* Values by their keys */
     {"password=hunter2", "password=<secret>"},
     {"Password: hunter2, user", "Password: <secret>, user"},
