@@ -62,7 +62,7 @@ static int name_file(int folder, const char *temporary, const char *name) {
     return problem;
 }
 
-static int write_named(int folder, const char *name, const char *bytes, size_t length) {
+int rp_new_file_write_named(int folder, const char *name, const char *bytes, size_t length) {
     char temporary[TEMPORARY_BYTES];
     int fd = -1;
     for (int i = 0; i < 16 && fd < 0; i++) {
@@ -82,7 +82,7 @@ static int write_named(int folder, const char *name, const char *bytes, size_t l
 int rp_new_file_write(int folder, const char *name, const char *bytes, size_t length) {
     int problem = 0;
     if (!write_nameless(folder, name, bytes, length, &problem)) {
-        problem = write_named(folder, name, bytes, length);
+        problem = rp_new_file_write_named(folder, name, bytes, length);
     }
     if (problem == 0)
         fsync(folder); /* a name that a power cut takes back is no loss worth a failure */

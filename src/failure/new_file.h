@@ -9,4 +9,7 @@
  * is there. */
 int rp_new_file_write(int folder, const char *name, const char *bytes, size_t length);
 
+/* The way for file systems that have no files without a name; the other one tries itself. */
+int rp_new_file_write_named(int folder, const char *name, const char *bytes, size_t length);
+
 #endif

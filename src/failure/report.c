@@ -183,7 +183,8 @@ rp_status rp_report_read(const char *text, size_t length, const char *source, bo
     json_error_t problem;
     json_t *read = json_loadb(text, length, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &problem);
     if (!read) {
-        bool is_short = json_error_code(&problem) == json_error_out_of_memory;
+        /* Jansson says nothing at all of some allocations that fail. */
+        bool is_short = json_error_code(&problem) == json_error_out_of_memory || !problem.text[0];
         if (is_short) return fail_no_memory(err);
         return rp_fail(err, RP_ERR_DATA, "%s is no report of a failure: line %d: %s", source,
                        problem.line, problem.text);
