@@ -52,6 +52,8 @@ static json_t *json_of_evidence(const struct rp_diagnosis *diagnosis) {
     for (size_t i = 0; i < diagnosis->evidence_count; i++) {
         const struct rp_evidence *evidence = &diagnosis->evidence[i];
         append_span(list, NULL, evidence->text, evidence->start, evidence->end);
+        json_t *row = json_array_get(list, json_array_size(list) - 1);
+        if (row) json_object_set_new(row, "line", json_integer((json_int_t)evidence->line));
     }
     for (int name = 0; name < RP_FACT_NAME_COUNT; name++) {
         const struct rp_fact *fact = rp_facts_find(&diagnosis->facts, (enum rp_fact_name)name);
