@@ -186,7 +186,9 @@ static int diagnose_text(const struct arguments *arguments, rp_failure_question 
         status = rp_diagnose(question, &diagnosis, &err);
         if (status == RP_OK) code = save(arguments, question, &saved);
     } else {
+        const char *path = arguments->options[INPUT];
         status = rp_diagnose_fd(question, input->fd, &diagnosis, &err);
+        if (status == RP_ERR_IO && path) rp_error_prefix(&err, "'%s'", path);
     }
     if (status != RP_OK) return report(&err);
     int printed =

@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 
+#include <resourcepool/text.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
