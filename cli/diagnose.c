@@ -26,6 +26,7 @@ enum {
     SIMULATE,
 
     CHUNK_BYTES = 64 << 10,
+    FIRST_BYTES = 256 << 10,
     LINE_BYTES_MAX = 64 << 20,
     TEXT_BYTES_MAX = 256 << 20, /* of one that is kept in memory, for a report */
     ID_BYTES_MAX = 128,
@@ -54,7 +55,7 @@ static int fill(struct input *input, size_t bytes_max) {
     }
     if (input->length > bytes_max) return EFBIG;
     if (input->capacity - input->length < CHUNK_BYTES) {
-        size_t capacity = input->capacity ? 2 * input->capacity : 4 * CHUNK_BYTES;
+        size_t capacity = input->capacity ? 2 * input->capacity : FIRST_BYTES;
         char *grown = realloc(input->bytes, capacity);
         if (!grown) return ENOMEM;
         input->bytes = grown;
@@ -452,8 +453,8 @@ static int diagnose_lines(const struct arguments *arguments, const rp_failure_qu
                                 now_ms() + PROGRESS_AFTER_MS};
     size_t count = 0;
     size_t refused = 0;
-    char *line;
-    size_t length;
+    char *line = NULL;
+    size_t length = 0;
     int problem = 0;
     for (size_t number = 1; !ferror(stdout) && next_line(input, &line, &length, &problem);
          number++) {

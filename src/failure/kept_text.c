@@ -199,7 +199,8 @@ static void tell(const char *text, size_t length, size_t mark, const struct rp_o
     /* A cause near an end lies in the first or the last window as well as in its own. */
     size_t starts[3] = {0, WINDOW_BYTES, length - WINDOW_BYTES};
     if (mark > starts[1] + WINDOW_BYTES / 2) starts[1] = mark - WINDOW_BYTES / 2;
-    if (starts[1] > length - 2 * WINDOW_BYTES) starts[1] = length - 2 * WINDOW_BYTES;
+    if (starts[1] > length - 2 * (size_t)WINDOW_BYTES)
+        starts[1] = length - 2 * (size_t)WINDOW_BYTES;
     starts[1] -= starts[1] % 2;
     starts[2] -= starts[2] % 2;
     size_t read = 0;

@@ -44,6 +44,7 @@ struct place {
     size_t left;
     const struct rp_text *out;
     const struct rp_own_names *names;
+    char last; /* the last byte that was written, see before() */
 };
 
 /* What a rule found: `kept` bytes go over as they are, of the next `gone` stays `stand`. */
@@ -55,15 +56,16 @@ struct found {
 
 /* --- bytes ----------------------------------------------------------------------------------- */
 
-static bool is_alnum(char c) {
-    return isalnum((unsigned char)c) != 0;
+/* Of ASCII, whatever the locale says; each is asked several times for each byte. */
+static inline bool is_digit(char c) {
+    return c >= '0' && c <= '9';
 }
 
-static bool is_digit(char c) {
-    return isdigit((unsigned char)c) != 0;
+static inline bool is_alnum(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || is_digit(c);
 }
 
-static bool is_word(char c) {
+static inline bool is_word(char c) {
     return is_alnum(c) || c == '_';
 }
 
@@ -80,11 +82,11 @@ static bool is_base64(char c) {
  * as in "\nhf_...". */
 static char before(const struct rp_text *out) {
     size_t length = out->length;
-    if (length == 0) return '\0';
+    if (length == 0) return 0;
     char last = out->bytes[length - 1];
     bool is_spelled =
         (last == 'n' || last == 'r' || last == 't') && length > 1 && out->bytes[length - 2] == '\\';
-    return is_spelled ? '\0' : last;
+    return is_spelled ? 0 : last;
 }
 
 /* How many bytes at the beginning are of that sort, `max` at most. */
@@ -167,8 +169,9 @@ static bool is_token_of_row(size_t row, const char *at, size_t left, size_t leng
 }
 
 static bool find_token(const struct place *place, struct found *found) {
-    if (is_word(before(place->out)) || before(place->out) == '-') return false;
+    if (is_word(place->last) || place->last == '-') return false;
     for (size_t i = 0; i < sizeof token_rows / sizeof token_rows[0]; i++) {
+        if (token_rows[i].prefix[0] != place->at[0]) continue;
         size_t prefix = strlen(token_rows[i].prefix);
         if (!begins(place->at, place->left, token_rows[i].prefix)) continue;
         const char *rest = place->at + prefix;
@@ -184,7 +187,7 @@ static bool find_token(const struct place *place, struct found *found) {
 
 /* Three parts of base64 with dots between; the first begins with '{"'. */
 static bool find_web_token(const struct place *place, struct found *found) {
-    if (!begins(place->at, place->left, "eyJ") || is_word(before(place->out))) return false;
+    if (!begins(place->at, place->left, "eyJ") || is_word(place->last)) return false;
     size_t head = span(place->at, place->left, is_token, place->left);
     if (head < 12 || head >= place->left || place->at[head] != '.') return false;
     size_t body = span(place->at + head + 1, place->left - head - 1, is_token, VALUE_BYTES_MAX);
@@ -200,7 +203,7 @@ static bool find_web_token(const struct place *place, struct found *found) {
 
 /* "Bearer " and what is no word of a sentence. */
 static bool find_bearer(const struct place *place, struct found *found) {
-    if (!begins_any_case(place->at, place->left, "bearer ") || is_word(before(place->out))) {
+    if (!begins_any_case(place->at, place->left, "bearer ") || is_word(place->last)) {
         return false;
     }
     size_t length = span(place->at + 7, place->left - 7, is_base64, VALUE_BYTES_MAX);
@@ -209,8 +212,13 @@ static bool find_bearer(const struct place *place, struct found *found) {
     return true;
 }
 
-static bool is_key_block(char c) {
+/* What the lines of a key are of, and what its headers have besides. */
+static bool is_key_line(char c) {
     return is_base64(c) || c == '\n' || c == '\r' || c == '\\';
+}
+
+static bool is_of_key_block(char c) {
+    return is_key_line(c) || c == ' ' || c == '\t' || c == ':' || c == ',' || c == '"' || c == '\'';
 }
 
 static bool find_key_block(const struct place *place, struct found *found) {
@@ -224,13 +232,19 @@ static bool find_key_block(const struct place *place, struct found *found) {
     if (!begins(place->at + head, place->left - head, "-----")) return false;
     head += 5;
     size_t room = place->left < KEY_BLOCK_BYTES_MAX ? place->left : KEY_BLOCK_BYTES_MAX;
-    const char *end = room > head ? memmem(place->at + head, room - head, "-----END ", 9) : NULL;
-    const char *dashes = NULL;
-    if (end) dashes = memmem(end + 9, room - (size_t)(end + 9 - place->at), "-----", 5);
-    size_t length = dashes ? (size_t)(dashes + 5 - place->at) : head;
-    /* One that is cut off: as far as it looks like one. */
-    while (!dashes && length < place->left && is_key_block(place->at[length])) {
+    size_t length = head;
+    while (length < room && is_of_key_block(place->at[length])) {
+        if (begins(place->at + length, room - length, "-----END ")) break;
         length++;
+    }
+    const char *end = place->at + length;
+    const char *dashes = begins(end, room - length, "-----END ")
+                             ? memmem(end + 9, room - length - 9, "-----", 5)
+                             : NULL;
+    if (dashes) {
+        length = (size_t)(dashes + 5 - place->at);
+    } else { /* One that is cut off: as far as it looks like one. */
+        length = head + span(place->at + head, place->left - head, is_key_line, place->left);
     }
     if (length == head) return false;
     *found = (struct found){0, length, key_block_stand};
@@ -306,7 +320,8 @@ static size_t plain_key(const char *at, size_t length, char *key) {
     for (size_t i = 0; i < length; i++) {
         bool is_hump = i > 0 && isupper((unsigned char)at[i]) && islower((unsigned char)at[i - 1]);
         if (is_hump) key[used++] = '_';
-        key[used++] = at[i] == '-' ? '_' : (char)tolower((unsigned char)at[i]);
+        bool is_capital = isupper((unsigned char)at[i]);
+        key[used++] = at[i] == '-' ? '_' : is_capital ? (char)(at[i] + ('a' - 'A')) : at[i];
     }
     key[used] = '\0';
     return used;
@@ -464,7 +479,7 @@ static size_t header_length(const char *at, size_t left) {
 }
 
 static bool find_value(const struct place *place, struct found *found) {
-    char last = before(place->out);
+    char last = place->last;
     if (is_word(last)) return false;
     size_t key = span(place->at, place->left, is_token, KEY_BYTES_MAX);
     /* Most words end here: what follows a key is one of few. */
@@ -536,7 +551,7 @@ static bool is_domain_byte(char c) {
 }
 
 static bool find_mail(const struct place *place, struct found *found) {
-    char last = before(place->out);
+    char last = place->last;
     if (last && (is_mail_byte(last) || last == '@')) return false;
     size_t local = span(place->at, place->left, is_mail_byte, MAIL_BYTES_MAX + 1);
     if (local == 0 || local > MAIL_BYTES_MAX || local + 4 > place->left ||
@@ -599,7 +614,8 @@ static bool speaks_of_address(const struct rp_text *out) {
     size_t start = 0;
     for (size_t i = 0; i < length; i++) {
         char c = out->bytes[out->length - length + i];
-        part[i] = c ? c : ' ';
+        part[i] = ' ';
+        if (c) part[i] = c;
         if (c == '\n') start = i + 1;
     }
     part[length] = '\0';
@@ -613,7 +629,7 @@ static bool speaks_of_address(const struct rp_text *out) {
 
 static bool find_address(const struct place *place, struct found *found) {
     unsigned numbers[4];
-    char last = before(place->out);
+    char last = place->last;
     if (is_word(last) || last == '.' || last == '-') return false;
     size_t length = read_address(place->at, place->left, numbers);
     if (length == 0 || is_private(numbers)) return false;
@@ -636,7 +652,7 @@ static bool is_hex_or_colon(char c) {
 /* Public ones begin with 2 or 3, in four digits. */
 static bool find_long_address(const struct place *place, struct found *found) {
     const char *at = place->at;
-    char last = before(place->out);
+    char last = place->last;
     if (is_word(last) || last == ':' || last == '.') return false;
     size_t length = span(at, place->left, is_hex_or_colon, 40);
     if (length < 7 || (at[0] != '2' && at[0] != '3') || at[4] != ':' ||
@@ -659,7 +675,7 @@ static bool find_long_address(const struct place *place, struct found *found) {
 /* --- names and homes ------------------------------------------------------------------------- */
 
 static bool find_own_name(const struct place *place, struct found *found) {
-    if (is_word(before(place->out))) return false;
+    if (is_word(place->last)) return false;
     for (size_t i = 0; i < RP_OWN_NAMES; i++) {
         size_t length = place->names->words[i].length;
         if (length == 0 || length > place->left ||
@@ -674,7 +690,7 @@ static bool find_own_name(const struct place *place, struct found *found) {
 }
 
 static bool find_home(const struct place *place, struct found *found) {
-    char last = before(place->out);
+    char last = place->last;
     size_t written = place->out->length;
     bool is_file =
         last == '/' && written >= 7 && memcmp(place->out->bytes + written - 7, "file://", 7) == 0;
@@ -682,7 +698,9 @@ static bool find_home(const struct place *place, struct found *found) {
                      place->out->bytes[written - 2] == '-';
     if (last && !is_option && (is_word(last) || (unsigned char)last >= 0x80)) return false;
     if (last && strchr(".-~>/", last) && !is_file) return false;
-    size_t length = rp_home_at(place->at, place->left, place->names);
+    /* A path, or a drive. */
+    bool may_be = place->at[0] == '/' || (place->left > 1 && place->at[1] == ':');
+    size_t length = may_be ? rp_home_at(place->at, place->left, place->names) : 0;
     if (length == 0) return false;
     *found = (struct found){0, length, "~"};
     return true;
@@ -720,7 +738,7 @@ static bool find(const struct place *place, struct found *found) {
 
 /* How far a word goes on in which nothing can begin. */
 static size_t quiet_length(const struct place *place) {
-    if (!is_word(place->at[0]) || !is_word(before(place->out))) return 0;
+    if (!is_word(place->at[0]) || !is_word(place->last)) return 0;
     size_t length = span(place->at, place->left, is_word, place->left);
     return length;
 }
@@ -732,7 +750,7 @@ static bool walk(const char *text, size_t length, const struct rp_own_names *nam
     size_t marked = out->length;
     bool is_marked = false;
     for (size_t i = 0; i < length && !out->failed;) {
-        const struct place place = {text + i, length - i, out, names};
+        const struct place place = {text + i, length - i, out, names, before(out)};
         struct found found = {quiet_length(&place), 0, ""};
         if (found.kept == 0 && !find(&place, &found)) found.kept = 1;
         is_changed = is_changed || found.gone > 0;

@@ -136,7 +136,7 @@ static struct saved *list_names(DIR *folder, size_t *count) {
     *count = 0;
     for (size_t seen = 0; seen < RP_LIMIT_FOLDER_ENTRIES && (entry = readdir(folder)); seen++) {
         if (*count == room) {
-            room = room ? 2 * room : 2 * RP_REPORTS_KEPT;
+            room = room ? 2 * room : RP_REPORTS_KEPT + 56;
             struct saved *grown = rp_realloc_array(list, room, sizeof *list);
             if (!grown) {
                 rp_free(list);
