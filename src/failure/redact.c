@@ -86,7 +86,8 @@ static char before(const struct rp_text *out) {
     char last = out->bytes[length - 1];
     bool is_spelled =
         (last == 'n' || last == 'r' || last == 't') && length > 1 && out->bytes[length - 2] == '\\';
-    return is_spelled ? 0 : last;
+    if (is_spelled) last = '\0';
+    return last;
 }
 
 /* How many bytes at the beginning are of that sort, `max` at most. */
@@ -234,7 +235,7 @@ static bool find_key_block(const struct place *place, struct found *found) {
     size_t room = place->left < KEY_BLOCK_BYTES_MAX ? place->left : KEY_BLOCK_BYTES_MAX;
     size_t length = head;
     while (length < room && is_of_key_block(place->at[length])) {
-        if (begins(place->at + length, room - length, "-----END ")) break;
+        if (begins(place->at + length, room - length, "-----")) break;
         length++;
     }
     const char *end = place->at + length;
@@ -320,8 +321,10 @@ static size_t plain_key(const char *at, size_t length, char *key) {
     for (size_t i = 0; i < length; i++) {
         bool is_hump = i > 0 && isupper((unsigned char)at[i]) && islower((unsigned char)at[i - 1]);
         if (is_hump) key[used++] = '_';
-        bool is_capital = isupper((unsigned char)at[i]);
-        key[used++] = at[i] == '-' ? '_' : is_capital ? (char)(at[i] + ('a' - 'A')) : at[i];
+        key[used] = at[i];
+        if (at[i] == '-') key[used] = '_';
+        if (isupper((unsigned char)at[i])) key[used] = (char)(at[i] + ('a' - 'A'));
+        used++;
     }
     key[used] = '\0';
     return used;
