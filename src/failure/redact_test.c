@@ -107,6 +107,7 @@ static const struct {
     {"/scratch/adalove/models", "/scratch/<user>/models"},
     {"adalove@engine7:~$ run", "<user>@<host>:~$ run"},
     {"engine7.example.org: adalove's", "<host>: <user>'s"},
+    {"adalove-token=abc123def", "<user>-token=<secret>"}, /* takes a second walk */
     /* What must stay */
     {"/root/.cache /home /home/ /Users/Shared/m", NULL},
     {"https://github.com/home/bob", NULL},

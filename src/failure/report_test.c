@@ -344,6 +344,29 @@ static void the_oldest_reports_go_and_nothing_else(void **state) {
     rp_free(text);
 }
 
+/* As after a clock that was put back. */
+static void a_report_that_is_older_than_all_stays_when_it_is_new(void **state) {
+    (void)state;
+    rp_failure_question question = question_of("x");
+    char *text = report_of(&question, NULL);
+    save_often(text, in("late"), RP_REPORTS_KEPT);
+    DIR *entries = opendir(in("late"));
+    assert_non_null(entries);
+    struct dirent *entry;
+    while ((entry = readdir(entries)) != NULL) {
+        char later[300];
+        snprintf(later, sizeof later, "%s", entry->d_name);
+        char *year = strstr(later, "_1_20");
+        if (!year) continue;
+        memcpy(year + 3, "9999", 4);
+        assert_int_equal(renameat(dirfd(entries), entry->d_name, dirfd(entries), later), 0);
+    }
+    closedir(entries);
+    save_often(text, in("late"), 1); /* sees to it that it is there */
+    assert_int_equal(entries_of(in("late")), RP_REPORTS_KEPT);
+    rp_free(text);
+}
+
 static void reports_take_a_bounded_room(void **state) {
     (void)state;
     enum { BYTES = 3 << 20 };
@@ -666,6 +689,7 @@ int main(void) {
         cmocka_unit_test(many_processes_never_replace_a_report),
         cmocka_unit_test(a_name_that_is_taken_stays_what_it_is),
         cmocka_unit_test(the_oldest_reports_go_and_nothing_else),
+        cmocka_unit_test(a_report_that_is_older_than_all_stays_when_it_is_new),
         cmocka_unit_test(reports_take_a_bounded_room),
         cmocka_unit_test(a_folder_that_cannot_be_is_refused),
         cmocka_unit_test(a_file_that_may_not_grow_leaves_nothing),
