@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "failure/places.h"
+
+#include "base/text.h"
+#include "placement/rules.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const cards[] = {
+    [RP_DEVICE_CPU] = "the processor",
+    [RP_DEVICE_CUDA] = "the NVIDIA GPU",
+    [RP_DEVICE_ROCM] = "the AMD GPU",
+    [RP_DEVICE_MPS] = "the Apple GPU",
+    [RP_DEVICE_OPENVINO] = "the Intel device",
+    [RP_DEVICE_QUALCOMM] = "the Qualcomm NPU",
+    [RP_DEVICE_TPU] = "the TPU",
+    [RP_DEVICE_WEBNN] = "the browser's WebNN device",
+    [RP_DEVICE_WEBGPU] = "the browser's GPU",
+};
+
+/* --- what may be shown ----------------------------------------------------------------------- */
+
+static bool begins_with(const char *text, const char *word) {
+    while (*word && tolower((unsigned char)*text) == *word) {
+        text++;
+        word++;
+    }
+    return *word == '\0';
+}
+
+/* Words that begin commands, or what people are told to paste. */
+static bool reads_like_command(const char *text) {
+    static const char *const words[] = {"pip ",   "pip3 ", "sudo ",   "curl ",   "wget ",  "bash ",
+                                        "sh ",    "rm ",   "chmod ",  "conda ",  "apt ",   "apt-get ",
+                                        "docker", "npm ",  "python ", "python3 ", "http:", "https:",
+                                        "ftp:",   "www.",  "eval ",   "powershell"};
+    bool is_start = true;
+    for (; *text; text++) {
+        for (size_t i = 0; is_start && i < sizeof words / sizeof words[0]; i++) {
+            if (begins_with(text, words[i])) return true;
+        }
+        is_start = !isalnum((unsigned char)*text) && *text != '_' && *text != '.';
+    }
+    return false;
+}
+
+bool rp_is_fit_to_show(const char *text) {
+    if (!*text || strstr(text, "://") || strpbrk(text, "`;|&\\\"")) return false;
+    if (strstr(text, "$(") || strstr(text, "${") || strstr(text, "> /")) return false;
+    return !reads_like_command(text);
+}
+
+/* --- putting --------------------------------------------------------------------------------- */
+
+void rp_places_put(struct rp_places *places, int place, const char *format, ...) {
+    size_t left = sizeof places->bytes - places->used;
+    char *at = places->bytes + places->used;
+    va_list args;
+    va_start(args, format);
+    int length = vsnprintf(at, left, format, args);
+    va_end(args);
+    if (length < 0 || (size_t)length >= left) return;
+    places->used += (size_t)length + 1;
+    places->which.places[place] = at;
+}
+
+void rp_places_put_bytes(struct rp_places *places, int place, uint64_t bytes) {
+    char text[RP_BYTES_TEXT_BYTES];
+    if (bytes == RP_UNKNOWN_U64) return;
+    rp_places_put(places, place, "%s", rp_text_bytes(bytes, text, sizeof text));
+}
+
+uint64_t rp_places_bytes_of(const struct rp_places *places, enum rp_fact_name name) {
+    const struct rp_fact *fact = places->facts[name];
+    return fact ? fact->number : RP_UNKNOWN_U64;
+}
+
+/* A name from outside: printable, cut between letters where it is longer than people read. */
+static void put_name(struct rp_places *places, int place, const char *name) {
+    char text[RP_FACT_SHOWN_BYTES + 4];
+    size_t length = strnlen(name, RP_FACT_TEXT_MAX + 56);
+    if (rp_text_control_at(name, length) < length) return;
+    bool is_long = length > RP_FACT_SHOWN_BYTES;
+    if (is_long) {
+        length = RP_FACT_SHOWN_BYTES;
+        while (length > 0 && ((unsigned char)name[length] & 0xc0) == 0x80) {
+            length--;
+        }
+    }
+    memcpy(text, name, length);
+    memcpy(text + length, is_long ? "..." : "", is_long ? 4 : 1);
+    if (!rp_is_fit_to_show(name)) return;
+    rp_text_make_printable(text);
+    rp_places_put(places, place, "%s", text);
+}
+
+static void put_fact(struct rp_places *places, const struct rp_fact *fact) {
+    switch (rp_fact_type_of(fact->name)) {
+    case RP_FACT_BYTES:
+        rp_places_put_bytes(places, (int)fact->name, fact->number);
+        break;
+    case RP_FACT_NUMBER:
+        rp_places_put(places, (int)fact->name, "%" PRId64, (int64_t)fact->number);
+        break;
+    case RP_FACT_VERSION:
+    case RP_FACT_WORD:
+    case RP_FACT_PATH:
+    case RP_FACT_TEXT:
+        put_name(places, (int)fact->name, fact->text);
+        break;
+    }
+}
+
+static void put_facts(struct rp_places *places) {
+    const struct rp_facts *facts = &places->diagnosis->facts;
+    for (size_t i = 0; i < facts->count; i++) {
+        enum rp_fact_name name = facts->rows[i].name;
+        if (name < 0 || name >= RP_FACT_NAME_COUNT || places->facts[name]) continue;
+        places->facts[name] = rp_facts_find(facts, name);
+        put_fact(places, places->facts[name]);
+    }
+}
+
+/* --- the device ------------------------------------------------------------------------------ */
+
+static bool is_id(const char *text) {
+    size_t length = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-");
+    return length > 0 && length < 24 && text[length] == ':' && text[length + 1] &&
+           strspn(text + length + 1, "0123456789") == strlen(text + length + 1) &&
+           strlen(text) < 40;
+}
+
+/* "cuda:1" as the question or the text says; the kind alone where no number is known. */
+static void find_id(struct rp_places *places) {
+    const struct rp_failure_subject *subject = &places->diagnosis->subject;
+    const struct rp_fact *device = places->facts[RP_FACT_NAME_DEVICE];
+    const struct rp_fact *index = places->facts[RP_FACT_NAME_DEVICE_INDEX];
+    if (is_id(subject->hardware)) {
+        snprintf(places->id, sizeof places->id, "%s", subject->hardware);
+        return;
+    }
+    if (!subject->has_kind) return;
+    const char *kind = rp_device_kind_name(subject->kind);
+    size_t length = strlen(kind);
+    bool is_numbered = subject->kind != RP_DEVICE_CPU && index && index->number < 1024;
+    if (device && is_id(device->text) && strncmp(device->text, kind, length) == 0) {
+        snprintf(places->id, sizeof places->id, "%.40s", device->text);
+    } else if (is_numbered) {
+        snprintf(places->id, sizeof places->id, "%s:%" PRIu64, kind, index->number);
+    } else {
+        snprintf(places->id, sizeof places->id, "%s", kind);
+    }
+}
+
+static void put_holder(struct rp_places *places) {
+    const rp_accelerator *told = places->device->accelerator;
+    const rp_device_process *most = NULL;
+    for (size_t i = 0; told && i < told->process_count; i++) {
+        const rp_device_process *each = told->processes[i];
+        if (each->memory_bytes == RP_UNKNOWN_U64) continue;
+        if (!most || each->memory_bytes > most->memory_bytes) most = each;
+    }
+    if (!most) return;
+    bool is_named = most->name && rp_is_fit_to_show(most->name);
+    rp_places_put(places, RP_PLACE_HOLDER, "%s%.60s%s (pid %u)", is_named ? "'" : "",
+                  is_named ? most->name : "a process", is_named ? "'" : "", most->pid);
+    rp_places_put(places, RP_PLACE_HOLDER_PID, "%u", most->pid);
+    rp_places_put_bytes(places, RP_PLACE_HOLDER_BYTES, most->memory_bytes);
+}
+
+static void put_machine(struct rp_places *places, const rp_snapshot *snapshot) {
+    const struct rp_failure_subject *subject = &places->diagnosis->subject;
+    char list[200] = "";
+    size_t length = 0;
+    bool has_one = false;
+    for (size_t i = 0; i < rp_snapshot_device_count(snapshot); i++) {
+        const rp_device *device = rp_snapshot_device(snapshot, i);
+        has_one |= subject->has_kind && device->kind == subject->kind;
+        if (!device->available || length >= sizeof list) continue;
+        length += (size_t)snprintf(list + length, sizeof list - length, "%s%s", length ? ", " : "",
+                                   device->id);
+    }
+    rp_places_put(places, RP_PLACE_HERE, "%s", list);
+    places->device = places->id[0] ? rp_snapshot_find_device(snapshot, places->id) : NULL;
+    if (subject->has_kind && !has_one) rp_places_put(places, RP_PLACE_KIND_ABSENT, "yes");
+    for (size_t i = 0; subject->has_kind && i < rp_snapshot_absent_count(snapshot); i++) {
+        const rp_absence *absence = rp_snapshot_absent(snapshot, i);
+        if (absence->kind != subject->kind || !absence->reason) continue;
+        rp_places_put(places, RP_PLACE_ABSENCE, "%.160s%s%.100s", absence->reason,
+                      absence->hint ? "; " : "", absence->hint ? absence->hint : "");
+    }
+    const rp_device *device = places->device;
+    if (!device) return;
+    const rp_accelerator *told = device->accelerator;
+    if (!device->available && device->reason) {
+        rp_places_put(places, RP_PLACE_ABSENCE, "%.200s", device->reason);
+    }
+    rp_places_put_bytes(places, RP_PLACE_FREE_HERE, device->memory_bytes_free);
+    rp_places_put_bytes(places, RP_PLACE_TOTAL_HERE, device->memory_bytes_total);
+    put_holder(places);
+    if (!told) return;
+    if (told->driver_version) rp_places_put(places, RP_PLACE_DRIVER_HERE, "%s", told->driver_version);
+    const char *chip = told->compute_capability ? told->compute_capability : told->gfx_target;
+    if (chip) rp_places_put(places, RP_PLACE_CHIP_HERE, "%s", chip);
+}
+
+/* --- what follows ---------------------------------------------------------------------------- */
+
+static void put_memory(struct rp_places *places) {
+    uint64_t asked = rp_places_bytes_of(places, RP_FACT_NAME_BYTES_ASKED);
+    uint64_t free_bytes = rp_places_bytes_of(places, RP_FACT_NAME_BYTES_FREE);
+    uint64_t total = rp_places_bytes_of(places, RP_FACT_NAME_BYTES_TOTAL);
+    uint64_t used = rp_places_bytes_of(places, RP_FACT_NAME_BYTES_USED);
+    uint64_t reserved = rp_places_bytes_of(places, RP_FACT_NAME_BYTES_RESERVED);
+    uint64_t limit = rp_places_bytes_of(places, RP_FACT_NAME_BYTES_LIMIT);
+    if (asked == RP_UNKNOWN_U64) return;
+    if (free_bytes == RP_UNKNOWN_U64) free_bytes = limit;
+    bool is_known = free_bytes != RP_UNKNOWN_U64 && asked > free_bytes;
+    if (is_known) rp_places_put_bytes(places, RP_PLACE_BYTES_SHORT, asked - free_bytes);
+    bool is_split = total != RP_UNKNOWN_U64 && used != RP_UNKNOWN_U64 &&
+                    places->facts[RP_FACT_NAME_BYTES_FREE];
+    if (!is_split) return;
+    uint64_t ours = used + (reserved == RP_UNKNOWN_U64 ? 0 : reserved) + free_bytes;
+    /* What is neither ours nor free is other programs', once it is more than a context takes. */
+    if (ours < total && total - ours > total / 5) {
+        rp_places_put_bytes(places, RP_PLACE_BYTES_OTHERS, total - ours);
+    }
+}
+
+/* A version of a driver has three digits before its first dot, one of CUDA at most two. */
+static void put_version(struct rp_places *places, const char *version, int cuda, int driver) {
+    unsigned long first = strtoul(version, NULL, 10);
+    if (first >= 5 && first < 30 && strchr(version, '.')) {
+        if (!places->which.places[cuda]) rp_places_put(places, cuda, "%s", version);
+    } else if (first >= 100 && first < 1000) {
+        if (!places->which.places[driver]) rp_places_put(places, driver, "%s", version);
+    }
+}
+
+static void put_versions(struct rp_places *places) {
+    const char *const *texts = places->which.places;
+    const struct rp_fact *code = places->facts[RP_FACT_NAME_CUDA_CODE];
+    if (texts[RP_FACT_NAME_DRIVER_VERSION]) {
+        put_version(places, texts[RP_FACT_NAME_DRIVER_VERSION], RP_PLACE_CUDA_FOUND,
+                    RP_PLACE_DRIVER_FOUND);
+    }
+    if (code && code->number >= 5000 && code->number < 30000) {
+        rp_places_put(places, RP_PLACE_CUDA_FOUND, "%" PRIu64 ".%" PRIu64, code->number / 1000,
+                      code->number % 1000 / 10);
+    }
+    if (texts[RP_FACT_NAME_VERSION_FOUND]) {
+        put_version(places, texts[RP_FACT_NAME_VERSION_FOUND], RP_PLACE_CUDA_FOUND,
+                    RP_PLACE_DRIVER_FOUND);
+    }
+    if (texts[RP_PLACE_DRIVER_HERE]) {
+        put_version(places, texts[RP_PLACE_DRIVER_HERE], RP_PLACE_CUDA_FOUND,
+                    RP_PLACE_DRIVER_FOUND);
+    }
+    if (texts[RP_FACT_NAME_VERSION_NEEDED]) {
+        put_version(places, texts[RP_FACT_NAME_VERSION_NEEDED], RP_PLACE_CUDA_NEEDED,
+                    RP_PLACE_DRIVER_NEEDED);
+    }
+}
+
+/* "operator 'Gelu', library 'libx.so'": what can be said of a text that is not understood. */
+static void put_recognised(struct rp_places *places) {
+    char list[400] = "";
+    size_t length = 0;
+    unsigned count = 0;
+    for (int i = 0; i < RP_FACT_NAME_COUNT && count < 6 && length < sizeof list; i++) {
+        const char *text = places->which.places[i];
+        if (!text) continue;
+        char name[40];
+        snprintf(name, sizeof name, "%s", rp_fact_name_text((enum rp_fact_name)i));
+        for (char *c = name; *c; c++) {
+            if (*c == '_') *c = ' ';
+        }
+        length += (size_t)snprintf(list + length, sizeof list - length, "%s%s %.60s",
+                                   length ? ", " : "", name, text);
+        count++;
+    }
+    if (length > 0) rp_places_put(places, RP_PLACE_RECOGNISED, "%s", list);
+}
+
+/* Low confidence: what it lies between. */
+static void put_rival(struct rp_places *places) {
+    const struct rp_diagnosis *diagnosis = places->diagnosis;
+    bool is_doubtful = diagnosis->confidence < 0.6 && diagnosis->rival_count > 0 &&
+                       diagnosis->rivals[0] != RP_CATEGORY_UNKNOWN;
+    if (!is_doubtful) return;
+    rp_places_put(places, RP_PLACE_RIVAL, "%s (%s)", rp_category_text(diagnosis->rivals[0]),
+                  rp_category_name(diagnosis->rivals[0]));
+}
+
+void rp_places_init(struct rp_places *places, const struct rp_diagnosis *diagnosis,
+                    const rp_snapshot *snapshot) {
+    const struct rp_failure_subject *subject = &diagnosis->subject;
+    memset(places, 0, offsetof(struct rp_places, bytes));
+    places->diagnosis = diagnosis;
+    places->which.has_kind = subject->has_kind;
+    places->which.kind = subject->kind;
+    places->which.family = subject->family;
+    places->which.engine = subject->engine;
+    put_facts(places);
+    find_id(places);
+    if (places->id[0]) rp_places_put(places, RP_PLACE_WHERE, "%s", places->id);
+    if (subject->has_kind) {
+        rp_places_put(places, RP_PLACE_KIND, "%s", rp_device_kind_name(subject->kind));
+        rp_places_put(places, RP_PLACE_CARD, "%s", cards[subject->kind]);
+    }
+    if (subject->family != RP_FAMILY_UNKNOWN) {
+        rp_places_put(places, RP_PLACE_FAMILY, "%s", rp_family_name(subject->family));
+    }
+    if (subject->model[0]) put_name(places, RP_PLACE_NAME, subject->model);
+    rp_places_put(places, RP_PLACE_CATEGORY_TEXT, "%s", rp_category_text(diagnosis->category));
+    if (diagnosis->is_silent_fallback) rp_places_put(places, RP_PLACE_FALLBACK, "yes");
+    if (snapshot) put_machine(places, snapshot);
+    put_memory(places);
+    put_versions(places);
+    if (diagnosis->category == RP_CATEGORY_UNKNOWN) put_recognised(places);
+    put_rival(places);
+}
+
+void rp_places_put_fit(struct rp_places *places, const struct rp_fit *fit) {
+    rp_places_put_bytes(places, RP_PLACE_NEED, fit->need_bytes);
+    rp_places_put(places, RP_PLACE_NEED_PRECISION, "%s", fit->precision);
+    rp_places_put_bytes(places, RP_PLACE_ROOM, fit->room_bytes);
+    if (fit->fit_precision) {
+        rp_places_put(places, RP_PLACE_FIT_PRECISION, "%s", fit->fit_precision);
+        rp_places_put_bytes(places, RP_PLACE_FIT_NEED, fit->fit_bytes);
+    }
+    if (fit->batch) rp_places_put(places, RP_PLACE_FIT_BATCH, "%u", fit->batch);
+    if (fit->context) rp_places_put(places, RP_PLACE_FIT_CONTEXT, "%u", fit->context);
+    if (fit->sibling[0]) {
+        rp_places_put(places, RP_PLACE_SIBLING, "%s", fit->sibling);
+        rp_places_put_bytes(places, RP_PLACE_SIBLING_NEED, fit->sibling_bytes);
+    }
+}
