@@ -37,7 +37,7 @@
     X(SIBLING_NEED,   "sibling_need")                                                           \
     X(FREE_HERE,      "free_here")      /* on the device, as the snapshot has it             */ \
     X(TOTAL_HERE,     "total_here")                                                             \
-    X(HOLDER,         "holder")         /* who holds the most of it: "'python' (pid 7)"      */ \
+    X(HOLDER,         "holder")         /* who holds the most of it: "'python', pid 7"       */ \
     X(HOLDER_PID,     "holder_pid")                                                             \
     X(HOLDER_BYTES,   "holder_bytes")                                                           \
     X(HERE,           "here")           /* devices of the machine: "cpu, cuda:0"             */ \

@@ -37,7 +37,7 @@ static bool begins_with(const char *text, const char *word) {
 static bool reads_like_command(const char *text) {
     static const char *const words[] = {"pip ",   "pip3 ", "sudo ",   "curl ",   "wget ",  "bash ",
                                         "sh ",    "rm ",   "chmod ",  "conda ",  "apt ",   "apt-get ",
-                                        "docker", "npm ",  "python ", "python3 ", "http:", "https:",
+                                        "docker ", "npm ",  "python ", "python3 ", "http:", "https:",
                                         "ftp:",   "www.",  "eval ",   "powershell"};
     bool is_start = true;
     for (; *text; text++) {
@@ -50,7 +50,7 @@ static bool reads_like_command(const char *text) {
 }
 
 bool rp_is_fit_to_show(const char *text) {
-    if (!*text || strstr(text, "://") || strpbrk(text, "`;|&\\\"")) return false;
+    if (!*text || strstr(text, "://") || strpbrk(text, "`;|&\"")) return false;
     if (strstr(text, "$(") || strstr(text, "${") || strstr(text, "> /")) return false;
     return !reads_like_command(text);
 }
@@ -167,8 +167,8 @@ static void put_holder(struct rp_places *places) {
     }
     if (!most) return;
     bool is_named = most->name && rp_is_fit_to_show(most->name);
-    rp_places_put(places, RP_PLACE_HOLDER, "%s%.60s%s (pid %u)", is_named ? "'" : "",
-                  is_named ? most->name : "a process", is_named ? "'" : "", most->pid);
+    rp_places_put(places, RP_PLACE_HOLDER, "%s%.60s%spid %u", is_named ? "'" : "",
+                  is_named ? most->name : "", is_named ? "', " : "", most->pid);
     rp_places_put(places, RP_PLACE_HOLDER_PID, "%u", most->pid);
     rp_places_put_bytes(places, RP_PLACE_HOLDER_BYTES, most->memory_bytes);
 }
@@ -187,13 +187,15 @@ static void put_machine(struct rp_places *places, const rp_snapshot *snapshot) {
     }
     rp_places_put(places, RP_PLACE_HERE, "%s", list);
     places->device = places->id[0] ? rp_snapshot_find_device(snapshot, places->id) : NULL;
-    if (subject->has_kind && !has_one) rp_places_put(places, RP_PLACE_KIND_ABSENT, "yes");
+    bool is_absent = subject->has_kind && !has_one;
     for (size_t i = 0; subject->has_kind && i < rp_snapshot_absent_count(snapshot); i++) {
         const rp_absence *absence = rp_snapshot_absent(snapshot, i);
         if (absence->kind != subject->kind || !absence->reason) continue;
+        is_absent &= !absence->unprobed;
         rp_places_put(places, RP_PLACE_ABSENCE, "%.160s%s%.100s", absence->reason,
                       absence->hint ? "; " : "", absence->hint ? absence->hint : "");
     }
+    if (is_absent) rp_places_put(places, RP_PLACE_KIND_ABSENT, "yes");
     const rp_device *device = places->device;
     if (!device) return;
     const rp_accelerator *told = device->accelerator;
