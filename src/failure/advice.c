@@ -74,7 +74,7 @@ static rp_status find_known_problem(struct rp_places *places, const struct rp_ru
         rp_rules_find_failure(rules, &subject, keys_of(places->diagnosis->category));
     if (!problem) return RP_OK;
     char text[RP_ADVICE_TEXT_BYTES / 2];
-    snprintf(text, sizeof text, "%s%s%s", problem->reason, problem->way_out ? ": " : "",
+    snprintf(text, sizeof text, "%s%s%s", problem->reason, problem->way_out ? "; what helps: " : "",
              problem->way_out ? problem->way_out : "");
     advice->known_problem = rp_strdup(text);
     if (!advice->known_problem) return rp_fail(err, RP_ERR_MEMORY, "no memory for advice");
@@ -89,15 +89,16 @@ static void find_contradiction(struct rp_places *places) {
     const struct rp_failure_subject *subject = &places->diagnosis->subject;
     const char *text_kind = places->which.places[RP_PLACE_TEXT_KIND];
     rp_device_kind kind;
-    bool is_both = subject->has_kind && subject->is_kind_told && text_kind &&
-                   subject->kind != RP_DEVICE_CPU;
+    bool is_both =
+        subject->has_kind && subject->is_kind_told && text_kind && subject->kind != RP_DEVICE_CPU;
     if (!is_both || rp_device_kind_parse(text_kind, &kind, NULL) != RP_OK) return;
     bool is_amd = subject->kind == RP_DEVICE_ROCM && kind == RP_DEVICE_CUDA;
     bool is_runtime = kind == RP_DEVICE_OPENVINO || kind == subject->kind;
     if (!is_amd && !is_runtime) rp_places_put(places, RP_PLACE_OTHER_KIND, "%s", text_kind);
 }
 
-/* --- what would fit ----------------------------------------------------------------------------- */
+/* --- what would fit -----------------------------------------------------------------------------
+ */
 
 static bool is_of_memory(rp_category category) {
     return category == RP_CATEGORY_OUT_OF_MEMORY_DEVICE ||
@@ -211,9 +212,8 @@ static void write_line(const struct writer *writer) {
     struct rp_diagnosis *diagnosis = writer->diagnosis;
     char text[RP_ADVICE_TEXT_BYTES];
     char command[RP_ADVICE_TEXT_BYTES];
-    const struct rp_advice_row *row =
-        rp_advice_next(writer->rows, diagnosis->category, false, RP_ADVICE_LINE,
-                       &writer->places->which, NULL);
+    const struct rp_advice_row *row = rp_advice_next(writer->rows, diagnosis->category, false,
+                                                     RP_ADVICE_LINE, &writer->places->which, NULL);
     if (row) {
         rp_advice_write(writer->rows, row, &writer->places->which, text, command);
     } else {
@@ -251,8 +251,8 @@ rp_status rp_advise(struct rp_diagnosis *diagnosis, const rp_snapshot *snapshot,
     rp_places_init(&places, diagnosis, snapshot);
     rp_advice_add_words(rows, &places.which);
     find_contradiction(&places);
-    const struct rp_alternatives_question question = {
-        &places, snapshot, rules, rp_advice_others(rows, diagnosis->category)};
+    const struct rp_alternatives_question question = {&places, snapshot, rules,
+                                                      rp_advice_others(rows, diagnosis->category)};
     status = rp_alternatives_find(&question, &diagnosis->advice, &room_bytes, err);
     if (status != RP_OK) return status;
     put_alternatives(&places, &diagnosis->advice);

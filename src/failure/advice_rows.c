@@ -22,7 +22,7 @@ enum {
 #undef RP_DEVICE_KIND_ONE
     CONDITIONS_MAX = 4,
     SETS_MAX = 32,
-    SAFE_WORD_BYTES = 120,
+    SAFE_WORD_BYTES = 100,      /* a name that was cut to be shown is longer */
     COMMON = RP_CATEGORY_COUNT, /* the section of the rows of all categories */
     SECTION_COUNT,
 };
@@ -359,8 +359,7 @@ static rp_status read_row(struct reader *reader, char *statement, char *command)
     struct rp_advice_row row = {.type = RP_ADVICE_LINE};
     row.is_plainer = type && strcmp(type, "or") == 0;
     if (row.is_plainer && *reader->row_count == 0) return refuse(reader, "'or' comes after a row");
-    int found =
-        type ? find_name(type_names, sizeof type_names / sizeof type_names[0], type) : -1;
+    int found = type ? find_name(type_names, sizeof type_names / sizeof type_names[0], type) : -1;
     if (found < 0 && !row.is_plainer) {
         return refuse(reader, "'%.40s' is none of do, or, check, line, use", type ? type : "");
     }

@@ -57,6 +57,7 @@
     X(RECOGNISED,     "recognised")                                                             \
     X(RIVAL,          "rival")          /* what it may be instead, where little is certain   */ \
     X(KNOWN_PROBLEM,  "known_problem")                                                          \
+    X(TYPE,           "type")           /* placement's name of the fact 'dtype'              */ \
     X(TEXT_KIND,      "text_kind")      /* the kind of device that the text itself names     */
 /* clang-format on */
 

@@ -84,12 +84,14 @@ struct rp_rule_subject rp_failure_rule_subject(const struct rp_places *places,
     };
     *device = (rp_device){
         .size = sizeof *device, .id = places->id, .kind = subject->kind, .accelerator = told};
-    const char *dtype = texts[RP_FACT_NAME_DTYPE];
-    const char *precision = dtype ? rp_precision_name(dtype) : NULL;
+    const char *precision = texts[RP_PLACE_TYPE];
     if (!precision && subject->has_facts && subject->facts.precision[0]) {
         precision = subject->facts.precision;
     }
     const char *package = texts[RP_FACT_NAME_PACKAGE];
+    const char *operation = texts[RP_FACT_NAME_OPERATOR];
+    if (!operation) operation = texts[RP_FACT_NAME_FEATURE];
+    if (!operation) operation = texts[RP_FACT_NAME_LIBRARY];
     bool is_of_engine = package && subject->engine && strcmp(package, subject->engine) == 0;
     return (struct rp_rule_subject){
         .device = places->device ? places->device : device,
@@ -99,7 +101,7 @@ struct rp_rule_subject rp_failure_rule_subject(const struct rp_places *places,
         .precision = precision,
         .engine = subject->engine,
         .engine_version = is_of_engine ? texts[RP_FACT_NAME_VERSION_FOUND] : NULL,
-        .operation = texts[RP_FACT_NAME_OPERATOR],
+        .operation = operation,
         .category = rp_category_name(places->diagnosis->category),
     };
 }
@@ -126,7 +128,11 @@ static bool computes_in(const struct finding *finding, const rp_device *device) 
     bool is_wide = device->kind == RP_DEVICE_CPU || device->kind == RP_DEVICE_CUDA ||
                    device->kind == RP_DEVICE_ROCM;
     if (!finding->dtype) return is_wide;
-    return rp_precision_fit(device, finding->dtype) == RP_PRECISION_WELL;
+    enum rp_precision_fit fit = rp_precision_fit(device, finding->dtype);
+    /* Processors convert bfloat16 by shifting: slow, and it works. Half they often refuse. */
+    bool is_converted = device->kind == RP_DEVICE_CPU && fit == RP_PRECISION_SLOWLY &&
+                        strcmp(finding->dtype, "bf16") == 0;
+    return fit == RP_PRECISION_WELL || is_converted;
 }
 
 static bool is_another_chip(const struct finding *finding, const rp_device *device) {
@@ -278,13 +284,13 @@ static bool has_room(const struct finding *finding, const rp_device *device) {
 static double score_of(const struct finding *finding, const rp_device *device) {
     static const double levels[] = {150, 200, 300, 400};
     static const double order[] = {
-        [RP_DEVICE_CPU] = 160,   [RP_DEVICE_CUDA] = 90, [RP_DEVICE_ROCM] = 80,
-        [RP_DEVICE_MPS] = 70,    [RP_DEVICE_TPU] = -150, [RP_DEVICE_OPENVINO] = -150,
+        [RP_DEVICE_CPU] = 160,       [RP_DEVICE_CUDA] = 90,  [RP_DEVICE_ROCM] = 80,
+        [RP_DEVICE_MPS] = 70,        [RP_DEVICE_TPU] = -150, [RP_DEVICE_OPENVINO] = -150,
         [RP_DEVICE_QUALCOMM] = -160, [RP_DEVICE_WEBGPU] = 0, [RP_DEVICE_WEBNN] = 0,
     };
     const char *note;
-    enum rp_level level = rp_rules_level(finding->question->rules, finding->subject->family,
-                                         device->kind, &note);
+    enum rp_level level =
+        rp_rules_level(finding->question->rules, finding->subject->family, device->kind, &note);
     double score = device->kind == RP_DEVICE_CPU ? 0 : levels[level];
     uint64_t usable = usable_of(device);
     if (usable != RP_UNKNOWN_U64) score += (double)(usable >> 30) / 1024;
@@ -319,7 +325,8 @@ static void say(char *reason, const char *between, const char *format, ...) {
     size_t length = strlen(reason);
     va_list args;
     va_start(args, format);
-    if (length > 0) length += (size_t)snprintf(reason + length, REASON_BYTES - length, "%s", between);
+    if (length > 0)
+        length += (size_t)snprintf(reason + length, REASON_BYTES - length, "%s", between);
     if (length < REASON_BYTES) vsnprintf(reason + length, REASON_BYTES - length, format, args);
     va_end(args);
 }
@@ -361,8 +368,8 @@ static void say_reason(const struct finding *finding, const struct option *optio
     } else if ((size_t)others < PHRASE_COUNT && phrases[others]) {
         say(reason, "; ", "%s", phrases[others]);
     }
-    enum rp_level level = rp_rules_level(finding->question->rules, finding->subject->family,
-                                         device->kind, &note);
+    enum rp_level level =
+        rp_rules_level(finding->question->rules, finding->subject->family, device->kind, &note);
     if (finding->subject->family != RP_FAMILY_UNKNOWN) {
         say(reason, "; ", "%s for %s", rp_level_name(level),
             rp_family_name(finding->subject->family));
@@ -409,7 +416,7 @@ rp_status rp_alternatives_find(const struct rp_alternatives_question *question,
     finding.places = places;
     finding.operation = places->which.places[RP_FACT_NAME_OPERATOR];
     finding.dtype_text = places->which.places[RP_FACT_NAME_DTYPE];
-    finding.dtype = finding.dtype_text ? rp_precision_name(finding.dtype_text) : NULL;
+    finding.dtype = places->which.places[RP_PLACE_TYPE];
     finding.asked_bytes = asked_bytes_of(places);
     *room_bytes = RP_UNKNOWN_U64;
     if (question->others == RP_OTHERS_NONE) return RP_OK;

@@ -94,8 +94,8 @@ static size_t size_words(const struct words *words, size_t at) {
     static const char *const sizes[] = {"tiny",  "mini",   "small", "medium",  "base", "large",
                                         "xl",    "xlarge", "xxl",   "xxlarge", "huge", "giant",
                                         "micro", "nano",   "xs",    "xsmall"};
-    bool is_written = is_number(words, at) && (is_word(words, at + 1, "b") ||
-                                               is_word(words, at + 1, "m"));
+    bool is_written =
+        is_number(words, at) && (is_word(words, at + 1, "b") || is_word(words, at + 1, "m"));
     if (is_written) return 2;
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         if (is_word(words, at, sizes[i])) return 1;
@@ -129,10 +129,10 @@ static bool is_of_line(const struct words *left, const struct words *right) {
 static void join(const struct words *words, char *out, size_t out_bytes) {
     size_t length = 0;
     for (size_t i = 0; i < words->count && length < out_bytes; i++) {
-        bool is_unit = i > 0 && is_number(words, i - 1) &&
-                       (is_word(words, i, "b") || is_word(words, i, "m"));
-        bool is_tail = i > 0 && is_number(words, i) && words->lengths[i - 1] == 1 &&
-                       !is_number(words, i - 1);
+        bool is_unit =
+            i > 0 && is_number(words, i - 1) && (is_word(words, i, "b") || is_word(words, i, "m"));
+        bool is_tail =
+            i > 0 && is_number(words, i) && words->lengths[i - 1] == 1 && !is_number(words, i - 1);
         const char *between = i == 0 || is_unit || is_tail ? "" : "-";
         length += (size_t)snprintf(out + length, out_bytes - length, "%s%.*s", between,
                                    (int)words->lengths[i], words->list[i]);

@@ -35,10 +35,10 @@ static bool begins_with(const char *text, const char *word) {
 
 /* Words that begin commands, or what people are told to paste. */
 static bool reads_like_command(const char *text) {
-    static const char *const words[] = {"pip ",   "pip3 ", "sudo ",   "curl ",   "wget ",  "bash ",
-                                        "sh ",    "rm ",   "chmod ",  "conda ",  "apt ",   "apt-get ",
-                                        "docker ", "npm ",  "python ", "python3 ", "http:", "https:",
-                                        "ftp:",   "www.",  "eval ",   "powershell"};
+    static const char *const words[] = {
+        "pip ",   "pip3 ",  "sudo ", "curl ",    "wget ",   "bash ",     "sh ",     "rm ",
+        "chmod ", "conda ", "apt ",  "apt-get ", "docker ", "npm ",      "python ", "python3 ",
+        "http:",  "https:", "ftp:",  "www.",     "eval ",   "powershell"};
     bool is_start = true;
     for (; *text; text++) {
         for (size_t i = 0; is_start && i < sizeof words / sizeof words[0]; i++) {
@@ -206,7 +206,8 @@ static void put_machine(struct rp_places *places, const rp_snapshot *snapshot) {
     rp_places_put_bytes(places, RP_PLACE_TOTAL_HERE, device->memory_bytes_total);
     put_holder(places);
     if (!told) return;
-    if (told->driver_version) rp_places_put(places, RP_PLACE_DRIVER_HERE, "%s", told->driver_version);
+    if (told->driver_version)
+        rp_places_put(places, RP_PLACE_DRIVER_HERE, "%s", told->driver_version);
     const char *chip = told->compute_capability ? told->compute_capability : told->gfx_target;
     if (chip) rp_places_put(places, RP_PLACE_CHIP_HERE, "%s", chip);
 }
@@ -224,8 +225,8 @@ static void put_memory(struct rp_places *places) {
     if (free_bytes == RP_UNKNOWN_U64) free_bytes = limit;
     bool is_known = free_bytes != RP_UNKNOWN_U64 && asked > free_bytes;
     if (is_known) rp_places_put_bytes(places, RP_PLACE_BYTES_SHORT, asked - free_bytes);
-    bool is_split = total != RP_UNKNOWN_U64 && used != RP_UNKNOWN_U64 &&
-                    places->facts[RP_FACT_NAME_BYTES_FREE];
+    bool is_split =
+        total != RP_UNKNOWN_U64 && used != RP_UNKNOWN_U64 && places->facts[RP_FACT_NAME_BYTES_FREE];
     if (!is_split) return;
     uint64_t ours = used + (reserved == RP_UNKNOWN_U64 ? 0 : reserved) + free_bytes;
     /* What is neither ours nor free is other programs', once it is more than a context takes. */

@@ -31,10 +31,10 @@ enum {
 
 static const char *const level_names[] = {"none", "low", "medium", "high"};
 static const char *const effect_names[] = {"refuse", "lower", "accept"};
-static const char *const key_names[] = {"type",    "vendor",    "driver",    "runtime",
-                                        "compute", "gfx",       "family",    "subfamily",
-                                        "model",   "precision", "parameters", "engine",
-                                        "engine_version", "operator", "category"};
+static const char *const key_names[] = {"type",           "vendor",    "driver",     "runtime",
+                                        "compute",        "gfx",       "family",     "subfamily",
+                                        "model",          "precision", "parameters", "engine",
+                                        "engine_version", "operator",  "category"};
 _Static_assert(sizeof key_names / sizeof key_names[0] == RP_RULE_KEY_COUNT, "each key has a name");
 
 struct level {

@@ -119,7 +119,8 @@ bool rp_problem_is_on(const struct rp_problem *problem, enum rp_rule_key key);
 /* Whether any row tells of a problem of that kind of device. */
 bool rp_rules_has_problems(const struct rp_rules *rules, rp_device_kind kind);
 
-/* Whether a text is as the pattern says: '*' is any letters, small and capital ones are the same. */
+/* Whether a text is as the pattern says: '*' is any letters, small and capital ones are the same.
+ */
 bool rp_name_is_like(const char *text, const char *pattern);
 
 /* Below 0, 0, above 0: "525.60.13" and "525.105" part by part, as numbers. */
