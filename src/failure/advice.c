@@ -78,11 +78,11 @@ static rp_status find_known_problem(struct rp_places *places, const struct rp_ru
              problem->way_out ? problem->way_out : "");
     advice->known_problem = rp_strdup(text);
     if (!advice->known_problem) return rp_fail(err, RP_ERR_MEMORY, "no memory for advice");
-    rp_places_put(places, RP_PLACE_KNOWN_PROBLEM, "%s", text);
+    rp_places_put_text(places, RP_PLACE_KNOWN_PROBLEM, text);
     return RP_OK;
 }
 
-/* --- what the text and the question disagree on ----------------------------------------------- */
+/* --- what the text and the question disagree on ---------------------------------------------- */
 
 /* PyTorch calls an AMD card "cuda" too, and a run on the processor may well speak of GPUs. */
 static void find_contradiction(struct rp_places *places) {
@@ -94,11 +94,10 @@ static void find_contradiction(struct rp_places *places) {
     if (!is_both || rp_device_kind_parse(text_kind, &kind, NULL) != RP_OK) return;
     bool is_amd = subject->kind == RP_DEVICE_ROCM && kind == RP_DEVICE_CUDA;
     bool is_runtime = kind == RP_DEVICE_OPENVINO || kind == subject->kind;
-    if (!is_amd && !is_runtime) rp_places_put(places, RP_PLACE_OTHER_KIND, "%s", text_kind);
+    if (!is_amd && !is_runtime) rp_places_put_text(places, RP_PLACE_OTHER_KIND, text_kind);
 }
 
-/* --- what would fit -----------------------------------------------------------------------------
- */
+/* --- what would fit -------------------------------------------------------------------------- */
 
 static bool is_of_memory(rp_category category) {
     return category == RP_CATEGORY_OUT_OF_MEMORY_DEVICE ||
@@ -129,7 +128,7 @@ static void find_fit(struct rp_places *places, const rp_snapshot *snapshot, uint
     rp_places_put_fit(places, &fit);
 }
 
-/* --- writing ---------------------------------------------------------------------------------- */
+/* --- writing --------------------------------------------------------------------------------- */
 
 struct writer {
     const struct rp_advice_rows *rows;
@@ -234,10 +233,8 @@ static void write_line(const struct writer *writer) {
 
 static void put_alternatives(struct rp_places *places, const struct rp_advice *advice) {
     if (advice->alternative_count == 0) return;
-    rp_places_put(places, RP_PLACE_BEST, "%s", advice->alternatives[0].device);
-    rp_places_put(places, RP_PLACE_BEST_REASON, "%s", advice->alternatives[0].reason);
-    if (advice->alternative_count == 1) return;
-    rp_places_put(places, RP_PLACE_SECOND, "%s", advice->alternatives[1].device);
+    rp_places_put_text(places, RP_PLACE_BEST, advice->alternatives[0].device);
+    rp_places_put_text(places, RP_PLACE_BEST_REASON, advice->alternatives[0].reason);
 }
 
 rp_status rp_advise(struct rp_diagnosis *diagnosis, const rp_snapshot *snapshot, rp_error *err) {

@@ -107,7 +107,7 @@ struct rp_advice_rows {
     struct section sections[SECTION_COUNT];
 };
 
-/* --- reading -------------------------------------------------------------------------------- */
+/* --- reading --------------------------------------------------------------------------------- */
 
 struct reader {
     struct rp_advice_rows *rows;
@@ -444,10 +444,11 @@ static rp_status read_word(struct reader *reader, char *at) {
     }
     at += strspn(at, " ");
     if (!next || !*at || !*word.text) return refuse(reader, "a word without its 'is LIKE: TEXT'");
-    /* take_word() ends each with a NUL; the colon's own and what follows it are left alone. */
+    /* The colon became a NUL, and the blank behind it becomes the second one. */
+    colon[1] = '\0';
     word.like = at;
-    for (char *c = at; *c; c++) {
-        if (*c == ' ') *c = '\n';
+    for (char *c = at; c < colon; c++) {
+        if (*c == ' ') *c = '\0';
     }
     struct word *grown = rp_realloc_array(rows->words, rows->word_count + 1, sizeof *grown);
     if (!grown) return no_memory(reader);
@@ -519,20 +520,16 @@ rp_status rp_advice_rows_of_process(const struct rp_advice_rows **out, rp_error 
     return status;
 }
 
-/* --- choosing ------------------------------------------------------------------------------- */
+/* --- choosing -------------------------------------------------------------------------------- */
 
 static bool is_of_kind(uint32_t kinds, const struct rp_advice_case *which) {
     return which->has_kind && (kinds >> which->kind & 1);
 }
 
-/* Whether a text is as one of the patterns says, which are lines of `like`. */
+/* Whether a text is as one of the patterns says. */
 static bool is_like_any(const char *text, const char *like) {
-    char pattern[64];
-    while (*like) {
-        size_t length = strcspn(like, "\n");
-        snprintf(pattern, sizeof pattern, "%.*s", (int)length, like);
-        if (length > 0 && rp_name_is_like(text, pattern)) return true;
-        like += length + (like[length] != '\0');
+    for (; *like; like += strlen(like) + 1) {
+        if (rp_name_is_like(text, like)) return true;
     }
     return false;
 }
@@ -603,7 +600,7 @@ const struct rp_advice_row *rp_advice_next(const struct rp_advice_rows *rows, rp
     return NULL;
 }
 
-/* --- writing -------------------------------------------------------------------------------- */
+/* --- writing --------------------------------------------------------------------------------- */
 
 static void write_pieces(const struct rp_advice_rows *rows, const struct pieces *pieces,
                          const struct rp_advice_case *which, const char *quote, char *out) {

@@ -23,7 +23,6 @@
     X(CARD,           "card")           /* "the NVIDIA GPU"                                  */ \
     X(FAMILY,         "family")         /* "text generation"                                 */ \
     X(NAME,           "name")           /* of the model                                      */ \
-    X(CATEGORY_TEXT,  "category_text")                                                          \
     X(BYTES_SHORT,    "bytes_short")    /* asked, less what is free                          */ \
     X(BYTES_OTHERS,   "bytes_others")   /* what other programs hold, where that follows      */ \
     X(NEED,           "need")           /* of the model, as it is stored                     */ \
@@ -53,9 +52,9 @@
     X(OTHER_KIND,     "other_kind")     /* which the text speaks of, against the question    */ \
     X(BEST,           "best")           /* the first alternative                             */ \
     X(BEST_REASON,    "best_reason")                                                            \
-    X(SECOND,         "second")                                                                 \
     X(RECOGNISED,     "recognised")                                                             \
     X(RIVAL,          "rival")          /* what it may be instead, where little is certain   */ \
+    X(LIKELIEST,      "likeliest")      /* of what is unknown                                */ \
     X(KNOWN_PROBLEM,  "known_problem")                                                          \
     X(TYPE,           "type")           /* placement's name of the fact 'dtype'              */ \
     X(TEXT_KIND,      "text_kind")      /* the kind of device that the text itself names     */

@@ -22,7 +22,7 @@ static const rp_snapshot *machines[MACHINES_MAX];
 static char machine_names[MACHINES_MAX][64];
 static size_t machine_count;
 
-/* --- a diagnosis as reading would make it ----------------------------------------------------- */
+/* --- a diagnosis as reading would make it ---------------------------------------------------- */
 
 static struct rp_diagnosis *diagnosis_of(rp_category category) {
     struct rp_diagnosis *diagnosis = rp_alloc(sizeof *diagnosis);
@@ -79,8 +79,7 @@ static const rp_snapshot *machine(const char *name) {
     return NULL;
 }
 
-/* --- looking at advice --------------------------------------------------------------------------
- */
+/* --- looking at advice ----------------------------------------------------------------------- */
 
 static bool recommends(const struct rp_diagnosis *diagnosis, const char *part) {
     for (size_t i = 0; i < diagnosis->advice.recommendation_count; i++) {
@@ -160,8 +159,7 @@ static void look_at(const struct rp_diagnosis *diagnosis, size_t checks_least) {
     }
 }
 
-/* --- the rows ------------------------------------------------------------------------------------
- */
+/* --- the rows -------------------------------------------------------------------------------- */
 
 static void each_wrong_line_is_named(void **state) {
     (void)state;
@@ -292,8 +290,7 @@ static void a_row_has_the_families_and_the_engine_that_it_names(void **state) {
     rp_advice_rows_destroy(rows);
 }
 
-/* --- all categories
- * ------------------------------------------------------------------------------- */
+/* --- all categories -------------------------------------------------------------------------- */
 
 /* One of each fact, as texts have them. */
 static void add_all_facts(struct rp_diagnosis *diagnosis) {
@@ -391,8 +388,7 @@ static void each_fact_by_itself_leaves_no_holes(void **state) {
     }
 }
 
-/* --- what is said
- * --------------------------------------------------------------------------------- */
+/* --- what is said ---------------------------------------------------------------------------- */
 
 static void the_summary_has_the_figures_and_the_first_thing_to_do(void **state) {
     (void)state;
@@ -480,6 +476,17 @@ static void unknown_says_what_was_recognised_and_what_to_attach(void **state) {
     free_diagnosis(diagnosis);
 }
 
+static void the_likeliest_of_what_is_unknown_is_said(void **state) {
+    (void)state;
+    struct rp_diagnosis *diagnosis = diagnosis_of(RP_CATEGORY_UNKNOWN);
+    diagnosis->rivals[0] = RP_CATEGORY_DEVICE_BUSY;
+    diagnosis->rival_count = 1;
+    advise(diagnosis, NULL);
+    assert_says(diagnosis->advice.recommendations[0], "the likeliest is that another process");
+    assert_says(diagnosis->line, "device_busy");
+    free_diagnosis(diagnosis);
+}
+
 static void a_doubt_is_said(void **state) {
     (void)state;
     struct rp_diagnosis *diagnosis = diagnosis_of(RP_CATEGORY_DEVICE_LOST);
@@ -509,8 +516,7 @@ static void what_text_and_question_disagree_on_is_said(void **state) {
     free_diagnosis(diagnosis);
 }
 
-/* --- what would fit
- * -------------------------------------------------------------------------------- */
+/* --- what would fit -------------------------------------------------------------------------- */
 
 static void what_fits_is_computed_for_the_model_and_the_device(void **state) {
     (void)state;
@@ -554,8 +560,7 @@ static void without_numbers_a_smaller_card_is_no_alternative(void **state) {
     free_diagnosis(diagnosis);
 }
 
-/* --- alternatives
- * ----------------------------------------------------------------------------------- */
+/* --- alternatives ---------------------------------------------------------------------------- */
 
 static bool has_no_alternative(rp_category category) {
     return category == RP_CATEGORY_UNKNOWN || category == RP_CATEGORY_DISK_FULL ||
@@ -665,8 +670,24 @@ static void only_who_has_the_type_is_offered(void **state) {
     free_diagnosis(diagnosis);
 }
 
-/* --- known problems
- * ---------------------------------------------------------------------------------- */
+static void what_takes_shapes_as_they_come_stands_in_for_an_npu(void **state) {
+    (void)state;
+    struct rp_diagnosis *diagnosis = diagnosis_of(RP_CATEGORY_SHAPE_MISMATCH);
+    set_device(diagnosis, "openvino");
+    add_text(diagnosis, RP_FACT_NAME_DEVICE, "NPU");
+    advise(diagnosis, machine("arc-npu"));
+    assert_true(offers(diagnosis, "cpu") && offers(diagnosis, "openvino:GPU.1"));
+    assert_false(offers(diagnosis, "openvino:NPU"));
+    assert_says(diagnosis->advice.known_problem, "the NPU compiles no model");
+    free_diagnosis(diagnosis);
+    diagnosis = diagnosis_of(RP_CATEGORY_SHAPE_MISMATCH);
+    set_device(diagnosis, "cuda:0");
+    advise(diagnosis, machine("nvidia-amd"));
+    assert_int_equal(diagnosis->advice.alternative_count, 0);
+    free_diagnosis(diagnosis);
+}
+
+/* --- known problems -------------------------------------------------------------------------- */
 
 static void a_problem_that_is_known_is_said(void **state) {
     (void)state;
@@ -726,8 +747,7 @@ static void categories_of_the_database_are_categories(void **state) {
     rp_free(text);
 }
 
-/* --- what comes from outside
- * --------------------------------------------------------------------------- */
+/* --- what comes from outside ----------------------------------------------------------------- */
 
 static const char *const hostile[] = {
     "$(touch pwned)",
@@ -827,8 +847,7 @@ static void safe_names_are_typed_between_quotes(void **state) {
     free_diagnosis(diagnosis);
 }
 
-/* --- memory
- * ---------------------------------------------------------------------------------------------- */
+/* --- memory ---------------------------------------------------------------------------------- */
 
 static void a_lack_of_memory_is_an_error_and_leaves_nothing(void **state) {
     (void)state;
@@ -871,8 +890,7 @@ static void rows_that_find_no_memory_leave_nothing(void **state) {
     assert_true(has_ended);
 }
 
-/* --- machines
- * --------------------------------------------------------------------------------------------- */
+/* --- machines -------------------------------------------------------------------------------- */
 
 static int by_name(const void *left, const void *right) {
     return strcmp(left, right);
@@ -926,6 +944,7 @@ int main(void) {
         cmocka_unit_test(the_browser_is_checked_in_order),
         cmocka_unit_test(going_on_silently_comes_first),
         cmocka_unit_test(unknown_says_what_was_recognised_and_what_to_attach),
+        cmocka_unit_test(the_likeliest_of_what_is_unknown_is_said),
         cmocka_unit_test(a_doubt_is_said),
         cmocka_unit_test(what_text_and_question_disagree_on_is_said),
         cmocka_unit_test(what_fits_is_computed_for_the_model_and_the_device),
@@ -936,6 +955,7 @@ int main(void) {
         cmocka_unit_test(another_kind_stands_in_for_a_broken_driver),
         cmocka_unit_test(who_lacks_the_operator_too_is_not_offered),
         cmocka_unit_test(only_who_has_the_type_is_offered),
+        cmocka_unit_test(what_takes_shapes_as_they_come_stands_in_for_an_npu),
         cmocka_unit_test(a_problem_that_is_known_is_said),
         cmocka_unit_test(categories_of_the_database_are_categories),
         cmocka_unit_test(hostile_facts_reach_no_command),

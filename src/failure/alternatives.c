@@ -194,8 +194,11 @@ static bool is_spared(const struct finding *finding, const rp_device *device) {
         return !is_failed && (!is_same_kind || finding->dtype) && computes_in(finding, device);
     case RP_OTHERS_DYNAMIC: {
         bool was_fixed = subject->has_kind && (was_browser || wants_conversion(subject->kind));
-        bool is_npu = wants_conversion(device->kind) || is_type(device, "npu");
-        return was_fixed && !is_same_kind && !is_npu && !is_browser(device->kind);
+        bool is_fixed = device->kind == RP_DEVICE_QUALCOMM || device->kind == RP_DEVICE_TPU ||
+                        is_type(device, "npu") || is_browser(device->kind);
+        const rp_device *failed = finding->places->device;
+        bool was_npu = failed && is_type(failed, "npu");
+        return was_fixed && !is_fixed && !is_failed && (!is_same_kind || was_npu);
     }
     case RP_OTHERS_CPU:
         return device->kind == RP_DEVICE_CPU && !is_same_kind;
@@ -318,7 +321,7 @@ static void take_snapshot(struct finding *finding) {
     qsort(finding->options, finding->count, sizeof finding->options[0], better_first);
 }
 
-/* --- reasons ---------------------------------------------------------------------------------- */
+/* --- reasons --------------------------------------------------------------------------------- */
 
 RP_PRINTF(3, 4)
 static void say(char *reason, const char *between, const char *format, ...) {

@@ -69,10 +69,19 @@ void rp_places_put(struct rp_places *places, int place, const char *format, ...)
     places->which.places[place] = at;
 }
 
+void rp_places_put_text(struct rp_places *places, int place, const char *text) {
+    size_t length = strlen(text);
+    if (length >= sizeof places->bytes - places->used) return;
+    char *at = places->bytes + places->used;
+    memcpy(at, text, length + 1);
+    places->used += length + 1;
+    places->which.places[place] = at;
+}
+
 void rp_places_put_bytes(struct rp_places *places, int place, uint64_t bytes) {
     char text[RP_BYTES_TEXT_BYTES];
     if (bytes == RP_UNKNOWN_U64) return;
-    rp_places_put(places, place, "%s", rp_text_bytes(bytes, text, sizeof text));
+    rp_places_put_text(places, place, rp_text_bytes(bytes, text, sizeof text));
 }
 
 uint64_t rp_places_bytes_of(const struct rp_places *places, enum rp_fact_name name) {
@@ -96,7 +105,7 @@ static void put_name(struct rp_places *places, int place, const char *name) {
     memcpy(text + length, is_long ? "..." : "", is_long ? 4 : 1);
     if (!rp_is_fit_to_show(name)) return;
     rp_text_make_printable(text);
-    rp_places_put(places, place, "%s", text);
+    rp_places_put_text(places, place, text);
 }
 
 static void put_fact(struct rp_places *places, const struct rp_fact *fact) {
@@ -130,9 +139,21 @@ static void put_facts(struct rp_places *places) {
 
 static bool is_id(const char *text) {
     size_t length = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-");
-    return length > 0 && length < 24 && text[length] == ':' && text[length + 1] &&
-           strspn(text + length + 1, "0123456789") == strlen(text + length + 1) &&
-           strlen(text) < 40;
+    const char *tail = text + length + 1;
+    return length > 0 && length < 24 && text[length] == ':' && *tail && strlen(text) < 40 &&
+           strspn(tail, "abcdefghijklmnopqrstuvwxyzCPUGN.0123456789") == strlen(tail);
+}
+
+/* What OpenVINO calls its devices: "NPU", "GPU.1". */
+static bool is_openvinos(const struct rp_fact *device) {
+    static const char *const names[] = {"CPU", "GPU", "NPU"};
+    for (size_t i = 0; device && i < sizeof names / sizeof names[0]; i++) {
+        size_t length = strlen(names[i]);
+        bool is_one = strncmp(device->text, names[i], length) == 0 &&
+                      strspn(device->text + length, ".0123456789") == strlen(device->text + length);
+        if (is_one) return true;
+    }
+    return false;
 }
 
 /* "cuda:1" as the question or the text says; the kind alone where no number is known. */
@@ -150,6 +171,8 @@ static void find_id(struct rp_places *places) {
     bool is_numbered = subject->kind != RP_DEVICE_CPU && index && index->number < 1024;
     if (device && is_id(device->text) && strncmp(device->text, kind, length) == 0) {
         snprintf(places->id, sizeof places->id, "%.40s", device->text);
+    } else if (subject->kind == RP_DEVICE_OPENVINO && is_openvinos(device)) {
+        snprintf(places->id, sizeof places->id, "%s:%.40s", kind, device->text);
     } else if (is_numbered) {
         snprintf(places->id, sizeof places->id, "%s:%" PRIu64, kind, index->number);
     } else {
@@ -185,7 +208,7 @@ static void put_machine(struct rp_places *places, const rp_snapshot *snapshot) {
         length += (size_t)snprintf(list + length, sizeof list - length, "%s%s", length ? ", " : "",
                                    device->id);
     }
-    rp_places_put(places, RP_PLACE_HERE, "%s", list);
+    rp_places_put_text(places, RP_PLACE_HERE, list);
     places->device = places->id[0] ? rp_snapshot_find_device(snapshot, places->id) : NULL;
     bool is_absent = subject->has_kind && !has_one;
     for (size_t i = 0; subject->has_kind && i < rp_snapshot_absent_count(snapshot); i++) {
@@ -195,7 +218,7 @@ static void put_machine(struct rp_places *places, const rp_snapshot *snapshot) {
         rp_places_put(places, RP_PLACE_ABSENCE, "%.160s%s%.100s", absence->reason,
                       absence->hint ? "; " : "", absence->hint ? absence->hint : "");
     }
-    if (is_absent) rp_places_put(places, RP_PLACE_KIND_ABSENT, "yes");
+    if (is_absent) rp_places_put_text(places, RP_PLACE_KIND_ABSENT, "yes");
     const rp_device *device = places->device;
     if (!device) return;
     const rp_accelerator *told = device->accelerator;
@@ -207,9 +230,9 @@ static void put_machine(struct rp_places *places, const rp_snapshot *snapshot) {
     put_holder(places);
     if (!told) return;
     if (told->driver_version)
-        rp_places_put(places, RP_PLACE_DRIVER_HERE, "%s", told->driver_version);
+        rp_places_put_text(places, RP_PLACE_DRIVER_HERE, told->driver_version);
     const char *chip = told->compute_capability ? told->compute_capability : told->gfx_target;
-    if (chip) rp_places_put(places, RP_PLACE_CHIP_HERE, "%s", chip);
+    if (chip) rp_places_put_text(places, RP_PLACE_CHIP_HERE, chip);
 }
 
 /* --- what follows ---------------------------------------------------------------------------- */
@@ -239,9 +262,9 @@ static void put_memory(struct rp_places *places) {
 static void put_version(struct rp_places *places, const char *version, int cuda, int driver) {
     unsigned long first = strtoul(version, NULL, 10);
     if (first >= 5 && first < 30 && strchr(version, '.')) {
-        if (!places->which.places[cuda]) rp_places_put(places, cuda, "%s", version);
+        if (!places->which.places[cuda]) rp_places_put_text(places, cuda, version);
     } else if (first >= 100 && first < 1000) {
-        if (!places->which.places[driver]) rp_places_put(places, driver, "%s", version);
+        if (!places->which.places[driver]) rp_places_put_text(places, driver, version);
     }
 }
 
@@ -287,17 +310,18 @@ static void put_recognised(struct rp_places *places) {
                                    length ? ", " : "", name, text);
         count++;
     }
-    if (length > 0) rp_places_put(places, RP_PLACE_RECOGNISED, "%s", list);
+    if (length > 0) rp_places_put_text(places, RP_PLACE_RECOGNISED, list);
 }
 
 /* Low confidence: what it lies between. */
 static void put_rival(struct rp_places *places) {
     const struct rp_diagnosis *diagnosis = places->diagnosis;
-    bool is_doubtful = diagnosis->confidence < 0.6 && diagnosis->rival_count > 0 &&
+    bool is_unknown = diagnosis->category == RP_CATEGORY_UNKNOWN;
+    bool is_doubtful = (is_unknown || diagnosis->confidence < 0.5) && diagnosis->rival_count > 0 &&
                        diagnosis->rivals[0] != RP_CATEGORY_UNKNOWN;
     if (!is_doubtful) return;
-    rp_places_put(places, RP_PLACE_RIVAL, "%s (%s)", rp_category_text(diagnosis->rivals[0]),
-                  rp_category_name(diagnosis->rivals[0]));
+    rp_places_put(places, is_unknown ? RP_PLACE_LIKELIEST : RP_PLACE_RIVAL, "%s (%s)",
+                  rp_category_text(diagnosis->rivals[0]), rp_category_name(diagnosis->rivals[0]));
 }
 
 void rp_places_init(struct rp_places *places, const struct rp_diagnosis *diagnosis,
@@ -311,17 +335,16 @@ void rp_places_init(struct rp_places *places, const struct rp_diagnosis *diagnos
     places->which.engine = subject->engine;
     put_facts(places);
     find_id(places);
-    if (places->id[0]) rp_places_put(places, RP_PLACE_WHERE, "%s", places->id);
+    if (places->id[0]) rp_places_put_text(places, RP_PLACE_WHERE, places->id);
     if (subject->has_kind) {
-        rp_places_put(places, RP_PLACE_KIND, "%s", rp_device_kind_name(subject->kind));
-        rp_places_put(places, RP_PLACE_CARD, "%s", cards[subject->kind]);
+        rp_places_put_text(places, RP_PLACE_KIND, rp_device_kind_name(subject->kind));
+        rp_places_put_text(places, RP_PLACE_CARD, cards[subject->kind]);
     }
     if (subject->family != RP_FAMILY_UNKNOWN) {
-        rp_places_put(places, RP_PLACE_FAMILY, "%s", rp_family_name(subject->family));
+        rp_places_put_text(places, RP_PLACE_FAMILY, rp_family_name(subject->family));
     }
     if (subject->model[0]) put_name(places, RP_PLACE_NAME, subject->model);
-    rp_places_put(places, RP_PLACE_CATEGORY_TEXT, "%s", rp_category_text(diagnosis->category));
-    if (diagnosis->is_silent_fallback) rp_places_put(places, RP_PLACE_FALLBACK, "yes");
+    if (diagnosis->is_silent_fallback) rp_places_put_text(places, RP_PLACE_FALLBACK, "yes");
     if (snapshot) put_machine(places, snapshot);
     put_memory(places);
     put_versions(places);
@@ -331,16 +354,16 @@ void rp_places_init(struct rp_places *places, const struct rp_diagnosis *diagnos
 
 void rp_places_put_fit(struct rp_places *places, const struct rp_fit *fit) {
     rp_places_put_bytes(places, RP_PLACE_NEED, fit->need_bytes);
-    rp_places_put(places, RP_PLACE_NEED_PRECISION, "%s", fit->precision);
+    rp_places_put_text(places, RP_PLACE_NEED_PRECISION, fit->precision);
     rp_places_put_bytes(places, RP_PLACE_ROOM, fit->room_bytes);
     if (fit->fit_precision) {
-        rp_places_put(places, RP_PLACE_FIT_PRECISION, "%s", fit->fit_precision);
+        rp_places_put_text(places, RP_PLACE_FIT_PRECISION, fit->fit_precision);
         rp_places_put_bytes(places, RP_PLACE_FIT_NEED, fit->fit_bytes);
     }
     if (fit->batch) rp_places_put(places, RP_PLACE_FIT_BATCH, "%u", fit->batch);
     if (fit->context) rp_places_put(places, RP_PLACE_FIT_CONTEXT, "%u", fit->context);
     if (fit->sibling[0]) {
-        rp_places_put(places, RP_PLACE_SIBLING, "%s", fit->sibling);
+        rp_places_put_text(places, RP_PLACE_SIBLING, fit->sibling);
         rp_places_put_bytes(places, RP_PLACE_SIBLING_NEED, fit->sibling_bytes);
     }
 }

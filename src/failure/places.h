@@ -30,6 +30,7 @@ void rp_places_init(struct rp_places *places, const struct rp_diagnosis *diagnos
 /* Add one; where there is no place left it stays unknown. */
 void rp_places_put(struct rp_places *places, int place, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+void rp_places_put_text(struct rp_places *places, int place, const char *text);
 void rp_places_put_bytes(struct rp_places *places, int place, uint64_t bytes);
 
 void rp_places_put_fit(struct rp_places *places, const struct rp_fit *fit);

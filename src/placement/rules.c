@@ -437,13 +437,6 @@ const struct rp_problem *rp_rules_find_problem(const struct rp_rules *rules,
     return found;
 }
 
-bool rp_problem_is_on(const struct rp_problem *problem, enum rp_rule_key key) {
-    for (size_t i = 0; i < problem->condition_count; i++) {
-        if (problem->conditions[i].key == key) return true;
-    }
-    return false;
-}
-
 const struct rp_problem *rp_rules_find_failure(const struct rp_rules *rules,
                                                const struct rp_rule_subject *subject,
                                                uint32_t keys) {

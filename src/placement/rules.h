@@ -113,9 +113,6 @@ const struct rp_problem *rp_rules_find_failure(const struct rp_rules *rules,
                                                const struct rp_rule_subject *subject,
                                                uint32_t keys);
 
-/* Whether a problem has a condition on that key. */
-bool rp_problem_is_on(const struct rp_problem *problem, enum rp_rule_key key);
-
 /* Whether any row tells of a problem of that kind of device. */
 bool rp_rules_has_problems(const struct rp_rules *rules, rp_device_kind kind);
 
