@@ -536,6 +536,18 @@ static void what_fits_is_computed_for_the_model_and_the_device(void **state) {
     free_diagnosis(diagnosis);
 }
 
+static void what_has_no_room_either_is_not_advised(void **state) {
+    (void)state;
+    struct rp_diagnosis *diagnosis = diagnosis_of(RP_CATEGORY_OUT_OF_MEMORY_DEVICE);
+    set_device(diagnosis, "cuda:3"); /* 14.6 GiB free: 70 billion have no room in any precision */
+    set_model(diagnosis, "meta-llama/Llama-2-70b-hf");
+    advise(diagnosis, machine("a100-t4"));
+    assert_false(recommends(diagnosis, "load it in"));
+    assert_true(recommends(diagnosis, "llama-2-7b"));
+    assert_false(recommends(diagnosis, "llama-2-13b"));
+    free_diagnosis(diagnosis);
+}
+
 static void without_a_model_other_devices_need_what_was_used_and_asked(void **state) {
     (void)state;
     struct rp_diagnosis *diagnosis = diagnosis_of(RP_CATEGORY_OUT_OF_MEMORY_DEVICE);
@@ -702,6 +714,8 @@ static void a_problem_that_is_known_is_said(void **state) {
         {RP_CATEGORY_ASSERT_OR_NUMERICAL, "cuda", "google/flan-t5-xl", RP_FACT_NAME_NONE, "",
          "T5 overflows half precision"},
         {RP_CATEGORY_DISK_FULL, "cuda", "google/flan-t5-xl", RP_FACT_NAME_NONE, "", NULL},
+        {RP_CATEGORY_OUT_OF_MEMORY_DEVICE, "webgpu", "meta-llama/Llama-2-7b-hf", RP_FACT_NAME_NONE,
+         "", "at most 4 GiB"},
         {RP_CATEGORY_ASSERT_OR_NUMERICAL, "cuda", "bert-base-uncased", RP_FACT_NAME_NONE, "", NULL},
         {RP_CATEGORY_NO_KERNEL_FOR_ARCHITECTURE, "cuda", NULL, RP_FACT_NAME_COMPUTE, "12.0",
          "Blackwell"},
@@ -948,6 +962,7 @@ int main(void) {
         cmocka_unit_test(a_doubt_is_said),
         cmocka_unit_test(what_text_and_question_disagree_on_is_said),
         cmocka_unit_test(what_fits_is_computed_for_the_model_and_the_device),
+        cmocka_unit_test(what_has_no_room_either_is_not_advised),
         cmocka_unit_test(without_a_model_other_devices_need_what_was_used_and_asked),
         cmocka_unit_test(without_numbers_a_smaller_card_is_no_alternative),
         cmocka_unit_test(no_machine_is_offered_a_device_that_it_lacks),
