@@ -368,6 +368,8 @@ static void say_reason(const struct finding *finding, const struct option *optio
         say(reason, "; ", "it is not known to lack '%s'", finding->operation);
     } else if (others == RP_OTHERS_DTYPE && finding->dtype_text) {
         say(reason, "; ", "it computes in %s", finding->dtype_text);
+    } else if (others == RP_OTHERS_MAIN && device->kind == RP_DEVICE_CPU) {
+        say(reason, "; ", "natively, without the limit of a tab");
     } else if ((size_t)others < PHRASE_COUNT && phrases[others]) {
         say(reason, "; ", "%s", phrases[others]);
     }
