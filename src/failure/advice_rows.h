@@ -24,7 +24,6 @@
     X(FAMILY,         "family")         /* "text generation"                                 */ \
     X(NAME,           "name")           /* of the model                                      */ \
     X(BYTES_SHORT,    "bytes_short")    /* asked, less what is free                          */ \
-    X(BYTES_OTHERS,   "bytes_others")   /* what other programs hold, where that follows      */ \
     X(NEED,           "need")           /* of the model, as it is stored                     */ \
     X(NEED_PRECISION, "need_precision")                                                         \
     X(ROOM,           "room")           /* of the device                                     */ \
@@ -45,7 +44,6 @@
     X(DRIVER_HERE,    "driver_here")                                                            \
     X(CHIP_HERE,      "chip_here")                                                              \
     X(CUDA_FOUND,     "cuda_found")     /* the newest that the driver runs                   */ \
-    X(CUDA_NEEDED,    "cuda_needed")                                                            \
     X(DRIVER_FOUND,   "driver_found")                                                           \
     X(DRIVER_NEEDED,  "driver_needed")                                                          \
     X(FALLBACK,       "fallback")       /* "yes": it went on silently on the CPU             */ \

@@ -350,6 +350,40 @@ static void add_all_facts(struct rp_diagnosis *diagnosis) {
     }
 }
 
+/* And of those that follow from others. */
+static void add_further_facts(struct rp_diagnosis *diagnosis) {
+    static const struct {
+        enum rp_fact_name name;
+        const char *text;
+    } facts[] = {
+        {RP_FACT_NAME_CUDA_NEEDED, "12.4"},
+        {RP_FACT_NAME_CUDA_MAX, "11.4"},
+        {RP_FACT_NAME_DRIVER_MIN, "550.54.14"},
+        {RP_FACT_NAME_DRIVER_MIN_COMPATIBLE, "525.60.13"},
+        {RP_FACT_NAME_CHIP, "gfx1031"},
+        {RP_FACT_NAME_CHIP_NAME, "RDNA 2: RX 6700"},
+        {RP_FACT_NAME_CHIP_CUDA_FIRST, "8.0"},
+        {RP_FACT_NAME_CHIP_CUDA_LAST, "12.9"},
+        {RP_FACT_NAME_HSA_OVERRIDE, "10.3.0"},
+        {RP_FACT_NAME_ONNXRUNTIME_NEEDED, "1.17"},
+        {RP_FACT_NAME_GLIBC_NEEDED, "2.34"},
+        {RP_FACT_NAME_GLIBCXX_NEEDED, "3.4.30"},
+        {RP_FACT_NAME_GCC_NEEDED, "12.1"},
+        {RP_FACT_NAME_SYSTEMS_NEEDED, "Ubuntu 22.04, Debian 12"},
+        {RP_FACT_NAME_XID, "79"},
+        {RP_FACT_NAME_XID_TEXT, "the GPU has fallen off the bus"},
+        {RP_FACT_NAME_ERROR_CODE, "700"},
+        {RP_FACT_NAME_ERROR_CODE_NAME, "cudaErrorIllegalAddress"},
+    };
+    add_bytes(diagnosis, RP_FACT_NAME_BYTES_OTHERS, 6);
+    add_bytes(diagnosis, RP_FACT_NAME_BYTES_LIMIT, 9);
+    add_bytes(diagnosis, RP_FACT_NAME_BYTES_ASKED, 10);
+    add_bytes(diagnosis, RP_FACT_NAME_BYTES_RESERVED, 3);
+    for (size_t i = 0; i < sizeof facts / sizeof facts[0]; i++) {
+        add_text(diagnosis, facts[i].name, facts[i].text);
+    }
+}
+
 static void each_category_has_advice_for_each_kind_of_device(void **state) {
     (void)state;
     static const rp_family families[] = {RP_FAMILY_UNKNOWN, RP_FAMILY_TEXT_GENERATION,
@@ -361,6 +395,7 @@ static void each_category_has_advice_for_each_kind_of_device(void **state) {
                 if (kind >= 0) set_device(diagnosis, rp_device_kind_name((rp_device_kind)kind));
                 diagnosis->subject.family = families[form / 2];
                 if (form % 2) add_all_facts(diagnosis);
+                if (form % 4 == 2) add_further_facts(diagnosis);
                 if (form == 7) diagnosis->subject.engine = "onnxruntime";
                 advise(diagnosis, NULL);
                 look_at(diagnosis, 1);
@@ -376,6 +411,7 @@ static void each_fact_by_itself_leaves_no_holes(void **state) {
     for (int category = 0; category < RP_CATEGORY_COUNT; category++) {
         struct rp_diagnosis *whole = diagnosis_of((rp_category)category);
         add_all_facts(whole);
+        add_further_facts(whole);
         for (size_t i = 0; i < whole->facts.count; i++) {
             struct rp_diagnosis *diagnosis = diagnosis_of((rp_category)category);
             set_device(diagnosis, "cuda:0");

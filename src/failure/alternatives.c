@@ -80,7 +80,7 @@ struct rp_rule_subject rp_failure_rule_subject(const struct rp_places *places,
         .driver_version = texts[RP_PLACE_DRIVER_FOUND],
         .runtime_version = texts[RP_PLACE_CUDA_FOUND],
         .compute_capability = texts[RP_FACT_NAME_COMPUTE],
-        .gfx_target = texts[RP_FACT_NAME_CHIP],
+        .gfx_target = texts[RP_FACT_NAME_CHIP], /* "gfx1030", or NVIDIA's, which no row has */
     };
     *device = (rp_device){
         .size = sizeof *device, .id = places->id, .kind = subject->kind, .accelerator = told};

@@ -2,7 +2,7 @@
 #include "failure/places.h"
 
 #include "base/text.h"
-#include "placement/rules.h"
+#include "failure/versions.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -237,60 +237,99 @@ static void put_machine(struct rp_places *places, const rp_snapshot *snapshot) {
 
 /* --- what follows ---------------------------------------------------------------------------- */
 
+/* What this process has on the device, used or kept by its allocator. */
+static uint64_t own_bytes(const struct rp_places *places) {
+    uint64_t used = rp_places_bytes_of(places, RP_FACT_NAME_BYTES_USED);
+    uint64_t unused = rp_places_bytes_of(places, RP_FACT_NAME_BYTES_RESERVED);
+    uint64_t kept = rp_places_bytes_of(places, RP_FACT_NAME_BYTES_RESERVED_TOTAL);
+    uint64_t process = rp_places_bytes_of(places, RP_FACT_NAME_BYTES_PROCESS);
+    if (process != RP_UNKNOWN_U64) return process;
+    if (kept != RP_UNKNOWN_U64) return kept;
+    if (used == RP_UNKNOWN_U64 || unused == RP_UNKNOWN_U64) return used;
+    return used + unused;
+}
+
 static void put_memory(struct rp_places *places) {
     uint64_t asked = rp_places_bytes_of(places, RP_FACT_NAME_BYTES_ASKED);
     uint64_t free_bytes = rp_places_bytes_of(places, RP_FACT_NAME_BYTES_FREE);
     uint64_t total = rp_places_bytes_of(places, RP_FACT_NAME_BYTES_TOTAL);
-    uint64_t used = rp_places_bytes_of(places, RP_FACT_NAME_BYTES_USED);
-    uint64_t reserved = rp_places_bytes_of(places, RP_FACT_NAME_BYTES_RESERVED);
     uint64_t limit = rp_places_bytes_of(places, RP_FACT_NAME_BYTES_LIMIT);
-    if (asked == RP_UNKNOWN_U64) return;
-    if (free_bytes == RP_UNKNOWN_U64) free_bytes = limit;
-    bool is_known = free_bytes != RP_UNKNOWN_U64 && asked > free_bytes;
-    if (is_known) rp_places_put_bytes(places, RP_PLACE_BYTES_SHORT, asked - free_bytes);
-    bool is_split =
-        total != RP_UNKNOWN_U64 && used != RP_UNKNOWN_U64 && places->facts[RP_FACT_NAME_BYTES_FREE];
-    if (!is_split) return;
-    uint64_t ours = used + (reserved == RP_UNKNOWN_U64 ? 0 : reserved) + free_bytes;
-    /* What is neither ours nor free is other programs', once it is more than a context takes. */
-    if (ours < total && total - ours > total / 5) {
-        rp_places_put_bytes(places, RP_PLACE_BYTES_OTHERS, total - ours);
+    uint64_t room = free_bytes != RP_UNKNOWN_U64 ? free_bytes : limit;
+    if (asked != RP_UNKNOWN_U64 && room != RP_UNKNOWN_U64 && asked > room) {
+        rp_places_put_bytes(places, RP_PLACE_BYTES_SHORT, asked - room);
     }
+    uint64_t own = own_bytes(places);
+    bool is_known = total != RP_UNKNOWN_U64 && own != RP_UNKNOWN_U64 &&
+                    free_bytes != RP_UNKNOWN_U64 && own <= total && free_bytes <= total - own;
+    if (!is_known || places->facts[RP_FACT_NAME_BYTES_OTHERS]) return;
+    /* What is neither ours nor free is other programs', once it is more than a context takes. */
+    uint64_t others = total - own - free_bytes;
+    if (others > total / 5) rp_places_put_bytes(places, RP_FACT_NAME_BYTES_OTHERS, others);
+}
+
+static void put_if_unknown(struct rp_places *places, int place, const char *text) {
+    if (text && !places->which.places[place]) rp_places_put_text(places, place, text);
 }
 
 /* A version of a driver has three digits before its first dot, one of CUDA at most two. */
-static void put_version(struct rp_places *places, const char *version, int cuda, int driver) {
+static bool is_driver(const char *version) {
     unsigned long first = strtoul(version, NULL, 10);
-    if (first >= 5 && first < 30 && strchr(version, '.')) {
-        if (!places->which.places[cuda]) rp_places_put_text(places, cuda, version);
-    } else if (first >= 100 && first < 1000) {
-        if (!places->which.places[driver]) rp_places_put_text(places, driver, version);
-    }
+    return first >= 100 && first < 1000 && strchr(version, '.');
 }
 
+/* What belongs together, where the text did not say it: the machine's driver, CUDA's drivers. */
 static void put_versions(struct rp_places *places) {
     const char *const *texts = places->which.places;
-    const struct rp_fact *code = places->facts[RP_FACT_NAME_CUDA_CODE];
-    if (texts[RP_FACT_NAME_DRIVER_VERSION]) {
-        put_version(places, texts[RP_FACT_NAME_DRIVER_VERSION], RP_PLACE_CUDA_FOUND,
-                    RP_PLACE_DRIVER_FOUND);
+    static const int found[] = {RP_FACT_NAME_DRIVER_VERSION, RP_FACT_NAME_VERSION_FOUND,
+                                RP_PLACE_DRIVER_HERE};
+    if (!places->which.has_kind || places->which.kind != RP_DEVICE_CUDA) return;
+    for (size_t i = 0; i < sizeof found / sizeof found[0]; i++) {
+        const char *text = texts[found[i]];
+        if (text && is_driver(text)) put_if_unknown(places, RP_PLACE_DRIVER_FOUND, text);
     }
-    if (code && code->number >= 5000 && code->number < 30000) {
+    const struct rp_fact *code = places->facts[RP_FACT_NAME_CUDA_CODE];
+    put_if_unknown(places, RP_PLACE_CUDA_FOUND, texts[RP_FACT_NAME_CUDA_MAX]);
+    if (code && code->number >= 5000 && code->number < 30000 && !texts[RP_PLACE_CUDA_FOUND]) {
         rp_places_put(places, RP_PLACE_CUDA_FOUND, "%" PRIu64 ".%" PRIu64, code->number / 1000,
                       code->number % 1000 / 10);
     }
-    if (texts[RP_FACT_NAME_VERSION_FOUND]) {
-        put_version(places, texts[RP_FACT_NAME_VERSION_FOUND], RP_PLACE_CUDA_FOUND,
-                    RP_PLACE_DRIVER_FOUND);
+    if (texts[RP_PLACE_DRIVER_FOUND]) {
+        const struct rp_cuda_release *release =
+            rp_cuda_release_of_driver(texts[RP_PLACE_DRIVER_FOUND]);
+        if (release) put_if_unknown(places, RP_PLACE_CUDA_FOUND, release->cuda);
     }
-    if (texts[RP_PLACE_DRIVER_HERE]) {
-        put_version(places, texts[RP_PLACE_DRIVER_HERE], RP_PLACE_CUDA_FOUND,
-                    RP_PLACE_DRIVER_FOUND);
+    const char *needed = texts[RP_FACT_NAME_VERSION_NEEDED];
+    if (needed && is_driver(needed)) {
+        put_if_unknown(places, RP_PLACE_DRIVER_NEEDED, needed);
+    } else if (needed && rp_cuda_release_of(needed)) {
+        put_if_unknown(places, RP_FACT_NAME_CUDA_NEEDED, needed);
     }
-    if (texts[RP_FACT_NAME_VERSION_NEEDED]) {
-        put_version(places, texts[RP_FACT_NAME_VERSION_NEEDED], RP_PLACE_CUDA_NEEDED,
-                    RP_PLACE_DRIVER_NEEDED);
+    put_if_unknown(places, RP_PLACE_DRIVER_NEEDED, texts[RP_FACT_NAME_DRIVER_MIN]);
+    if (!texts[RP_FACT_NAME_CUDA_NEEDED]) return;
+    const struct rp_cuda_release *release = rp_cuda_release_of(texts[RP_FACT_NAME_CUDA_NEEDED]);
+    if (!release) return;
+    put_if_unknown(places, RP_PLACE_DRIVER_NEEDED, release->driver);
+    put_if_unknown(places, RP_FACT_NAME_DRIVER_MIN_COMPATIBLE, release->driver_compatible);
+}
+
+/* The chip by the text, else by the machine. */
+static void put_chip(struct rp_places *places) {
+    const char *const *texts = places->which.places;
+    const char *name = texts[RP_FACT_NAME_CHIP];
+    const char *compute = texts[RP_FACT_NAME_COMPUTE];
+    const struct rp_chip *chip = name ? rp_chip_of_name(name) : NULL;
+    if (!name && compute) chip = rp_chip_of_compute(compute);
+    if (!name && !compute && texts[RP_PLACE_CHIP_HERE]) {
+        const char *here = texts[RP_PLACE_CHIP_HERE];
+        chip = strncmp(here, "gfx", 3) == 0 ? rp_chip_of_name(here) : rp_chip_of_compute(here);
     }
+    if (!chip) return;
+    put_if_unknown(places, RP_FACT_NAME_CHIP, chip->name);
+    put_if_unknown(places, RP_FACT_NAME_COMPUTE, chip->compute);
+    put_if_unknown(places, RP_FACT_NAME_CHIP_NAME, chip->products);
+    put_if_unknown(places, RP_FACT_NAME_CHIP_CUDA_FIRST, chip->cuda_first);
+    put_if_unknown(places, RP_FACT_NAME_CHIP_CUDA_LAST, chip->cuda_last);
+    put_if_unknown(places, RP_FACT_NAME_HSA_OVERRIDE, chip->hsa_override);
 }
 
 /* "operator 'Gelu', library 'libx.so'": what can be said of a text that is not understood. */
@@ -348,6 +387,7 @@ void rp_places_init(struct rp_places *places, const struct rp_diagnosis *diagnos
     if (snapshot) put_machine(places, snapshot);
     put_memory(places);
     put_versions(places);
+    put_chip(places);
     if (diagnosis->category == RP_CATEGORY_UNKNOWN) put_recognised(places);
     put_rival(places);
 }
