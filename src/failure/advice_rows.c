@@ -248,6 +248,7 @@ static rp_status read_pieces(struct reader *reader, const char *text, struct pie
         if (place < 0) {
             return refuse(reader, "'{%.*s}' is neither a fact nor a place", (int)length, at + 1);
         }
+        if (place == RP_PLACE_CAUSE) return refuse(reader, "'{cause}' is not for showing");
         status = add_piece(reader, pieces, (struct piece){at, (uint32_t)length + 2, place});
         at += length + 1;
         from = at + 1;

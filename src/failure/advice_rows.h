@@ -53,6 +53,7 @@
     X(RECOGNISED,     "recognised")                                                             \
     X(RIVAL,          "rival")          /* what it may be instead, where little is certain   */ \
     X(LIKELIEST,      "likeliest")      /* of what is unknown                                */ \
+    X(CAUSE,          "cause")          /* as the text has it: for WHEN alone, never shown    */ \
     X(KNOWN_PROBLEM,  "known_problem")                                                          \
     X(TYPE,           "type")           /* placement's name of the fact 'dtype'              */ \
     X(TEXT_KIND,      "text_kind")      /* the kind of device that the text itself names     */

@@ -184,6 +184,7 @@ static void each_wrong_line_is_named(void **state) {
         {"set a\n  do when file folder model host pid: a text", "more than 4 conditions"},
         {"set a\n  do: a {colour}", "'{colour}' is neither a fact nor a place"},
         {"set a\n  do: a text\n    $ ls", "only a check has a command"},
+        {"set a\n  do: a {cause}", "'{cause}' is not for showing"},
         {"set a\n  use b", "there is no set 'b' before"},
         {"word a of colour is b: c", "'colour' is neither a fact nor a place"},
         {"word a of file b: c", "'b' is no kind of device"},
@@ -550,6 +551,33 @@ static void what_text_and_question_disagree_on_is_said(void **state) {
     advise(diagnosis, machine("mi300x"));
     assert_false(recommends(diagnosis, "The text speaks of"));
     free_diagnosis(diagnosis);
+}
+
+static void the_cause_chooses_the_first_advice_and_is_not_shown(void **state) {
+    (void)state;
+    static const struct {
+        rp_category category;
+        const char *device;
+        const char *cause;
+        const char *says;
+    } cases[] = {
+        {RP_CATEGORY_ACCESS_DENIED, "cuda", "Weights only load failed. Run pwned", "safetensors"},
+        {RP_CATEGORY_DRIVER_MISSING_OR_BROKEN, "cuda", "Driver/library version mismatch", "reboot"},
+        {RP_CATEGORY_OUT_OF_MEMORY_HOST, "cpu", "The paging file is too small", "page file"},
+        {RP_CATEGORY_ASSERT_OR_NUMERICAL, "cuda", "Assertion `srcIndex < n` failed", "vocab_size"},
+        {RP_CATEGORY_NETWORK_UNAVAILABLE, "cpu", "CERTIFICATE_VERIFY_FAILED", "REQUESTS_CA_BUNDLE"},
+        {RP_CATEGORY_DEVICE_NOT_FOUND, "cuda", "invalid device ordinal", "device_count()"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct rp_diagnosis *diagnosis = diagnosis_of(cases[i].category);
+        set_device(diagnosis, cases[i].device);
+        snprintf(diagnosis->cause, sizeof diagnosis->cause, "%s", cases[i].cause);
+        advise(diagnosis, NULL);
+        look_at(diagnosis, 1);
+        assert_says(diagnosis->advice.recommendations[0], cases[i].says);
+        assert_false(recommends(diagnosis, "pwned"));
+        free_diagnosis(diagnosis);
+    }
 }
 
 /* --- what would fit -------------------------------------------------------------------------- */
@@ -997,6 +1025,7 @@ int main(void) {
         cmocka_unit_test(the_likeliest_of_what_is_unknown_is_said),
         cmocka_unit_test(a_doubt_is_said),
         cmocka_unit_test(what_text_and_question_disagree_on_is_said),
+        cmocka_unit_test(the_cause_chooses_the_first_advice_and_is_not_shown),
         cmocka_unit_test(what_fits_is_computed_for_the_model_and_the_device),
         cmocka_unit_test(what_has_no_room_either_is_not_advised),
         cmocka_unit_test(without_a_model_other_devices_need_what_was_used_and_asked),

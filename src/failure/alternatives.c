@@ -370,7 +370,8 @@ static void say_reason(const struct finding *finding, const struct option *optio
         say(reason, "; ", "it computes in %s", finding->dtype_text);
     } else if (others == RP_OTHERS_MAIN && device->kind == RP_DEVICE_CPU) {
         say(reason, "; ", "natively, without the limit of a tab");
-    } else if ((size_t)others < PHRASE_COUNT && phrases[others]) {
+    } else if ((size_t)others < PHRASE_COUNT && phrases[others] &&
+               (others != RP_OTHERS_LISTED || finding->question->snapshot)) {
         say(reason, "; ", "%s", phrases[others]);
     }
     enum rp_level level =

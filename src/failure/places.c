@@ -23,6 +23,9 @@ static const char *const cards[] = {
     [RP_DEVICE_WEBGPU] = "the browser's GPU",
 };
 
+/* What a driver and a desktop hold anyway. */
+#define OTHERS_LEAST_BYTES (UINT64_C(256) << 20)
+
 /* --- what may be shown ----------------------------------------------------------------------- */
 
 static bool begins_with(const char *text, const char *word) {
@@ -258,6 +261,13 @@ static void put_memory(struct rp_places *places) {
     if (asked != RP_UNKNOWN_U64 && room != RP_UNKNOWN_U64 && asked > room) {
         rp_places_put_bytes(places, RP_PLACE_BYTES_SHORT, asked - room);
     }
+    /* Little of it is worth no word. */
+    uint64_t unused = rp_places_bytes_of(places, RP_FACT_NAME_BYTES_RESERVED);
+    uint64_t told = rp_places_bytes_of(places, RP_FACT_NAME_BYTES_OTHERS);
+    if (asked != RP_UNKNOWN_U64 && unused < asked / 2) {
+        places->which.places[RP_FACT_NAME_BYTES_RESERVED] = NULL;
+    }
+    if (told < OTHERS_LEAST_BYTES) places->which.places[RP_FACT_NAME_BYTES_OTHERS] = NULL;
     uint64_t own = own_bytes(places);
     bool is_known = total != RP_UNKNOWN_U64 && own != RP_UNKNOWN_U64 &&
                     free_bytes != RP_UNKNOWN_U64 && own <= total && free_bytes <= total - own;
@@ -383,6 +393,7 @@ void rp_places_init(struct rp_places *places, const struct rp_diagnosis *diagnos
         rp_places_put_text(places, RP_PLACE_FAMILY, rp_family_name(subject->family));
     }
     if (subject->model[0]) put_name(places, RP_PLACE_NAME, subject->model);
+    if (diagnosis->cause[0]) rp_places_put_text(places, RP_PLACE_CAUSE, diagnosis->cause);
     if (diagnosis->is_silent_fallback) rp_places_put_text(places, RP_PLACE_FALLBACK, "yes");
     if (snapshot) put_machine(places, snapshot);
     put_memory(places);
