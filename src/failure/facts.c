@@ -253,9 +253,22 @@ static const char *read_local(const char *at, const char *end) {
     return at;
 }
 
+/* "8, 6)": a version as Python's pairs have it. */
+static bool is_pair_at(const char *at, const char *end) {
+    while (is_digit_at(at, end)) {
+        at++;
+    }
+    if (end - at < 4 || at[0] != ',' || at[1] != ' ') return false;
+    for (at += 2; is_digit_at(at, end);) {
+        at++;
+    }
+    return at < end && *at == ')' && isdigit((unsigned char)at[-1]);
+}
+
 static const char *read_version(const char *at, const char *end) {
     if (at < end && (*at == 'v' || *at == 'V')) at++;
     if (!is_digit_at(at, end)) return NULL;
+    if (is_pair_at(at, end)) return memchr(at, ')', (size_t)(end - at));
     while (is_digit_at(at, end)) {
         at++;
         if (at < end && *at == '.' && is_digit_at(at + 1, end)) at++;
@@ -272,6 +285,45 @@ static const char *read_version(const char *at, const char *end) {
         at = to;
     }
     return read_local(at, end);
+}
+
+static bool is_slash(char c) {
+    return c == '/' || c == '\\';
+}
+
+static bool ends_path(char c) {
+    return c == ' ' || c == '\t' || c == '\0' || strchr("'\"`<>,;()[]{}|", c) != NULL;
+}
+
+/* Whether a path goes on behind the space at `at`: one more word, and a slash in its middle. */
+static bool goes_on(const char *line, size_t length, size_t at) {
+    if (line[at] != ' ' || at + 1 >= length || !isalnum((unsigned char)line[at + 1])) return false;
+    for (at += 2; at < length && !ends_path(line[at]); at++) {
+        if (line[at] == ':') return false;
+        if (is_slash(line[at])) return true;
+    }
+    return false;
+}
+
+size_t rp_fact_path_end(const char *line, size_t length, size_t at) {
+    enum { PATH_BYTES_MAX = 300 };
+    size_t end = at;
+    bool has_slash = false;
+    bool has_ending = false; /* a name with a point behind the last slash is a file's */
+    while (end < length && end - at < PATH_BYTES_MAX) {
+        char c = line[end];
+        if (is_slash(c)) has_ending = false;
+        if (c == '.') has_ending = true;
+        has_slash = has_slash || is_slash(c);
+        bool is_inside =
+            !ends_path(c) || (has_slash && !has_ending && end > at && goes_on(line, length, end));
+        if (!is_inside) break;
+        end++;
+    }
+    while (end > at && strchr(".:!?", line[end - 1])) {
+        end--;
+    }
+    return end;
 }
 
 const char *rp_fact_read(enum rp_fact_type type, const char *at, const char *end,
@@ -411,6 +463,11 @@ static void tidy_text(struct rp_fact *fact) {
         text = colon + 1;
     }
     memmove(fact->text, text, strlen(text) + 1);
+    char *comma = rows[fact->name].type == RP_FACT_VERSION ? strstr(fact->text, ", ") : NULL;
+    if (comma) {
+        *comma = '.';
+        memmove(comma + 1, comma + 2, strlen(comma + 2) + 1);
+    }
     /* "torch==2.1", "pillow[heic]" */
     if (fact->name == RP_FACT_NAME_PACKAGE) fact->text[strcspn(fact->text, "=<>!~[;")] = '\0';
 }
@@ -418,13 +475,14 @@ static void tidy_text(struct rp_fact *fact) {
 /* Words that stand where a message could have a name, and are none. */
 static bool is_plain_word(const char *text) {
     static const char *const words[] = {
-        "a",       "an",       "the",   "this",      "that",      "these", "it",    "its",
-        "your",    "our",      "and",   "or",        "of",        "for",   "from",  "to",
-        "in",      "on",       "at",    "with",      "by",        "as",    "is",    "are",
-        "was",     "not",      "no",    "none",      "null",      "nan",   "any",   "all",
-        "some",    "one",      "first", "latest",    "both",      "other", "only",  "version",
-        "package", "path",     "file",  "module",    "following", "type",  "error", "unknown",
-        "correct", "required", "them",  "undefined", "which"};
+        "a",       "an",       "the",   "this",      "that",      "these",    "it",    "its",
+        "your",    "our",      "and",   "or",        "of",        "for",      "from",  "to",
+        "in",      "on",       "at",    "with",      "by",        "as",       "is",    "are",
+        "was",     "not",      "no",    "none",      "null",      "nan",      "any",   "all",
+        "some",    "one",      "first", "latest",    "both",      "other",    "only",  "version",
+        "package", "path",     "file",  "module",    "following", "type",     "error", "unknown",
+        "correct", "required", "them",  "undefined", "which",     "compiled", "disk",  "local",
+        "memory",  "cache",    "model"};
     for (size_t i = 0; i < COUNT(words); i++) {
         if (strcasecmp(text, words[i]) == 0) return true;
     }

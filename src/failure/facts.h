@@ -158,6 +158,10 @@ enum rp_fact_name rp_fact_name_of_text(const char *text, size_t length);
  */
 const char *rp_fact_read(enum rp_fact_type type, const char *at, const char *end, uint64_t *number);
 
+/* Where a path that begins at `at` ends, as far as that can be told without quotes: a space is part
+ * of it where another slash follows before the next ("C:\Program Files\a.dll"). At most 300 bytes. */
+size_t rp_fact_path_end(const char *line, size_t length, size_t at);
+
 /* Add a fact; of the same name and value the heavier stays. Full: the lightest goes. What cannot be
  * (HTTP status 5, signal "handler") is not taken. */
 void rp_facts_add(struct rp_facts *facts, const struct rp_fact *fact);

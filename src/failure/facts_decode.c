@@ -9,6 +9,7 @@
 
 #include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -286,6 +287,25 @@ static void decode_error_code(struct rp_facts *facts, const struct rp_fact *fact
     derive(facts, fact, RP_FACT_NAME_ERROR_CODE_NAME, name);
 }
 
+/* Whether a node's name with neither path nor number is an operator's: "NcclAllReduce", "Resize".
+ */
+static bool is_operator_word(const char *word) {
+    static const char *const words[] = {
+        "Add",    "Cast",      "Concat",    "Conv",     "Div",     "Einsum", "Expand",  "Gather",
+        "Gelu",   "Gemm",      "Loop",      "Mul",      "Pad",     "Pow",    "Relu",    "Reshape",
+        "Resize", "Scan",      "Sigmoid",   "Slice",    "Softmax", "Split",  "Squeeze", "Sub",
+        "Tile",   "Transpose", "Unsqueeze", "Upsample", "Where"};
+    size_t capitals = 0;
+    for (const char *at = word; *at; at++) {
+        capitals += isupper((unsigned char)*at) != 0;
+    }
+    if (capitals > 1) return true;
+    for (size_t i = 0; i < COUNT(words); i++) {
+        if (strcmp(word, words[i]) == 0) return true;
+    }
+    return false;
+}
+
 /* "/encoder/Conv_12", "Resize__31": exporters name a node after its operator. */
 static void decode_node(struct rp_facts *facts, const struct rp_fact *fact) {
     if (rp_facts_find(facts, RP_FACT_NAME_OPERATOR)) return;
@@ -298,13 +318,31 @@ static void decode_node(struct rp_facts *facts, const struct rp_fact *fact) {
     }
     size_t rest = letters + strspn(name + letters, "_0123456789");
     bool is_numbered = name[letters] == '_';
-    if (!isupper((unsigned char)*name) || name[rest] || letters < 3 || letters >= sizeof text ||
-        (!slash && !is_numbered)) {
+    if (!isupper((unsigned char)*name) || name[rest] || letters < 3 || letters >= sizeof text) {
         return;
     }
     memcpy(text, name, letters);
     text[letters] = '\0';
+    if (!slash && !is_numbered && !is_operator_word(text)) return;
     derive(facts, fact, RP_FACT_NAME_OPERATOR, text);
+}
+
+/* "CUDA0", "cuda:1": the number behind the name. A PCI address has none. */
+static void decode_device(struct rp_facts *facts, const struct rp_fact *fact) {
+    const char *at = fact->text;
+    while (isalpha((unsigned char)*at) || *at == '_') {
+        at++;
+    }
+    if (at == fact->text) return;
+    if (*at == ':') at++;
+    size_t digits = strspn(at, "0123456789");
+    if (digits == 0 || digits > 3 || at[digits]) return;
+    struct rp_fact index = *fact;
+    index.name = RP_FACT_NAME_DEVICE_INDEX;
+    index.is_derived = true;
+    index.number = strtoul(at, NULL, 10);
+    snprintf(index.text, sizeof index.text, "%s", at);
+    rp_facts_add(facts, &index);
 }
 
 /* A model that is named by its place is a folder or a file of this machine. */
@@ -342,6 +380,7 @@ static const struct {
     {RP_FACT_NAME_GLIBC_NEEDED, decode_glibc},
     {RP_FACT_NAME_GLIBCXX_NEEDED, decode_glibcxx},
     {RP_FACT_NAME_CXXABI_NEEDED, decode_cxxabi},
+    {RP_FACT_NAME_DEVICE, decode_device},
     {RP_FACT_NAME_NODE, decode_node},
     {RP_FACT_NAME_MODEL, decode_model},
     {RP_FACT_NAME_SIGNAL, decode_signal},

@@ -189,9 +189,11 @@ void rp_facts_scan_names(const char *line, size_t length, rp_facts_take_fn *take
                 at++;
                 continue;
             }
-            for (end = at; end < length && !is_between(line[end]);) {
-                end++;
+            end = rp_fact_path_end(line, length, at);
+            for (size_t i = at; i < end; i++) {
+                if (line[i] == '=') end = i;
             }
+            if (end == at) end++;
         }
         struct name name = without_place((struct name){line + from, end - from});
         bool is_call = end < length && line[end] == '(';

@@ -526,7 +526,8 @@ static const struct {
     {"ggml_vulkan: Device memory allocation of size 2415919104 failed.", "bytes_asked=2415919104"},
     {"ValueError: Free memory on device cuda:0 (12.5/23.64 GiB) on startup is less than desired "
      "GPU memory utilization (0.9, 21.28 GiB).",
-     "bytes_asked=22849226015|bytes_total=25383256719|device=cuda:0|value=12.5"},
+     "bytes_asked=22849226015|bytes_total=25383256719|device=cuda:0|bytes_free=13421772800|device_"
+     "index=0"},
     {"Out of memory: Killed process 4242 (python3) total-vm:91234560kB, anon-rss:63123456kB, "
      "file-rss:2048kB, shmem-rss:0kB",
      "bytes_used=63123456000|process=python3|pid=4242"},
