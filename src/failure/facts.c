@@ -451,16 +451,43 @@ static void strip_quotes(struct rp_fact *fact) {
     }
 }
 
+/* "D:\\\\models\\\\a.gguf", as Python quotes it. */
+static void join_backslashes(char *text) {
+    if (!isalpha((unsigned char)text[0]) || strncmp(text + 1, ":\\\\", 3) != 0) return;
+    char *out = text;
+    for (const char *at = text; *at; at++) {
+        *out++ = *at;
+        if (at[0] == '\\' && at[1] == '\\') at++;
+    }
+    *out = '\0';
+}
+
+/* The quote around the whole message, of which the fact is the end. */
+static void strip_lone_quote(struct rp_fact *fact) {
+    size_t length = strlen(fact->text);
+    if (length < 2 || !strchr("'\"`", fact->text[length - 1])) return;
+    if (strchr(fact->text, fact->text[length - 1]) != fact->text + length - 1) return;
+    fact->text[length - 1] = '\0';
+    fact->end--;
+}
+
 /* "v4.31.0" and "4.31.0" are one version, and only the latter compares; the operator of
  * "Conv_0:Conv" and of "com.microsoft:Conv" is Conv, that of "aten::conv2d" has its own colons. */
 static void tidy_text(struct rp_fact *fact) {
     if (is_name(fact->name)) strip_quotes(fact);
+    if (rows[fact->name].type == RP_FACT_PATH) join_backslashes(fact->text);
+    if (rows[fact->name].type == RP_FACT_TEXT) strip_lone_quote(fact);
     const char *text = fact->text;
     if (rows[fact->name].type == RP_FACT_VERSION && (text[0] | 0x20) == 'v') text++;
     const char *colon = strrchr(text, ':');
     if (fact->name == RP_FACT_NAME_OPERATOR && colon && colon > text && colon[-1] != ':' &&
         colon[1] != '\0') {
         text = colon + 1;
+    }
+    /* The C++ side's "_index_select" is the operator's private half. */
+    if (fact->name == RP_FACT_NAME_OPERATOR && !strchr(text, ':')) {
+        size_t marks = strspn(text, "_");
+        text += text[marks] ? marks : 0;
     }
     memmove(fact->text, text, strlen(text) + 1);
     char *comma = rows[fact->name].type == RP_FACT_VERSION ? strstr(fact->text, ", ") : NULL;
@@ -521,9 +548,16 @@ static bool is_signal(const char *text) {
     return false;
 }
 
+static bool has_letter(const char *text) {
+    for (; *text; text++) {
+        if (isalnum((unsigned char)*text) || (unsigned char)*text > 127) return true;
+    }
+    return false;
+}
+
 /* A word behind "signal" or a number behind "returned error:" is not always what it seems. */
 static bool is_credible(const struct rp_fact *fact) {
-    if (is_name(fact->name) && (!fact->text[0] || is_plain_word(fact->text))) return false;
+    if (is_name(fact->name) && (!has_letter(fact->text) || is_plain_word(fact->text))) return false;
     switch (fact->name) {
     case RP_FACT_NAME_SIGNAL:
         return is_signal(fact->text);
@@ -535,6 +569,11 @@ static bool is_credible(const struct rp_fact *fact) {
     case RP_FACT_NAME_FILE:
     case RP_FACT_NAME_FOLDER:
         return !is_capitalised_word(fact->text);
+    case RP_FACT_NAME_PACKAGE:
+    case RP_FACT_NAME_PACKAGE_OTHER:
+        return isalnum((unsigned char)fact->text[0]) || strchr("_@", fact->text[0]);
+    case RP_FACT_NAME_PROCESS:
+        return !strpbrk(fact->text, "=$");
     case RP_FACT_NAME_DEVICE_INDEX:
         return fact->number < 4096;
     default:

@@ -79,6 +79,7 @@ static bool is_library(struct name name) {
 }
 
 static bool is_model_file(struct name name) {
+    if (name.length == 7 && strncasecmp(name.at, "ai.onnx", 7) == 0) return false; /* its domain */
     static const char *const endings[] = {
         "gguf", "ggml", "bin", "pt",     "pth",      "ckpt",    "safetensors", "onnx", "ort", "h5",
         "pb",   "npz",  "npy", "tflite", "mlmodelc", "mlmodel", "mlpackage",   "json", "whl", "dlc",
@@ -113,9 +114,10 @@ static bool has_root(struct name name) {
     return length < name.length && is_one_of(name.at + 1, length - 1, roots, COUNT(roots));
 }
 
-static bool has_link(struct name name) {
-    for (size_t i = 0; i + 3 <= name.length; i++) {
-        if (memcmp(name.at + i, "://", 3) == 0) return true;
+/* "https://...", "/opt/a:/opt/b": no one file. */
+static bool has_many(struct name name) {
+    for (size_t i = 2; i + 1 < name.length; i++) {
+        if (name.at[i] == ':' && is_slash(name.at[i + 1])) return true;
     }
     return false;
 }
@@ -138,13 +140,47 @@ static struct name without_place(struct name name) {
     }
 }
 
+/* "/usr/bin/python", "/dev/kfd" */
+static bool is_program(struct name name) {
+    struct name part = last_part(name);
+    size_t before = (size_t)(part.at - name.at);
+    return (before >= 5 && memcmp(part.at - 5, "/bin/", 5) == 0) ||
+           (name.length > 5 && memcmp(name.at, "/dev/", 5) == 0);
+}
+
+/* "CUDNN_STATUS_ALLOC_FAILED", "hipErrorNoBinaryForGpu": what a library calls its failure. */
+static bool is_code(struct name name) {
+    static const char *const beginnings[] = {
+        "CUDNN_STATUS_",    "CUBLAS_STATUS_", "CUSOLVER_STATUS_", "CUSPARSE_STATUS_",
+        "CUFFT_",           "CUDA_ERROR_",    "cudaError",        "hipError",
+        "HIP_ERROR_",       "HSA_STATUS_",    "VK_ERROR_",        "ZE_RESULT_ERROR_",
+        "UR_RESULT_ERROR_", "PI_ERROR_",      "CL_OUT_OF_",       "CL_INVALID_",
+        "CL_MEM_OBJECT_",   "DXGI_ERROR_",    "MIOPEN_STATUS_",   "miopenStatus",
+        "rocblas_status_",  "QNN_",           "ncclSystemError",  "ncclRemoteError"};
+    for (size_t i = 0; i < COUNT(beginnings); i++) {
+        size_t length = strlen(beginnings[i]);
+        if (name.length < length || memcmp(name.at, beginnings[i], length) != 0) continue;
+        for (size_t j = 0; j < name.length; j++) {
+            if (!isalnum((unsigned char)name.at[j]) && name.at[j] != '_') return false;
+        }
+        return name.length > length || name.at[0] == 'n';
+    }
+    return false;
+}
+
+static bool is_success(struct name name) {
+    return name.length > 8 && strncasecmp(name.at + name.length - 7, "success", 7) == 0;
+}
+
 static enum rp_fact_name kind_of(struct name name) {
-    if (name.length < 4 || has_link(name) || is_source(name)) return RP_FACT_NAME_NONE;
+    if (name.length < 4 || has_many(name) || is_source(name)) return RP_FACT_NAME_NONE;
     if (is_library(name)) return RP_FACT_NAME_LIBRARY;
+    if (is_code(name)) return is_success(name) ? RP_FACT_NAME_NONE : RP_FACT_NAME_ERROR_CODE;
     bool is_path = has_drive(name) || has_root(name);
     if (is_model_file(name)) return RP_FACT_NAME_FILE;
     if (!is_path) return RP_FACT_NAME_NONE;
-    return ending(name).length > 0 ? RP_FACT_NAME_FILE : RP_FACT_NAME_FOLDER;
+    bool is_file = ending(name).length > 0 || is_program(name);
+    return is_file ? RP_FACT_NAME_FILE : RP_FACT_NAME_FOLDER;
 }
 
 /* Where the quote at `at` is closed, SIZE_MAX: it is none. Only a path has spaces in it. */
@@ -167,14 +203,21 @@ static size_t end_of_quote(const char *line, size_t length, size_t at) {
 static bool scan_signal(const char *line, size_t length, rp_facts_take_fn *take, void *user) {
     static const char *const words[] = {"Killed", "Aborted", "Terminated"};
     size_t from = 0;
+    size_t end = 0;
     while (from < length && isspace((unsigned char)line[from])) {
         from++;
     }
-    while (length > from && (isspace((unsigned char)line[length - 1]) || line[length - 1] == '.')) {
-        length--;
+    for (end = from; end < length && isalpha((unsigned char)line[end]);) {
+        end++;
     }
-    if (!is_one_of(line + from, length - from, words, COUNT(words))) return false;
-    take(RP_FACT_NAME_SIGNAL, from, length, user);
+    if (!is_one_of(line + from, end - from, words, COUNT(words))) return false;
+    /* "Aborted (core dumped)", in any language */
+    size_t rest = end;
+    while (rest < length && (isspace((unsigned char)line[rest]) || line[rest] == '.')) {
+        rest++;
+    }
+    if (rest < length && !(rest > end && line[rest] == '(')) return false;
+    take(RP_FACT_NAME_SIGNAL, from, end, user);
     return true;
 }
 
@@ -197,7 +240,8 @@ void rp_facts_scan_names(const char *line, size_t length, rp_facts_take_fn *take
         }
         struct name name = without_place((struct name){line + from, end - from});
         bool is_call = end < length && line[end] == '(';
-        enum rp_fact_name kind = is_call ? RP_FACT_NAME_NONE : kind_of(name);
+        bool is_cut = at > 0 && line[at - 1] == ')'; /* "(…)ef86/config.json" of a progress bar */
+        enum rp_fact_name kind = is_call || is_cut ? RP_FACT_NAME_NONE : kind_of(name);
         if (kind != RP_FACT_NAME_NONE) take(kind, from, from + name.length, user);
         at = end + (quoted != SIZE_MAX);
     }

@@ -530,10 +530,10 @@ static const struct {
      "index=0"},
     {"Out of memory: Killed process 4242 (python3) total-vm:91234560kB, anon-rss:63123456kB, "
      "file-rss:2048kB, shmem-rss:0kB",
-     "bytes_used=63123456000|process=python3|pid=4242"},
+     "bytes_used=64638418944|process=python3|pid=4242"},
     {"Memory cgroup out of memory: Killed process 99 (node), UID 1000, total-vm:9123456kB, "
      "anon-rss:4123456kB, file-rss:512kB",
-     "bytes_used=4123456000|process=node|pid=99"},
+     "bytes_used=4222418944|process=node|pid=99"},
     {"numpy.core._exceptions._ArrayMemoryError: Unable to allocate 7.45 GiB for an array with "
      "shape (50000, 20000) and data type float64",
      "bytes_asked=7999376589|dtype=float64|value=(50000, 20000)"},

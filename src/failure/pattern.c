@@ -400,14 +400,6 @@ static bool is_between_quotes(const struct matching *matching, size_t at) {
     return at > 0 && strchr("'\"`<", matching->line[at - 1]) && matching->line[at - 1] != '\0';
 }
 
-/* "C:\Program Files\...", "/Users/...": from its root on. */
-static bool is_whole_path(const struct matching *matching, size_t at) {
-    const char *line = matching->line;
-    if (at >= matching->length) return false;
-    if (line[at] == '/') return true;
-    return matching->length - at > 2 && line[at + 1] == ':' && line[at + 2] == '\\';
-}
-
 /* A hole that nothing certain follows: as far as a word goes. */
 static size_t end_of_word(const struct matching *matching, size_t at, enum rp_fact_type type) {
     size_t end = at;
@@ -461,10 +453,11 @@ static bool match_text_hole(struct matching *matching, size_t index, size_t at,
         return false;
     }
     bool takes_spaces =
-        type == RP_FACT_TEXT ||
-        (type == RP_FACT_PATH && (is_between_quotes(matching, at) || is_whole_path(matching, at)));
+        type == RP_FACT_TEXT || (type == RP_FACT_PATH && is_between_quotes(matching, at));
+    size_t path_end =
+        type == RP_FACT_PATH ? rp_fact_path_end(matching->line, matching->length, at) : at;
     for (size_t end = at; end < matching->length && end - at < HOLE_BYTES_MAX;) {
-        if (!takes_spaces && is_space(matching->line[end])) return false;
+        if (!takes_spaces && is_space(matching->line[end]) && end >= path_end) return false;
         end++;
         if (!is_last && hole[1].text[0] != ' ' &&
             (end == matching->length || small(matching->line[end]) != hole[1].text[0])) {
