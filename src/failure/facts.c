@@ -571,7 +571,8 @@ static bool is_credible(const struct rp_fact *fact) {
         return !is_capitalised_word(fact->text);
     case RP_FACT_NAME_PACKAGE:
     case RP_FACT_NAME_PACKAGE_OTHER:
-        return isalnum((unsigned char)fact->text[0]) || strchr("_@", fact->text[0]);
+        return (isalnum((unsigned char)fact->text[0]) || strchr("_@", fact->text[0])) &&
+               !strchr(fact->text, '\\');
     case RP_FACT_NAME_PROCESS:
         return !strpbrk(fact->text, "=$");
     case RP_FACT_NAME_DEVICE_INDEX:

@@ -114,12 +114,12 @@ static bool has_root(struct name name) {
     return length < name.length && is_one_of(name.at + 1, length - 1, roots, COUNT(roots));
 }
 
-/* "https://...", "/opt/a:/opt/b": no one file. */
+/* "https://...", "/opt/a:/opt/b", "$HOME/a": no one file. */
 static bool has_many(struct name name) {
     for (size_t i = 2; i + 1 < name.length; i++) {
-        if (name.at[i] == ':' && is_slash(name.at[i + 1])) return true;
+        if (name.at[i] == ':' && (is_slash(name.at[i + 1]) || name.at[i + 1] == '$')) return true;
     }
-    return false;
+    return memchr(name.at, '$', name.length) != NULL;
 }
 
 /* "message.rs:231:25": what stands before the numbers. */
