@@ -277,8 +277,8 @@ static void tell_string(struct rp_error_text *text, size_t end, enum ending endi
         }
     }
     text->from[to] = text->from[end];
-    if (to == begin && ending == END_PIECE) {
-        text->is_continued = false; /* cut at a line break */
+    if (to == begin && begin > 0) {
+        text->is_continued = false; /* it ends in a line break */
         return;
     }
     tell_segment(text, begin, to, ending);
@@ -340,6 +340,7 @@ static size_t drop_lost_codes(struct rp_error_text *text, size_t end) {
     const char *open = text->line;
     size_t to = 0;
     size_t done = 0;
+    uint32_t behind = 0; /* what remained before the last code */
     while ((open = memchr(open, '[', (size_t)(last - open)))) {
         size_t introducer = introducer_bytes(text->line + done, open);
         const char *close = lost_code_end(open, last, introducer > 0);
@@ -349,6 +350,7 @@ static size_t drop_lost_codes(struct rp_error_text *text, size_t end) {
         }
         keep_places(text);
         size_t count = (size_t)(open - text->line) - introducer - done;
+        behind = text->from[done + count];
         memmove(text->line + to, text->line + done, count);
         memmove(text->from + to, text->from + done, count * sizeof text->from[0]);
         to += count;
@@ -358,6 +360,7 @@ static size_t drop_lost_codes(struct rp_error_text *text, size_t end) {
     if (done == 0) return end;
     memmove(text->line + to, text->line + done, end - done);
     memmove(text->from + to, text->from + done, (end - done + 1) * sizeof text->from[0]);
+    if (done == end) text->from[to] = behind;
     return to + end - done;
 }
 

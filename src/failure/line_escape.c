@@ -43,6 +43,7 @@ static bool has_drive(const char *line, const char *backslash) {
     if (!colon || colon == line || !is_letter(colon[-1]) || colon[1] != '\\') return false;
     for (const char *at = colon + 1; at < backslash; at++) {
         if (!is_of_path(*at) && *at != ' ') return false;
+        if (*at == ' ' && ends_as_file(colon, at)) return false; /* it ended there */
     }
     return colon - line == 1 || (!is_letter(colon[-2]) && !is_digit(colon[-2]));
 }
@@ -88,7 +89,8 @@ static bool is_quoted(const char *line, size_t position) {
         } else if (open) {
             if (c == open) open = 0;
         } else if (c == '"' || c == '\'') {
-            char before = i ? line[i - 1] : ' ';
+            char before = ' ';
+            if (i > 0) before = line[i - 1];
             bool is_prefixed = strchr("bruf", before) && (i < 2 || !is_letter(line[i - 2]));
             if (is_prefixed || (!is_letter(before) && !is_digit(before))) open = c;
         }

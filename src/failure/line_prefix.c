@@ -51,8 +51,7 @@ static const struct form digit_forms[] = {
 };
 
 static const struct form bracket_forms[] = {
-    {.text = "[{%b}%n.%6]{%b[%1%x]}", .is_kernel = true},
-    {.text = "[{%b}%n.%6]{ [T%n]}{ [C%n]}", .is_kernel = true},
+    {.text = "[{%b}%n.%6]{%b[{%b}T%n]}{%b[{%b}C%n]}", .is_kernel = true},
     {.text = "[%t]"},
     {.text = "[%t%b%l{%b%x}]"},
     {.text = "[%t%b%x]"},
@@ -307,7 +306,8 @@ static const char *read_form(const char *form, const char *form_end, const char 
         } else if (at == reader->end) {
             return NULL;
         } else if (*form == '%') {
-            char stop = form[2] == '}' ? form[3] : form[2];
+            char stop = form[2];
+            if (stop == '}') stop = form[3];
             at = read_class(form[1], stop, at, reader);
             form += 2;
         } else {

@@ -128,13 +128,18 @@ static const char *skip_blanks(const char *at, const char *end) {
 
 /* ---- noise ------------------------------------------------------------------------------- */
 
+/* Of three bytes after E2: punctuation, arrows, lines, blocks, ornaments, braille. */
+static bool is_sign(unsigned char second) {
+    return second == 0x80 || second == 0x86 || (second >= 0x94 && second <= 0x97) ||
+           (second >= 0x9c && second <= 0xa3);
+}
+
 /* No letter or digit, nor a word in another script: rules, frames of tables, blanks. */
 static bool is_rule(const struct view *view) {
     for (const char *at = view->at; at < view->end; at++) {
         unsigned char c = (unsigned char)*at;
         if (is_letter(*at) || is_digit(*at)) return false;
-        /* E2 begins punctuation, lines, arrows and blocks. */
-        if (c == 0xe2 && view->end - at >= 3) {
+        if (c == 0xe2 && view->end - at >= 3 && is_sign((unsigned char)at[1])) {
             at += 2;
         } else if (c >= 0x80) {
             return false;
@@ -204,6 +209,7 @@ static bool is_download_row(const struct view *view) {
 
 static bool is_noise(const struct view *view) {
     if (view->at == view->end || is_rule(view)) return true;
+    if (left(view) == 1 && *view->at == 'E') return true; /* an empty line of a test report */
     if (memchr(view->at, '\xe2', left(view)) && has_drawn_bar(view)) return true;
     if (is_download_row(view)) return true;
     if (begins(view->at, view->end, "% Total")) return true;
@@ -276,7 +282,7 @@ static bool is_hash_frame(const struct view *view) {
 }
 
 /* "  12: core::panicking::panic", "   4: 0x55..", "0   libX.dylib   0x0000000104 f + 12". */
-static bool is_numbered_frame(const struct view *view) {
+static bool is_numbered_frame(const struct view *view, enum rp_line_role last) {
     if (!is_digit(*view->at)) return false;
     if (is_address(view->at, view->end)) return true;
     const char *at = skip_digits(view->at, view->end);
@@ -285,6 +291,8 @@ static bool is_numbered_frame(const struct view *view) {
         const char *name = skip_blanks(at + 1, view->end);
         if (name == at + 1 || view->indent == 0) return false;
         if (begins(name, view->end, "0x")) return true;
+        /* Names without "::" among other frames: "0: rust_begin_unwind". */
+        if (last == RP_LINE_FRAME && !memchr(name, ' ', (size_t)(view->end - name))) return true;
         const char *space = memchr(name, ' ', (size_t)(view->end - name));
         const char *colons = find(name, view->end, "::");
         return colons && (!space || colons < space || *name == '<');
@@ -320,9 +328,9 @@ static bool is_trace_head(const struct view *view) {
     return find_near(view, "Traceback (most recent call") != NULL;
 }
 
-static bool is_frame(const struct view *view) {
+static bool is_frame(const struct view *view, enum rp_line_role last) {
     return is_python_frame(view) || is_at_frame(view) || is_hash_frame(view) ||
-           is_numbered_frame(view) || is_native_frame(view) || is_gap(view) ||
+           is_numbered_frame(view, last) || is_native_frame(view) || is_gap(view) ||
            BEGINS_WITH_ONE(view, frame_beginnings) || is_place_frame(view);
 }
 
@@ -386,7 +394,7 @@ static bool is_message(const struct view *view) {
 static bool is_warning(const struct view *view) {
     const char *at = find_near(view, "arning: ");
     if (at == NULL) {
-        return begins(view->at, view->end, "WARNING") || begins(view->at, view->end, "[W");
+        return begins(view->at, view->end, "WARNING");
     }
     if (at == view->at || (at[-1] | 0x20) != 'w') return false;
     /* At the beginning, behind a name ("UserWarning:"), or behind a place in a file. */
@@ -489,7 +497,9 @@ static bool read_listed_cause(struct rp_story *story, const struct view *view) {
     const char *after = skip_digits(view->at, view->end);
     bool is_numbered = after > view->at && begins(after, view->end, ": ");
     /* A stack has addresses and paths with "::" behind its numbers. */
-    if (is_numbered && !story->is_cause_next && is_numbered_frame(view)) return false;
+    if (is_numbered && !story->is_cause_next && is_numbered_frame(view, RP_LINE_PLAIN)) {
+        return false;
+    }
     if (story->is_cause_next || is_numbered) begin_cause_of(story, story->block);
     story->is_cause_next = false;
     story->is_touched = true;
@@ -635,7 +645,7 @@ static enum rp_line_role read_text(struct rp_story *story, const struct view *vi
     if (read_tie(story, view, &role)) return role;
     if (is_trace_head(view)) return take_head(story, view);
     if (ends_trace(story, view)) return read_message(story, view);
-    if (is_frame(view)) return read_frame(story, view);
+    if (is_frame(view, story->last)) return read_frame(story, view);
     if (is_kernel(view, prefix)) {
         story->is_touched = true;
         return RP_LINE_KERNEL;
@@ -684,7 +694,7 @@ enum rp_line_role rp_story_read(struct rp_story *story, const char *line, size_t
         return RP_LINE_NOISE;
     }
     if (is_overwritten) {
-        bool tells = is_message(&view) || is_frame(&view);
+        bool tells = is_message(&view) || is_frame(&view, story->last);
         if (!tells && !is_trace_head(&view)) return RP_LINE_NOISE;
     }
     bool announces = announces_cause(&view);
