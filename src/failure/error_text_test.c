@@ -437,6 +437,16 @@ static void a_python_trace_is_frames_source_and_a_message(void **state) {
            "F File \"a.py\", line 3, in f\nS print(\"a\\nb\", 'RuntimeError: x\\n')\n");
 }
 
+static void a_trace_may_begin_behind_other_text(void **state) {
+    (void)state;
+    expect("  \"message\": \"It failed: Traceback (most recent call last):\\n  File \\\"a.py\\\", "
+           "line 3, "
+           "in f\\n    g()\\nlib.Lost: 3 of 4\\n\",\n",
+           "P \"message\": \"It failed: Traceback (most recent call last):\nF File \"a.py\", line "
+           "3, in "
+           "f\nS g()\nM lib.Lost: 3 of 4\nN \",\n");
+}
+
 static void frames_of_every_language_are_seen(void **state) {
     (void)state;
     static const char *const frames[] = {
@@ -831,6 +841,7 @@ int main(void) {
         cmocka_unit_test(a_line_of_prefixes_alone_is_noise),
         cmocka_unit_test(a_level_decides_where_the_text_does_not),
         cmocka_unit_test(a_python_trace_is_frames_source_and_a_message),
+        cmocka_unit_test(a_trace_may_begin_behind_other_text),
         cmocka_unit_test(frames_of_every_language_are_seen),
         cmocka_unit_test(messages_of_every_language_are_seen),
         cmocka_unit_test(warnings_say_so),

@@ -536,16 +536,28 @@ static enum rp_line_role take_message(struct rp_story *story) {
     return RP_LINE_MESSAGE;
 }
 
+static bool has_letter(const char *at, const char *end) {
+    while (at < end && !is_letter(*at)) {
+        at++;
+    }
+    return at < end;
+}
+
+/* "Traceback ...", "ValueError       Traceback ..." of a notebook, or in the rule of a box. What a
+ * program says before it on the line is no frame. */
 static enum rp_line_role take_head(struct rp_story *story, const struct view *view) {
+    const char *head = find_near(view, "Traceback (");
+    bool is_box = begins(view->at, view->end, "\xe2\x95\xad");
+    bool is_notebook =
+        is_letter(*view->at) && head - view->at > 2 && head[-1] == ' ' && head[-2] == ' ';
     begin_block_if_touched(story);
     story->is_touched = true;
     story->awaits_message = true;
-    story->trace_indent = view->indent;
-    bool is_box = begins(view->at, view->end, "\xe2\x95\xad");
-    bool is_first =
-        begins(view->at, view->end, "Trace") || begins(view->at, view->end, "Exception G");
-    story->trace = is_box ? RP_TRACE_BOX : is_first ? RP_TRACE_PYTHON : RP_TRACE_NOTEBOOK;
-    return RP_LINE_FRAME;
+    story->trace = is_box ? RP_TRACE_BOX : is_notebook ? RP_TRACE_NOTEBOOK : RP_TRACE_PYTHON;
+    story->trace_indent = head == view->at ? view->indent : 0;
+    bool is_frame = is_box || is_notebook || begins(view->at, view->end, "Exception Group") ||
+                    !has_letter(view->at, head);
+    return is_frame ? RP_LINE_FRAME : RP_LINE_PLAIN;
 }
 
 static enum rp_line_role take_python_frame(struct rp_story *story, const struct view *view) {
