@@ -1,18 +1,560 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Reading an error text: each line is compared with all patterns as it comes, what was hit is kept;
+ * at the end, when it is known which block was caused by which, the rules that hold are weighed.
+ *
+ * A rule speaks for its category with its strength, more where it stands in a deeper cause, less on
+ * a line that is no message. The strongest rule of a category counts most: many hints do not
+ * outweigh one message that says what happened, but decide where nothing does.
+ */
 #include "failure/diagnosis.h"
 
 #include "base/memory.h"
 #include "base/status.h"
 #include "base/text.h"
+#include "failure/error_text.h"
+#include "failure/rules.h"
 
-#include <jansson.h>
-#include <resourcepool/text.h>
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
-rp_status rp_diagnose(const rp_failure_question *question, rp_diagnosis **out, rp_error *err) {
+enum {
+    HITS_MAX = 256,
+    LINES_KEPT_MAX = 96,
+    RAW_FACTS_MAX = 96,
+    NO_HIT = UINT16_MAX,
+};
+
+/* What a rule's strength is changed by. */
+static const double role_weights[] = {
+    [RP_LINE_PLAIN] = 0,   [RP_LINE_MESSAGE] = 0.6, [RP_LINE_WARNING] = -0.8, [RP_LINE_FRAME] = -3,
+    [RP_LINE_SOURCE] = -4, [RP_LINE_KERNEL] = 0.3,  [RP_LINE_NOISE] = -3,
+};
+static const double DEPTH_WEIGHT = 0.8; /* for each step towards the deepest cause */
+static const double DEPTH_WEIGHT_MAX = 2;
+static const double TRACE_WEIGHT = -0.5;  /* in a stack trace that came apart from the error */
+static const double SHARPNESS = 0.9;      /* how much more one step of strength counts */
+static const double UNKNOWN_WEIGHT = 3.6; /* how strong a rule must be to be believed */
+
+struct kept_line {
+    char text[RP_CAUSE_BYTES];
+    uint64_t number;
+    uint64_t start;
+    uint64_t end;
+    unsigned hit_count; /* how many hits refer to it */
+};
+
+struct hit {
+    uint32_t pattern;
+    uint16_t line; /* in kept_lines; NO_HIT: not kept */
+    uint16_t next; /* the last hit of the same pattern, behind the first */
+    enum rp_line_role role;
+    unsigned block;
+    bool is_trace;
+    uint64_t start;
+    uint64_t end;
+};
+
+struct raw_fact {
+    struct rp_fact fact;
+    uint64_t line;
+    unsigned block;
+    enum rp_line_role role;
+    bool is_trace;
+};
+
+struct reader {
+    const struct rp_failure_rules *rules;
+    struct rp_error_text *text;
+    unsigned char *seen;  /* of rp_failure_rules_scan() */
+    uint16_t *first_hits; /* of each pattern, NO_HIT */
+    struct hit hits[HITS_MAX];
+    size_t hit_count;
+    struct kept_line *lines[LINES_KEPT_MAX]; /* NULL: free */
+    struct raw_fact facts[RAW_FACTS_MAX];
+    size_t fact_count;
+    struct kept_line last_message; /* for a text of which nothing is known */
+    unsigned last_message_block;
+    bool is_trace;
+    bool is_short_of_memory;
+    uint64_t base; /* of the text's offsets: the error's length while its stack trace is read */
+    uint64_t line_base;
+
+    /* While a line is looked at. */
+    const struct rp_error_line *line;
+    uint16_t kept;
+};
+
+/* --- taking what is hit -------------------------------------------------------------------- */
+
+static uint64_t offset_of(const struct reader *reader, size_t at) {
+    const struct rp_error_line *line = reader->line;
+    return reader->base + line->start + (line->from ? line->from[at] : at);
+}
+
+static void keep_text(struct reader *reader, struct kept_line *kept) {
+    const struct rp_error_line *line = reader->line;
+    snprintf(kept->text, sizeof kept->text, "%.*s", (int)line->length, line->text);
+    if (line->length >= sizeof kept->text) {
+        memcpy(kept->text + sizeof kept->text - 4, "...", 4);
+        rp_text_make_printable(kept->text);
+    }
+    kept->number = reader->line_base + line->number;
+    kept->start = offset_of(reader, 0);
+    kept->end = offset_of(reader, line->length);
+}
+
+static uint16_t keep_line(struct reader *reader) {
+    uint16_t number = reader->kept;
+    if (number == NO_HIT) {
+        number = 0;
+        while (number < LINES_KEPT_MAX && reader->lines[number]) {
+            number++;
+        }
+        if (number == LINES_KEPT_MAX) return NO_HIT;
+        struct kept_line *kept = rp_alloc(sizeof *kept);
+        if (!kept) {
+            reader->is_short_of_memory = true;
+            return NO_HIT;
+        }
+        keep_text(reader, kept);
+        reader->lines[number] = kept;
+        reader->kept = number;
+    }
+    reader->lines[number]->hit_count++;
+    return number;
+}
+
+/* A line goes with the last hit on it: of a long log few lines stay. */
+static void drop_line(struct reader *reader, uint16_t number) {
+    if (number == NO_HIT || --reader->lines[number]->hit_count > 0) return;
+    rp_free(reader->lines[number]);
+    reader->lines[number] = NULL;
+}
+
+static void take_fact(struct reader *reader, const struct rp_pattern_hole *hole) {
+    /* Of a long log the beginning is kept, and the end, where the error stands. */
+    size_t slot = reader->fact_count++;
+    if (slot >= RAW_FACTS_MAX) slot = RAW_FACTS_MAX / 2 + slot % (RAW_FACTS_MAX / 2);
+    struct raw_fact *raw = &reader->facts[slot];
+    const struct rp_error_line *line = reader->line;
+    *raw = (struct raw_fact){.line = reader->line_base + line->number,
+                             .block = line->block,
+                             .role = line->role,
+                             .is_trace = reader->is_trace};
+    raw->fact.name = hole->name;
+    raw->fact.number = hole->number;
+    raw->fact.start = offset_of(reader, hole->start);
+    raw->fact.end = offset_of(reader, hole->end - 1) + 1;
+    snprintf(raw->fact.text, sizeof raw->fact.text, "%.*s", (int)(hole->end - hole->start),
+             line->text + hole->start);
+    rp_text_make_printable(raw->fact.text);
+}
+
+/* The first hit of a pattern is kept, and the last one on a line that counts as much. */
+static struct hit *slot_of(struct reader *reader, uint32_t pattern) {
+    uint16_t *first = &reader->first_hits[pattern];
+    if (*first != NO_HIT && reader->hits[*first].next != NO_HIT) {
+        struct hit *last = &reader->hits[reader->hits[*first].next];
+        drop_line(reader, last->line);
+        return last;
+    }
+    if (reader->hit_count == HITS_MAX) return NULL;
+    uint16_t number = (uint16_t)reader->hit_count++;
+    if (*first == NO_HIT) {
+        *first = number;
+    } else {
+        reader->hits[*first].next = number;
+    }
+    return &reader->hits[number];
+}
+
+static void take_hit(uint32_t pattern, const struct rp_pattern_match *match, void *user) {
+    struct reader *reader = user;
+    struct hit *hit = slot_of(reader, pattern);
+    if (hit) {
+        *hit = (struct hit){.pattern = pattern,
+                            .line = keep_line(reader),
+                            .next = NO_HIT,
+                            .role = reader->line->role,
+                            .block = reader->line->block,
+                            .is_trace = reader->is_trace,
+                            .start = offset_of(reader, match->start),
+                            .end = match->end > match->start ? offset_of(reader, match->end - 1) + 1
+                                                             : offset_of(reader, match->start)};
+    }
+    for (size_t i = 0; i < match->hole_count; i++) {
+        take_fact(reader, &match->holes[i]);
+    }
+}
+
+static void take_line(const struct rp_error_line *line, void *user) {
+    struct reader *reader = user;
+    if (line->length == 0) return;
+    reader->line = line;
+    reader->kept = NO_HIT;
+    bool is_cause = line->role == RP_LINE_MESSAGE ||
+                    (line->role == RP_LINE_PLAIN && !reader->last_message.text[0]);
+    if (is_cause && !reader->is_trace) {
+        keep_text(reader, &reader->last_message);
+        reader->last_message_block = line->block;
+    }
+    rp_failure_rules_scan(reader->rules, line->text, line->length, reader->seen, take_hit, reader);
+}
+
+/* --- weighing ------------------------------------------------------------------------------ */
+
+struct weighing {
+    struct reader *reader;
+    const struct rp_failure_question *question;
+    struct rp_diagnosis *diagnosis;
+    double best[RP_CATEGORY_COUNT]; /* the strongest rule of each, as weighed */
+    double sums[RP_CATEGORY_COUNT];
+    const struct hit *causes[RP_CATEGORY_COUNT];
+};
+
+static double weight_of_hit(const struct reader *reader, const struct hit *hit) {
+    double depth = hit->is_trace ? 0 : DEPTH_WEIGHT * rp_error_text_depth(reader->text, hit->block);
+    if (depth > DEPTH_WEIGHT_MAX) depth = DEPTH_WEIGHT_MAX;
+    return role_weights[hit->role] + depth + (hit->is_trace ? TRACE_WEIGHT : 0);
+}
+
+/* The weightier of a pattern's hits; NULL: it has none. */
+static const struct hit *best_hit(const struct reader *reader, uint32_t pattern) {
+    uint16_t first = reader->first_hits[pattern];
+    if (first == NO_HIT) return NULL;
+    const struct hit *best = &reader->hits[first];
+    if (best->next != NO_HIT) {
+        const struct hit *last = &reader->hits[best->next];
+        if (weight_of_hit(reader, last) > weight_of_hit(reader, best)) best = last;
+    }
+    return best;
+}
+
+/* The hit by which a rule holds; NULL: it does not. */
+static const struct hit *hit_of_rule(const struct weighing *weighing,
+                                     const struct rp_failure_rule *rule) {
+    const struct reader *reader = weighing->reader;
+    const uint32_t *used = reader->rules->used + rule->first;
+    const struct hit *best = NULL;
+    for (size_t i = 0; i < rule->any_count; i++) {
+        const struct hit *hit = best_hit(reader, used[i]);
+        if (hit && (!best || weight_of_hit(reader, hit) > weight_of_hit(reader, best))) best = hit;
+    }
+    if (!best) return NULL;
+    used += rule->any_count;
+    for (size_t i = 0; i < rule->with_count; i++) {
+        if (reader->first_hits[used[i]] == NO_HIT) return NULL;
+    }
+    used += rule->with_count;
+    for (size_t i = 0; i < rule->without_count; i++) {
+        if (reader->first_hits[used[i]] != NO_HIT) return NULL;
+    }
+    const struct rp_failure_subject *subject = &weighing->diagnosis->subject;
+    if (rule->kinds && !(subject->has_kind && rule->kinds >> subject->kind & 1)) return NULL;
+    return best;
+}
+
+/* Which kind of device the text is about, where the question does not say. */
+static void find_kind(struct weighing *weighing) {
+    const struct rp_failure_rules *rules = weighing->reader->rules;
+    struct rp_failure_subject *subject = &weighing->diagnosis->subject;
+    double scores[32] = {0};
+    double best = 0;
+    for (size_t i = 0; i < rules->count && !subject->is_kind_told; i++) {
+        const struct rp_failure_rule *rule = &rules->rows[i];
+        if (rule->verdict != RP_VERDICT_DEVICE || !hit_of_rule(weighing, rule)) continue;
+        scores[rule->kind] += rule->strength;
+        if (scores[rule->kind] <= best) continue;
+        best = scores[rule->kind];
+        subject->kind = rule->kind;
+        subject->has_kind = true;
+    }
+}
+
+static void add_evidence(struct rp_diagnosis *diagnosis, const struct reader *reader,
+                         const struct hit *hit) {
+    for (size_t i = 0; i < diagnosis->evidence_count; i++) {
+        const struct rp_evidence *other = &diagnosis->evidence[i];
+        if (other->start == hit->start && other->end == hit->end) return;
+    }
+    if (diagnosis->evidence_count == RP_EVIDENCE_KEPT) return;
+    struct rp_evidence *evidence = &diagnosis->evidence[diagnosis->evidence_count++];
+    *evidence = (struct rp_evidence){.start = hit->start, .end = hit->end};
+    if (hit->line == NO_HIT) return;
+    const struct kept_line *line = reader->lines[hit->line];
+    evidence->line = line->number;
+    snprintf(evidence->text, sizeof evidence->text, "%.*s", (int)sizeof evidence->text - 1,
+             line->text);
+    rp_text_make_printable(evidence->text);
+}
+
+static void weigh_rules(struct weighing *weighing) {
+    const struct rp_failure_rules *rules = weighing->reader->rules;
+    for (size_t i = 0; i < rules->count; i++) {
+        const struct rp_failure_rule *rule = &rules->rows[i];
+        if (rule->verdict != RP_VERDICT_CATEGORY && rule->verdict != RP_VERDICT_FALLBACK) continue;
+        const struct hit *hit = hit_of_rule(weighing, rule);
+        if (!hit) continue;
+        if (rule->verdict == RP_VERDICT_FALLBACK) {
+            weighing->diagnosis->is_silent_fallback = true;
+            continue;
+        }
+        double weight = rule->strength + weight_of_hit(weighing->reader, hit);
+        if (weight < 0.5) weight = 0.5;
+        weighing->sums[rule->category] += exp(SHARPNESS * weight);
+        if (weight > weighing->best[rule->category]) {
+            weighing->best[rule->category] = weight;
+            weighing->causes[rule->category] = hit;
+        }
+    }
+}
+
+/* The second and third likeliest, and the shares of all. */
+static void rank(struct weighing *weighing) {
+    struct rp_diagnosis *diagnosis = weighing->diagnosis;
+    double sums[RP_CATEGORY_COUNT];
+    memcpy(sums, weighing->sums, sizeof sums);
+    sums[RP_CATEGORY_UNKNOWN] += exp(SHARPNESS * UNKNOWN_WEIGHT);
+    double total = 0;
+    for (size_t i = 0; i < RP_CATEGORY_COUNT; i++) {
+        total += sums[i];
+    }
+    for (size_t rank = 0; rank <= RP_RIVALS_KEPT; rank++) {
+        size_t best = 0;
+        for (size_t i = 1; i < RP_CATEGORY_COUNT; i++) {
+            if (sums[i] > sums[best]) best = i;
+        }
+        double share = sums[best] / total;
+        if (rank == 0) {
+            diagnosis->category = (rp_category)best;
+            diagnosis->confidence = share;
+        } else if (share > 0.02) {
+            diagnosis->rivals[diagnosis->rival_count] = (rp_category)best;
+            diagnosis->rival_shares[diagnosis->rival_count++] = share;
+        }
+        sums[best] = -1;
+    }
+}
+
+/* A share says how much the rules agree; how often a rule of that strength is right is another
+ * matter. */
+static double calibrate(double share, double strength) {
+    static const double ceilings[] = {0.4, 0.4, 0.4, 0.45, 0.5, 0.6, 0.72, 0.85, 0.93, 0.97};
+    int whole = strength < 0 ? 0 : strength > 9 ? 9 : (int)(strength + 0.5);
+    return share * ceilings[whole];
+}
+
+static void find_cause(struct weighing *weighing) {
+    struct rp_diagnosis *diagnosis = weighing->diagnosis;
+    const struct reader *reader = weighing->reader;
+    const struct hit *hit = weighing->causes[diagnosis->category];
+    const struct kept_line *line = &reader->last_message;
+    if (hit && hit->line != NO_HIT) line = reader->lines[hit->line];
+    snprintf(diagnosis->cause, sizeof diagnosis->cause, "%s", line->text);
+    rp_text_make_printable(diagnosis->cause);
+    diagnosis->cause_start = line->start;
+    diagnosis->cause_end = line->end;
+}
+
+static void collect_evidence(struct weighing *weighing) {
+    const struct rp_failure_rules *rules = weighing->reader->rules;
+    const struct hit *cause = weighing->causes[weighing->diagnosis->category];
+    if (cause) add_evidence(weighing->diagnosis, weighing->reader, cause);
+    for (size_t i = 0; i < rules->count; i++) {
+        const struct rp_failure_rule *rule = &rules->rows[i];
+        if (rule->verdict != RP_VERDICT_CATEGORY ||
+            rule->category != weighing->diagnosis->category) {
+            continue;
+        }
+        const struct hit *hit = hit_of_rule(weighing, rule);
+        if (hit) add_evidence(weighing->diagnosis, weighing->reader, hit);
+    }
+}
+
+/* Facts of the cause's own line come first, then those of deeper causes and of messages. */
+static void collect_facts(struct weighing *weighing) {
+    struct rp_diagnosis *diagnosis = weighing->diagnosis;
+    const struct reader *reader = weighing->reader;
+    for (size_t i = 0; i < reader->fact_count && i < RAW_FACTS_MAX; i++) {
+        const struct raw_fact *raw = &reader->facts[i];
+        struct rp_fact fact = raw->fact;
+        bool is_beside = fact.start >= diagnosis->cause_start && fact.end <= diagnosis->cause_end;
+        double depth = raw->is_trace ? -1.0 : (double)rp_error_text_depth(reader->text, raw->block);
+        fact.weight = (int)(10 * (depth + role_weights[raw->role])) + (is_beside ? 100 : 0);
+        rp_facts_add(&diagnosis->facts, &fact);
+    }
+    rp_facts_decode(&diagnosis->facts);
+}
+
+static void weigh(struct weighing *weighing) {
+    struct rp_diagnosis *diagnosis = weighing->diagnosis;
+    find_kind(weighing);
+    weigh_rules(weighing);
+    rank(weighing);
+    diagnosis->confidence = calibrate(diagnosis->confidence, weighing->best[diagnosis->category]);
+    find_cause(weighing);
+    collect_evidence(weighing);
+    collect_facts(weighing);
+}
+
+/* --- the subject --------------------------------------------------------------------------- */
+
+/* "cuda", "cuda:1", "onnxruntime-cpu", "any" */
+static rp_status read_hardware(const char *hardware, struct rp_failure_subject *subject,
+                               rp_error *err) {
+    if (!hardware || !*hardware || strcmp(hardware, "any") == 0) return RP_OK;
+    char kind[32];
+    const char *name = hardware;
+    static const char engine[] = "onnxruntime-";
+    if (strncmp(name, engine, sizeof engine - 1) == 0) {
+        subject->engine = "onnxruntime";
+        name += sizeof engine - 1;
+    }
+    size_t length = strcspn(name, ":");
+    if (length < sizeof kind) {
+        memcpy(kind, name, length);
+        kind[length] = '\0';
+        if (rp_device_kind_parse(kind, &subject->kind, NULL) == RP_OK) {
+            subject->has_kind = subject->is_kind_told = true;
+            snprintf(subject->hardware, sizeof subject->hardware, "%s", name);
+            return RP_OK;
+        }
+    }
+    rp_fail(err, RP_ERR_ARGUMENT, "'%.40s' is no kind of device", hardware);
+    rp_hint(err,
+            "one of cpu, cuda, rocm, mps, openvino, qualcomm, tpu, webnn, webgpu, a device such "
+            "as cuda:1, onnxruntime-cpu, or any");
+    return RP_ERR_ARGUMENT;
+}
+
+/* The model that is asked about, else the one that the text names. */
+static void find_model(const struct rp_failure_question *question, struct rp_diagnosis *diagnosis) {
+    struct rp_failure_subject *subject = &diagnosis->subject;
+    const char *name = question->model;
+    if (name && *name) {
+        if (rp_model_facts_read(name, NULL, &subject->facts, NULL) != RP_OK) {
+            rp_model_facts_of_name(name, NULL, &subject->facts);
+        }
+    } else {
+        const struct rp_fact *told = rp_facts_find(&diagnosis->facts, RP_FACT_NAME_MODEL);
+        name = told ? told->text : NULL;
+        if (name) rp_model_facts_of_name(name, NULL, &subject->facts);
+    }
+    subject->has_facts = name && *name;
+    if (subject->has_facts) {
+        snprintf(subject->model, sizeof subject->model, "%s", name);
+        rp_text_make_printable(subject->model);
+    }
+    subject->family = question->family;
+    if (subject->family == RP_FAMILY_UNKNOWN && subject->has_facts) {
+        subject->family = subject->facts.classification.family;
+    }
+}
+
+/* --- a question ---------------------------------------------------------------------------- */
+
+static void reader_destroy(struct reader *reader) {
+    if (!reader) return;
+    rp_error_text_destroy(reader->text);
+    for (size_t i = 0; i < LINES_KEPT_MAX; i++) {
+        rp_free(reader->lines[i]);
+    }
+    rp_free(reader->seen);
+    rp_free(reader->first_hits);
+    rp_free(reader);
+}
+
+static struct reader *reader_create(const struct rp_failure_rules *rules) {
+    struct reader *reader = rp_alloc(sizeof *reader);
+    if (!reader) return NULL;
+    reader->rules = rules;
+    reader->seen = rp_alloc(rp_failure_rules_seen_bytes(rules));
+    reader->first_hits = rp_alloc_array(rules->pattern_count + 1, sizeof *reader->first_hits);
+    reader->text = rp_error_text_create(take_line, reader);
+    if (!reader->seen || !reader->first_hits || !reader->text) {
+        reader_destroy(reader);
+        return NULL;
+    }
+    memset(reader->first_hits, 0xFF, (rules->pattern_count + 1) * sizeof *reader->first_hits);
+    return reader;
+}
+
+static rp_status feed_fd(struct reader *reader, int fd, rp_error *err) {
+    enum { CHUNK = 1 << 16 };
+    char *chunk = rp_alloc(CHUNK);
+    if (!chunk) return rp_fail(err, RP_ERR_MEMORY, "no memory to read the error text");
+    rp_status status = RP_OK;
+    for (;;) {
+        ssize_t length = read(fd, chunk, CHUNK);
+        if (length < 0 && errno == EINTR) continue;
+        if (length < 0) status = rp_fail_errno(err, "cannot read the error text");
+        if (length <= 0) break;
+        rp_error_text_feed(reader->text, chunk, (size_t)length);
+    }
+    rp_free(chunk);
+    return status;
+}
+
+/* A trace that came apart is a text of its own, read behind the error. */
+static rp_status read_trace(struct reader *reader, const struct rp_failure_question *question) {
+    if (question->stack_trace_bytes == 0) return RP_OK;
+    struct rp_error_text *whole = reader->text;
+    struct rp_error_text *trace = rp_error_text_create(take_line, reader);
+    if (!trace) return RP_ERR_MEMORY;
+    reader->base = rp_error_text_bytes(whole);
+    reader->line_base = rp_error_text_line_count(whole);
+    reader->is_trace = true;
+    rp_error_text_feed(trace, question->stack_trace, question->stack_trace_bytes);
+    rp_error_text_finish(trace);
+    rp_error_text_destroy(trace);
+    return RP_OK;
+}
+
+static rp_status read_all(struct reader *reader, const struct rp_failure_question *question, int fd,
+                          rp_error *err) {
+    if (question->error_bytes > 0) {
+        rp_error_text_feed(reader->text, question->error, question->error_bytes);
+    }
+    rp_status status = fd >= 0 ? feed_fd(reader, fd, err) : RP_OK;
+    if (status != RP_OK) return status;
+    rp_error_text_finish(reader->text);
+    status = read_trace(reader, question);
+    if (status != RP_OK || reader->is_short_of_memory) {
+        return rp_fail(err, RP_ERR_MEMORY, "no memory to read the error text");
+    }
+    return RP_OK;
+}
+
+static rp_status diagnose(const struct rp_failure_question *question, int fd,
+                          struct rp_diagnosis *diagnosis, rp_error *err) {
+    const struct rp_failure_rules *rules = NULL;
+    rp_status status = read_hardware(question->hardware, &diagnosis->subject, err);
+    if (status == RP_OK) status = rp_failure_rules_of_process(&rules, err);
+    if (status != RP_OK) return status;
+    struct reader *reader = reader_create(rules);
+    if (!reader) return rp_fail(err, RP_ERR_MEMORY, "no memory to read an error text");
+    status = read_all(reader, question, fd, err);
+    if (status == RP_OK) {
+        struct weighing weighing = {.reader = reader, .question = question, .diagnosis = diagnosis};
+        weigh(&weighing);
+        diagnosis->text_bytes = rp_error_text_bytes(reader->text) + question->stack_trace_bytes;
+        find_model(question, diagnosis);
+        status = rp_advise(diagnosis, question->snapshot, err);
+    }
+    reader_destroy(reader);
+    return status;
+}
+
+rp_status rp_diagnose_fd(const rp_failure_question *question, int fd, rp_diagnosis **out,
+                         rp_error *err) {
     struct rp_diagnosis *diagnosis = rp_alloc(sizeof *diagnosis);
     if (!diagnosis) return rp_fail(err, RP_ERR_MEMORY, "no memory for a diagnosis");
-    rp_status status = rp_advise(diagnosis, question->snapshot, err);
+    diagnosis->subject.family = RP_FAMILY_UNKNOWN;
+    rp_status status = diagnose(question, fd, diagnosis, err);
     if (status != RP_OK) {
         rp_diagnosis_destroy(diagnosis);
         return status;
@@ -21,10 +563,8 @@ rp_status rp_diagnose(const rp_failure_question *question, rp_diagnosis **out, r
     return RP_OK;
 }
 
-rp_status rp_diagnose_fd(const rp_failure_question *question, int fd, rp_diagnosis **out,
-                         rp_error *err) {
-    (void)fd;
-    return rp_diagnose(question, out, err);
+rp_status rp_diagnose(const rp_failure_question *question, rp_diagnosis **out, rp_error *err) {
+    return rp_diagnose_fd(question, -1, out, err);
 }
 
 rp_category rp_diagnosis_category(const rp_diagnosis *diagnosis) {
@@ -37,20 +577,6 @@ double rp_diagnosis_confidence(const rp_diagnosis *diagnosis) {
 
 const char *rp_diagnosis_line(const rp_diagnosis *diagnosis) {
     return diagnosis->line;
-}
-
-rp_status rp_diagnosis_to_json(const rp_diagnosis *diagnosis, int indent, char **text,
-                               rp_error *err) {
-    (void)diagnosis;
-    (void)indent;
-    (void)text;
-    return rp_fail(err, RP_ERR_UNSUPPORTED, "not there yet");
-}
-
-rp_status rp_diagnosis_to_text(const rp_diagnosis *diagnosis, char **text, rp_error *err) {
-    (void)diagnosis;
-    (void)text;
-    return rp_fail(err, RP_ERR_UNSUPPORTED, "not there yet");
 }
 
 void rp_diagnosis_destroy(rp_diagnosis *diagnosis) {

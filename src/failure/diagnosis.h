@@ -5,6 +5,7 @@
 
 #include "failure/facts.h"
 
+#include <jansson.h>
 #include <resourcepool/facts.h>
 #include <resourcepool/failure.h>
 
@@ -85,5 +86,8 @@ struct rp_diagnosis {
  */
 rp_status rp_advise(struct rp_diagnosis *diagnosis, const rp_snapshot *snapshot, rp_error *err);
 void rp_advice_fini(struct rp_advice *advice);
+
+/* As JSON, a new reference; NULL without memory. */
+json_t *rp_diagnosis_as_json(const struct rp_diagnosis *diagnosis);
 
 #endif

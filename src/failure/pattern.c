@@ -1,25 +1,536 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A pattern is a row of elements, matched from left to right with a way back. A hole or a star
+ * takes as little as the rest allows; each step back is counted, so that no line costs more than
+ * its length times a constant.
+ *
+ * Regular expressions say more than is needed here and less: the holes have types ("2.00 GiB" is
+ * one thing), and tables of messages stay readable without escapes.
+ */
 #include "failure/pattern.h"
 
+#include "base/memory.h"
 #include "base/status.h"
+
+#include <string.h>
+
+enum element_kind { LITERAL, STAR, HOLE, CHOICE };
+
+enum {
+    ELEMENTS_MAX = 32,
+    HOLE_BYTES_MAX = 300,
+    STEPS_MAX = 20000, /* tries of the rest of a pattern, for one line */
+};
+
+struct element {
+    enum element_kind kind;
+    enum rp_fact_name fact; /* of a hole; RP_FACT_NAME_NONE: {}     */
+    const char *text;       /* of a literal; of a choice each with its length in front */
+    size_t length;
+};
+
+struct rp_pattern {
+    struct element elements[ELEMENTS_MAX];
+    size_t count;
+    bool is_at_start;
+    bool is_at_end;
+    uint64_t first[4]; /* the characters that a match may begin with, a bit for each */
+    char bytes[];
+};
+
+static bool is_space(char c) {
+    return c == ' ' || c == '\t';
+}
+
+static char small(char c) {
+    return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
+}
+
+static bool is_word(char c) {
+    c = small(c);
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || (unsigned char)c >= 0x80;
+}
+
+/* --- reading a pattern --------------------------------------------------------------------- */
+
+struct reading {
+    struct rp_pattern *pattern;
+    const char *text;
+    const char *at;
+    const char *end;
+    char *out;         /* where the next byte of a literal goes */
+    bool is_open;      /* the last element is a literal that goes on */
+    size_t hole_count; /* of facts */
+    rp_error *err;
+};
+
+RP_PRINTF(2, 3)
+static rp_status refuse(const struct reading *reading, const char *format, ...) {
+    char what[160];
+    va_list args;
+    va_start(args, format);
+    rp_error why = RP_ERROR_INIT;
+    rp_fail_va(&why, RP_ERR_DATA, format, args);
+    va_end(args);
+    memcpy(what, why.message, sizeof what - 1);
+    what[sizeof what - 1] = '\0';
+    return rp_fail(reading->err, RP_ERR_DATA, "pattern '%.*s': %s",
+                   (int)(reading->end - reading->text), reading->text, what);
+}
+
+static rp_status add_element(struct reading *reading, enum element_kind kind,
+                             struct element **out) {
+    struct rp_pattern *pattern = reading->pattern;
+    if (pattern->count == ELEMENTS_MAX) return refuse(reading, "more than %d parts", ELEMENTS_MAX);
+    struct element *element = &pattern->elements[pattern->count++];
+    *element = (struct element){
+        .kind = kind, .fact = RP_FACT_NAME_NONE, .text = reading->out, .length = 0};
+    reading->is_open = kind == LITERAL;
+    *out = element;
+    return RP_OK;
+}
+
+static rp_status add_byte(struct reading *reading, char byte) {
+    struct element *element = NULL;
+    if (reading->is_open) {
+        element = &reading->pattern->elements[reading->pattern->count - 1];
+    } else {
+        rp_status status = add_element(reading, LITERAL, &element);
+        if (status != RP_OK) return status;
+    }
+    if (is_space(byte)) {
+        if (element->length > 0 && element->text[element->length - 1] == ' ') return RP_OK;
+        byte = ' ';
+    }
+    *reading->out++ = small(byte);
+    element->length++;
+    return RP_OK;
+}
+
+static rp_status read_hole(struct reading *reading) {
+    const char *name = reading->at;
+    const char *close = memchr(name, '}', (size_t)(reading->end - name));
+    if (!close) return refuse(reading, "a '{' is not closed");
+    struct element *hole = NULL;
+    rp_status status = add_element(reading, HOLE, &hole);
+    if (status != RP_OK) return status;
+    if (close > name) {
+        hole->fact = rp_fact_name_of_text(name, (size_t)(close - name));
+        if (hole->fact == RP_FACT_NAME_NONE) {
+            return refuse(reading, "'%.*s' is no fact", (int)(close - name), name);
+        }
+        if (++reading->hole_count > RP_PATTERN_HOLES_MAX) {
+            return refuse(reading, "more than %d facts", RP_PATTERN_HOLES_MAX);
+        }
+    }
+    reading->at = close + 1;
+    return RP_OK;
+}
+
+/* One of the choices; *reading->at is behind it, at '|' or ']'. */
+static rp_status read_one_choice(struct reading *reading) {
+    char *length = reading->out++;
+    while (reading->at < reading->end && *reading->at != ']' && *reading->at != '|') {
+        char c = *reading->at++;
+        if (c == '\\' && reading->at < reading->end) {
+            c = *reading->at++;
+        } else if (c == '{' || c == '[' || c == '*') {
+            return refuse(reading, "only words stand between '[' and ']'");
+        }
+        *reading->out++ = is_space(c) ? ' ' : small(c);
+    }
+    size_t bytes = (size_t)(reading->out - length - 1);
+    if (bytes > UINT8_MAX) return refuse(reading, "a choice of more than %d bytes", UINT8_MAX);
+    *length = (char)(unsigned char)bytes;
+    return RP_OK;
+}
+
+/* "[a|b|]": the choices one after another. */
+static rp_status read_choice(struct reading *reading) {
+    struct element *choice = NULL;
+    rp_status status = add_element(reading, CHOICE, &choice);
+    while (status == RP_OK) {
+        status = read_one_choice(reading);
+        if (status != RP_OK) break;
+        if (reading->at == reading->end) return refuse(reading, "a '[' is not closed");
+        if (*reading->at++ == ']') break;
+    }
+    choice->length = (size_t)(reading->out - choice->text);
+    return status;
+}
+
+static rp_status read_part(struct reading *reading) {
+    char c = *reading->at++;
+    struct element *ignored = NULL;
+    switch (c) {
+    case '{':
+        return read_hole(reading);
+    case '[':
+        return read_choice(reading);
+    case '*':
+        return add_element(reading, STAR, &ignored);
+    case '\\':
+        if (reading->at == reading->end) return refuse(reading, "it ends with a backslash");
+        return add_byte(reading, *reading->at++);
+    case '$':
+        if (reading->at != reading->end) return add_byte(reading, c);
+        reading->pattern->is_at_end = true;
+        return RP_OK;
+    default:
+        return add_byte(reading, c);
+    }
+}
+
+/* The next of the choices of a part, NULL behind the last; *at begins at its text. */
+static const char *next_choice(const struct element *choice, const char **at, size_t *length) {
+    if (*at == choice->text + choice->length) return NULL;
+    const char *text = *at + 1;
+    *length = (unsigned char)**at;
+    *at = text + *length;
+    return text;
+}
+
+/* Whether each of the choices is a word. */
+static bool is_whole(const struct element *choice) {
+    const char *at = choice->text;
+    size_t length = 1;
+    while (length > 0 && next_choice(choice, &at, &length)) {
+    }
+    return length > 0;
+}
+
+static bool has_words(const struct rp_pattern *pattern) {
+    for (size_t i = 0; i < pattern->count; i++) {
+        const struct element *element = &pattern->elements[i];
+        if (element->kind == LITERAL || (element->kind == CHOICE && is_whole(element))) return true;
+    }
+    return false;
+}
+
+static void may_begin_with(struct rp_pattern *pattern, char c) {
+    unsigned char byte = (unsigned char)c;
+    if (byte == ' ') may_begin_with(pattern, '\t');
+    pattern->first[byte / 64] |= UINT64_C(1) << (byte % 64);
+    if (byte < 'a' || byte > 'z') return;
+    byte = (unsigned char)(byte - 32);
+    pattern->first[byte / 64] |= UINT64_C(1) << (byte % 64);
+}
+
+static void note_beginnings(struct rp_pattern *pattern) {
+    const struct element *first = &pattern->elements[0];
+    if (first->kind == LITERAL) {
+        may_begin_with(pattern, first->text[0]);
+    } else if (first->kind == CHOICE && is_whole(first)) {
+        const char *at = first->text;
+        size_t length = 0;
+        for (const char *each; (each = next_choice(first, &at, &length));) {
+            may_begin_with(pattern, each[0]);
+        }
+    } else {
+        memset(pattern->first, 0xFF, sizeof pattern->first);
+    }
+}
 
 rp_status rp_pattern_create(const char *text, size_t length, struct rp_pattern **out,
                             rp_error *err) {
-    (void)text;
-    (void)length;
-    (void)out;
-    return rp_fail(err, RP_ERR_UNSUPPORTED, "patterns are not there yet");
+    struct reading reading = {.text = text, .at = text, .end = text + length, .err = err};
+    if (length > RP_PATTERN_BYTES_MAX) {
+        return rp_fail(err, RP_ERR_DATA, "pattern '%.40s...': longer than %d bytes", text,
+                       RP_PATTERN_BYTES_MAX);
+    }
+    struct rp_pattern *pattern = rp_alloc(sizeof *pattern + length + 2);
+    if (!pattern) return rp_fail(err, RP_ERR_MEMORY, "no memory for a pattern");
+    reading.pattern = pattern;
+    reading.out = pattern->bytes;
+    if (length > 0 && *reading.at == '^') {
+        pattern->is_at_start = true;
+        reading.at++;
+    }
+    rp_status status = RP_OK;
+    while (status == RP_OK && reading.at < reading.end) {
+        status = read_part(&reading);
+    }
+    if (status == RP_OK && !has_words(pattern)) {
+        status = refuse(&reading, "it has no word of its own");
+    }
+    if (status != RP_OK) {
+        rp_pattern_destroy(pattern);
+        return status;
+    }
+    note_beginnings(pattern);
+    *out = pattern;
+    return RP_OK;
 }
 
 void rp_pattern_destroy(struct rp_pattern *pattern) {
-    (void)pattern;
+    rp_free(pattern);
+}
+
+/* The longest run without white space; NULL for an empty text. */
+static const char *longest_run(const char *text, size_t length, size_t *run_length) {
+    const char *best = NULL;
+    *run_length = 0;
+    for (size_t at = 0; at < length;) {
+        size_t end = at;
+        while (end < length && text[end] != ' ') {
+            end++;
+        }
+        if (end - at > *run_length) {
+            best = text + at;
+            *run_length = end - at;
+        }
+        at = end + 1;
+    }
+    return best;
+}
+
+void rp_pattern_runs(const struct rp_pattern *pattern, rp_pattern_run_fn *take, void *user) {
+    size_t length = 0;
+    for (size_t i = 0; i < pattern->count; i++) {
+        const struct element *element = &pattern->elements[i];
+        if (element->kind == LITERAL) {
+            const char *run = longest_run(element->text, element->length, &length);
+            if (run) take(run, length, (unsigned)i, user);
+        }
+        if (element->kind != CHOICE || !is_whole(element)) continue;
+        const char *at = element->text;
+        size_t choice_length = 0;
+        for (const char *each; (each = next_choice(element, &at, &choice_length));) {
+            const char *run = longest_run(each, choice_length, &length);
+            if (run) take(run, length, (unsigned)i, user);
+        }
+    }
+}
+
+/* --- matching ------------------------------------------------------------------------------ */
+
+struct matching {
+    const struct rp_pattern *pattern;
+    const char *line;
+    size_t length;
+    unsigned steps;
+    struct rp_pattern_match *match;
+};
+
+static bool match_rest(struct matching *matching, size_t index, size_t at);
+
+/* Where a literal that begins at `at` ends in the line; SIZE_MAX: it is not there. */
+static size_t match_literal(const struct matching *matching, const char *text, size_t length,
+                            size_t at) {
+    for (size_t i = 0; i < length; i++) {
+        if (at >= matching->length) return SIZE_MAX;
+        if (text[i] == ' ') {
+            bool is_passed = i == 0 && at > 0 && is_space(matching->line[at - 1]);
+            if (!is_space(matching->line[at]) && !is_passed) return SIZE_MAX;
+            while (at < matching->length && is_space(matching->line[at])) {
+                at++;
+            }
+        } else if (small(matching->line[at++]) != text[i]) {
+            return SIZE_MAX;
+        }
+    }
+    return at;
+}
+
+static bool match_choice(struct matching *matching, size_t index, size_t at) {
+    const struct element *choice = &matching->pattern->elements[index];
+    const char *rest = choice->text;
+    size_t length = 0;
+    for (const char *each; (each = next_choice(choice, &rest, &length));) {
+        size_t next = match_literal(matching, each, length, at);
+        if (next != SIZE_MAX && match_rest(matching, index + 1, next)) return true;
+    }
+    return false;
+}
+
+static bool match_star(struct matching *matching, size_t index, size_t at) {
+    const struct element *next = &matching->pattern->elements[index + 1];
+    bool is_last = index + 1 == matching->pattern->count;
+    if (is_last) return match_rest(matching, index + 1, at);
+    for (; at <= matching->length; at++) {
+        if (next->kind == LITERAL && next->text[0] != ' ' &&
+            (at == matching->length || small(matching->line[at]) != next->text[0])) {
+            continue;
+        }
+        if (index == 0) matching->match->start = at;
+        if (match_rest(matching, index + 1, at)) return true;
+        if (matching->steps == 0) return false;
+    }
+    return false;
+}
+
+static bool is_quote(char c) {
+    return c == '\'' || c == '"' || c == '`';
+}
+
+/* Quotes around what stands there are not part of it. */
+static void keep_hole(struct matching *matching, enum rp_fact_name name, size_t start, size_t end,
+                      uint64_t number) {
+    struct rp_pattern_match *match = matching->match;
+    const char *line = matching->line;
+    if (name == RP_FACT_NAME_NONE) return;
+    if (end - start > 2 && is_quote(line[start]) && line[end - 1] == line[start]) {
+        start++;
+        end--;
+    }
+    match->holes[match->hole_count++] =
+        (struct rp_pattern_hole){.name = name, .start = start, .end = end, .number = number};
+}
+
+static bool is_between_quotes(const struct matching *matching, size_t at) {
+    return at > 0 && strchr("'\"`<", matching->line[at - 1]) && matching->line[at - 1] != '\0';
+}
+
+/* A hole that nothing certain follows: as far as a word goes. */
+static size_t end_of_word(const struct matching *matching, size_t at, enum rp_fact_type type) {
+    size_t end = at;
+    const char *line = matching->line;
+    if (type == RP_FACT_TEXT) {
+        end = matching->length;
+        if (end - at > HOLE_BYTES_MAX) end = at + HOLE_BYTES_MAX;
+        while (end > at && is_space(line[end - 1])) {
+            end--;
+        }
+        return end;
+    }
+    while (end < matching->length && end - at < HOLE_BYTES_MAX && !is_space(line[end]) &&
+           !strchr("'\"`<>,;()[]{}|", line[end])) {
+        end++;
+    }
+    while (end > at && strchr(".:!?", line[end - 1])) {
+        end--;
+    }
+    return end;
+}
+
+/* Where the quote that a word stands in is closed; `at`: nowhere near. */
+static size_t end_of_quoted(const struct matching *matching, size_t at, enum rp_fact_type type) {
+    char quote = matching->line[at - 1];
+    for (size_t end = at; end < matching->length && end - at < HOLE_BYTES_MAX; end++) {
+        if (matching->line[end] == quote) return end;
+        if (type != RP_FACT_PATH && is_space(matching->line[end])) return at;
+    }
+    return at;
+}
+
+/* A word between quotes goes without them. */
+static bool match_text_hole(struct matching *matching, size_t index, size_t at,
+                            enum rp_fact_type type) {
+    const struct element *hole = &matching->pattern->elements[index];
+    bool is_last = index + 1 == matching->pattern->count;
+    bool is_free = is_last || hole[1].kind != LITERAL;
+    size_t kept = matching->match->hole_count;
+    if (is_free && !(is_last && matching->pattern->is_at_end)) {
+        bool is_quoted =
+            type != RP_FACT_TEXT && at < matching->length && is_quote(matching->line[at]);
+        at += is_quoted;
+        size_t end =
+            is_quoted ? end_of_quoted(matching, at, type) : end_of_word(matching, at, type);
+        if (end == at) return false;
+        keep_hole(matching, hole->fact, at, end, 0);
+        if (match_rest(matching, index + 1, end + is_quoted)) return true;
+        matching->match->hole_count = kept;
+        return false;
+    }
+    bool takes_spaces =
+        type == RP_FACT_TEXT || (type == RP_FACT_PATH && is_between_quotes(matching, at));
+    for (size_t end = at; end < matching->length && end - at < HOLE_BYTES_MAX;) {
+        if (!takes_spaces && is_space(matching->line[end])) return false;
+        end++;
+        if (!is_last && hole[1].text[0] != ' ' &&
+            (end == matching->length || small(matching->line[end]) != hole[1].text[0])) {
+            continue;
+        }
+        keep_hole(matching, hole->fact, at, end, 0);
+        if (match_rest(matching, index + 1, end)) return true;
+        matching->match->hole_count = kept;
+        if (matching->steps == 0) return false;
+    }
+    return false;
+}
+
+static bool match_hole(struct matching *matching, size_t index, size_t at) {
+    const struct element *hole = &matching->pattern->elements[index];
+    enum rp_fact_type type =
+        hole->fact == RP_FACT_NAME_NONE ? RP_FACT_WORD : rp_fact_type_of(hole->fact);
+    if (type != RP_FACT_BYTES && type != RP_FACT_NUMBER && type != RP_FACT_VERSION) {
+        return match_text_hole(matching, index, at, type);
+    }
+    uint64_t number = 0;
+    const char *end =
+        at < matching->length
+            ? rp_fact_read(type, matching->line + at, matching->line + matching->length, &number)
+            : NULL;
+    if (!end) return false;
+    size_t kept = matching->match->hole_count;
+    keep_hole(matching, hole->fact, at, (size_t)(end - matching->line), number);
+    if (match_rest(matching, index + 1, (size_t)(end - matching->line))) return true;
+    matching->match->hole_count = kept;
+    return false;
+}
+
+static bool ends_well(const struct matching *matching, size_t at) {
+    const struct rp_pattern *pattern = matching->pattern;
+    const struct element *last = &pattern->elements[pattern->count - 1];
+    if (pattern->is_at_end) {
+        while (at < matching->length && is_space(matching->line[at])) {
+            at++;
+        }
+        return at == matching->length;
+    }
+    if (last->kind != LITERAL && last->kind != CHOICE) return true;
+    return at == 0 || at == matching->length || !is_word(matching->line[at - 1]) ||
+           !is_word(matching->line[at]);
+}
+
+static bool match_rest(struct matching *matching, size_t index, size_t at) {
+    if (matching->steps == 0) return false;
+    matching->steps--;
+    if (index == matching->pattern->count) {
+        if (!ends_well(matching, at)) return false;
+        matching->match->end = at;
+        return true;
+    }
+    const struct element *element = &matching->pattern->elements[index];
+    switch (element->kind) {
+    case LITERAL: {
+        size_t next = match_literal(matching, element->text, element->length, at);
+        return next != SIZE_MAX && match_rest(matching, index + 1, next);
+    }
+    case STAR:
+        return match_star(matching, index, at);
+    case HOLE:
+        return match_hole(matching, index, at);
+    case CHOICE:
+        return match_choice(matching, index, at);
+    }
+    return false;
+}
+
+/* Whether a match may begin there, as far as one character tells. */
+static bool may_begin(const struct matching *matching, size_t at) {
+    const struct rp_pattern *pattern = matching->pattern;
+    enum element_kind first = pattern->elements[0].kind;
+    if (first == STAR || first == HOLE || at == matching->length) return true;
+    unsigned char byte = (unsigned char)matching->line[at];
+    if (!(pattern->first[byte / 64] >> (byte % 64) & 1)) return false;
+    return at == 0 || !is_word(matching->line[at]) || !is_word(matching->line[at - 1]);
 }
 
 bool rp_pattern_find(const struct rp_pattern *pattern, const char *line, size_t length,
                      struct rp_pattern_match *match) {
-    (void)pattern;
-    (void)line;
-    (void)length;
-    (void)match;
+    struct matching matching = {
+        .pattern = pattern, .line = line, .length = length, .steps = STEPS_MAX, .match = match};
+    for (size_t at = 0; at <= length && matching.steps > 0; at++) {
+        if (!may_begin(&matching, at)) {
+            if (pattern->is_at_start && !(at < length && is_space(line[at]))) return false;
+            continue;
+        }
+        match->start = at;
+        match->hole_count = 0;
+        if (match_rest(&matching, 0, at)) return true;
+        if (pattern->elements[0].kind == STAR) return false; /* it has been everywhere */
+        if (pattern->is_at_start && !(at < length && is_space(line[at]))) return false;
+    }
     return false;
 }

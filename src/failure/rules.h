@@ -9,9 +9,13 @@
  *       = AN ERROR TEXT              a test: the rule holds there and its category wins;
  *                                    \n begins a new line
  *
- * A category is one of failure.h, or "fact" (strength 0) for patterns that only read facts.
- * Strength: 9 the library's own words for just this; 7, 8 nearly always this; 5, 6 mostly; 3, 4 a
- * hint, or a wrapper whose cause may stand elsewhere; 1, 2 a trace.
+ * A category is one of failure.h. Strength: 9 the library's own words for just this; 7, 8 nearly
+ * always this; 5, 6 mostly; 3, 4 a hint, or a wrapper whose cause may stand elsewhere; 1, 2 a
+ * trace. "on" holds a rule to texts of such devices, as the question or the text names them.
+ *
+ * Three more words stand in the place of a category: "fact 0" reads facts and says nothing else;
+ * "cuda", "webgpu", ... of a kind of device: the text is about such a one; "fallback": it went on
+ * without the accelerator.
  */
 #ifndef RP_FAILURE_RULES_H
 #define RP_FAILURE_RULES_H
@@ -21,16 +25,61 @@
 #include <resourcepool/failure.h>
 #include <resourcepool/status.h>
 
-enum { RP_FAILURE_CATEGORY_FACT = -1 };
+enum rp_verdict_kind {
+    RP_VERDICT_CATEGORY,
+    RP_VERDICT_FACT,
+    RP_VERDICT_DEVICE,
+    RP_VERDICT_FALLBACK,
+};
 
-struct rp_failure_rules;
+/* A pattern of a rule is the number of one in the table of patterns: rules share them. */
+struct rp_failure_rule {
+    enum rp_verdict_kind verdict;
+    rp_category category; /* of RP_VERDICT_CATEGORY */
+    rp_device_kind kind;  /* of RP_VERDICT_DEVICE   */
+    int strength;
+    uint32_t kinds; /* a bit for each kind it is held to; 0: any */
+    uint32_t first; /* its patterns, in rp_failure_rules.used: any, then with, then without */
+    uint16_t any_count;
+    uint16_t with_count;
+    uint16_t without_count;
+    uint16_t example_count;
+    uint32_t first_example;
+    uint32_t line; /* in its file */
+};
+
+/* In the text that the rules were made of. */
+struct rp_failure_example {
+    const char *text;
+    size_t length;
+};
+
+struct rp_failure_rules {
+    struct rp_failure_rule *rows;
+    size_t count;
+    struct rp_pattern **patterns;
+    size_t pattern_count;
+    uint32_t *used; /* numbers of patterns */
+    size_t used_count;
+    struct rp_failure_example *examples;
+    size_t example_count;
+    struct rp_gram_index *index;
+};
 
 /* The built-in ones; made at first use, kept for the process. */
 rp_status rp_failure_rules_of_process(const struct rp_failure_rules **out, rp_error *err);
 
-/* Those of a text, for tests and tools. `source` names it in messages. */
+/* Those of a text, which must outlive them. `source` names it in messages. */
 rp_status rp_failure_rules_create(const char *text, size_t length, const char *source,
                                   struct rp_failure_rules **out, rp_error *err);
 void rp_failure_rules_destroy(struct rp_failure_rules *rules);
+
+/* Called for each pattern that a line holds, once; borrowed for the call. */
+typedef void rp_failure_hit_fn(uint32_t pattern, const struct rp_pattern_match *match, void *user);
+
+/* `seen` has rp_failure_rules_seen_bytes() bytes of the caller's, zero before and after. */
+size_t rp_failure_rules_seen_bytes(const struct rp_failure_rules *rules);
+void rp_failure_rules_scan(const struct rp_failure_rules *rules, const char *line, size_t length,
+                           unsigned char *seen, rp_failure_hit_fn *take, void *user);
 
 #endif
