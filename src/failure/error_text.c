@@ -268,7 +268,9 @@ static void tell_string(struct rp_error_text *text, size_t end, enum ending endi
         } else if (character == '\n') {
             text->from[to] = text->from[at];
             at += used;
-            tell_segment(text, begin, to, END_LINE);
+            bool is_told = to == begin && text->is_continued; /* the piece before ended here */
+            if (!is_told) tell_segment(text, begin, to, END_LINE);
+            text->is_continued = false;
             to = begin = at;
         } else {
             to = put(text, to, character, text->from[at]);
@@ -375,7 +377,8 @@ static size_t indent_of(const struct rp_error_text *text) {
 }
 
 static void find_escapes(struct rp_error_text *text) {
-    if (text->escapes.are_text || text->is_continued) return;
+    if (text->escapes.are_text) return;
+    if (text->is_continued && text->last_role == RP_LINE_SOURCE) return;
     if (!memchr(text->line, '\\', text->length)) return;
     if (rp_story_awaits_source(&text->story, indent_of(text))) return;
     /* A frame's file may lie in a folder that begins with an n. */

@@ -623,6 +623,12 @@ static void of_python_chains_the_first_is_the_deepest(void **state) {
     assert_int_equal(depth_at(2), 2);
     assert_int_equal(depth_at(8), 1);
     assert_int_equal(depth_at(14), 0);
+    /* Frames behind a message are another trace's, even without its head. */
+    text = TRACE("OSError: a") "  File \"b.py\", line 3, in f\nValueError: b\n";
+    read_bytes(text, strlen(text), 1000);
+    assert_int_equal(seen.block_count, 2);
+    assert_int_equal(seen.blocks[3], 1);
+    assert_int_equal(seen.blocks[4], 1);
     /* Two traces side by side are no chain. */
     text = TRACE("OSError: a") TRACE("ValueError: b");
     read_bytes(text, strlen(text), 1000);
@@ -794,6 +800,29 @@ static void a_long_string_is_cut_at_its_line_breaks(void **state) {
     assert_string_equal(seen.told + seen.told_length - 18, "P a line of a log\n");
 }
 
+static void a_cut_takes_no_escape_apart(void **state) {
+    (void)state;
+    static char text[RP_ERROR_LINE_BYTES + 32];
+    memset(text, 'x', sizeof text);
+    memcpy(text, "{\"e\":\"", 6);
+    memcpy(text + RP_ERROR_LINE_BYTES - 1, "\\nb\\nKilled\"}", 13);
+    read_bytes(text, RP_ERROR_LINE_BYTES + 12, 100);
+    assert_int_equal(seen.count, 3);
+    assert_int_equal(seen.ends[0] - seen.starts[0], RP_ERROR_LINE_BYTES - 1);
+    assert_string_equal(seen.told + seen.told_length - 15, "P b\nP Killed\"}\n");
+}
+
+static void blanks_that_pass_a_line_are_no_lines(void **state) {
+    (void)state;
+    static char text[3 * RP_ERROR_LINE_BYTES];
+    memset(text, ' ', sizeof text);
+    text[0] = 'x';
+    text[sizeof text - 1] = '\n';
+    expect_bytes(text, sizeof text, "P x\n");
+    text[0] = ' ';
+    expect_bytes(text, sizeof text, "N \n");
+}
+
 static void binary_is_no_trouble(void **state) {
     (void)state;
     static char bytes[200000];
@@ -860,6 +889,8 @@ int main(void) {
         cmocka_unit_test(blocks_have_a_limit),
         cmocka_unit_test(long_lines_come_in_pieces),
         cmocka_unit_test(a_long_string_is_cut_at_its_line_breaks),
+        cmocka_unit_test(a_cut_takes_no_escape_apart),
+        cmocka_unit_test(blanks_that_pass_a_line_are_no_lines),
         cmocka_unit_test(binary_is_no_trouble),
         cmocka_unit_test(without_memory_there_is_no_reader),
     };
