@@ -355,6 +355,7 @@ static void prefixes_of_logs_are_taken_off(void **state) {
         "transform.js:214 ",
         "time=2024-01-01T12:00:00Z level=INFO source=a.go:1 msg=",
         "[pod/web-1/main] ",
+        "[2024-01-01 12:00:00,123][root][INFO] - ",
         "  | 2024-01-01 12:00:00 [rank0]: [INFO] ",
     };
     for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++) {
@@ -388,6 +389,9 @@ static void what_looks_like_a_prefix_stays(void **state) {
     }
     expect("thread 'main' panicked at src/main.rs:1:2",
            "M thread 'main' panicked at src/main.rs:1:2\n");
+    expect("12:00:00 FATAL EXCEPTION: main", "M FATAL EXCEPTION: main\n");
+    expect("(Traceback (most recent call last)::String)",
+           "P (Traceback (most recent call last)::String)\n");
     expect("FATAL ERROR: heap out of memory", "M FATAL ERROR: heap out of memory\n");
 }
 
@@ -480,6 +484,17 @@ static void frames_of_every_language_are_seen(void **state) {
     expect("at least 3 are needed\n#1 cause of errors\n12 of 13",
            "P at least 3 are needed\n"
            "P #1 cause of errors\nP 12 of 13\n");
+}
+
+static void a_dump_of_threads_is_no_trace_with_a_message(void **state) {
+    (void)state;
+    expect("Windows fatal exception: access violation\n\nCurrent thread 0x12 (most recent call "
+           "first):\n"
+           "  File \"x.py\", line 3 in f\nGone: 3\n",
+           "M Windows fatal exception: access violation\nN \n"
+           "F Current thread 0x12 (most recent call first):\nF File \"x.py\", line 3 in f\nP Gone: "
+           "3\n");
+    assert_int_equal(seen.block_count, 1);
 }
 
 static void messages_of_every_language_are_seen(void **state) {
@@ -872,6 +887,7 @@ int main(void) {
         cmocka_unit_test(a_python_trace_is_frames_source_and_a_message),
         cmocka_unit_test(a_trace_may_begin_behind_other_text),
         cmocka_unit_test(frames_of_every_language_are_seen),
+        cmocka_unit_test(a_dump_of_threads_is_no_trace_with_a_message),
         cmocka_unit_test(messages_of_every_language_are_seen),
         cmocka_unit_test(warnings_say_so),
         cmocka_unit_test(kernel_logs_are_seen),

@@ -65,7 +65,7 @@ static const struct form bracket_forms[] = {
     {.text = "[%l%b%w:%n{%b%x}]"},
     {.text = "[%E]", .when = BEFORE_BLANK},
     {.text = "[%E:%x]"},
-    {.text = "[%E%4%b%2:%2:%2{%c%n}%b{%n%b}%w:%n{%b%x}]"},
+    {.text = "[%E%n%b%2:%2:%2{%c%n}%b{%n%b}%w:%n{%b%x}]"},
     {.text = "[%E%b%w:%n{%b%x}]"},
     {.text = "[%n:%n/%n.%n:%l:%x]"},
     {.text = "[%n:%n:%n/%n.%n:%l:%x]"},
@@ -78,7 +78,7 @@ static const struct form bracket_forms[] = {
     {.text = "[pod/%x]"},
     {.text = "[%w:%n{:%x}]", .when = AFTER_ANOTHER},
     {.text = "[%w]%b%L{:}", .when = AFTER_ANOTHER},
-    {.text = "[%w]%b[%l]", .when = AFTER_ANOTHER},
+    {.text = "[%w]{%b}[%l]", .when = AFTER_ANOTHER},
     {.text = "<%n>"},
 };
 
@@ -195,6 +195,8 @@ static const char *read_level(const char *at, bool only_capitals, struct reader 
         if (same < length || (after < reader->end && (is_letter(*after) || *after == '_'))) {
             continue;
         }
+        /* "FATAL ERROR", "FATAL EXCEPTION" are words of the message. */
+        if (strcmp(word, "FATAL") == 0 && reader->end - after > 1 && after[1] == 'E') continue;
         reader->level = levels[i].level;
         return after;
     }

@@ -29,7 +29,7 @@ static const char *const message_beginnings[] = {
     "Error: ", "error: ", "ERROR: ", "Error [", "Error:", "fatal error: ", "fatal: ", "FATAL ERROR: ",
     "FATAL", "Fatal error", "Fatal Python error", "terminate called ", "libc++abi: ", "Uncaught ",
     "Unhandled ", "Exception in thread ", "panic: ", "[Error: ", "error[", "Exception: ", "Assertion failed",
-    "Caught signal ", "Fatal ",
+    "Caught signal ", "Fatal ", "Windows fatal exception",
 };
 
 static const char *const kernel_beginnings[] = {
@@ -325,7 +325,8 @@ static bool is_gap(const struct view *view) {
 }
 
 static bool is_trace_head(const struct view *view) {
-    return find_near(view, "Traceback (most recent call") != NULL;
+    const char *head = find_near(view, "Traceback (most recent call");
+    return head && (head == view->at || head[-1] != '('); /* not one that is quoted in passing */
 }
 
 static bool is_frame(const struct view *view, enum rp_line_role last) {
@@ -560,7 +561,17 @@ static enum rp_line_role take_head(struct rp_story *story, const struct view *vi
     return is_frame ? RP_LINE_FRAME : RP_LINE_PLAIN;
 }
 
+/* 'File "x.py", line 3 in f' of a dump: no message comes behind those. */
+static bool is_frame_of_dump(const struct view *view) {
+    const char *line = find(view->at, view->end, "\", line ");
+    return line && begins(skip_digits(line + 8, view->end), view->end, " in ");
+}
+
 static enum rp_line_role take_python_frame(struct rp_story *story, const struct view *view) {
+    if (is_frame_of_dump(view)) {
+        story->is_touched = true;
+        return RP_LINE_FRAME;
+    }
     if (story->has_message) begin_block(story);
     story->is_touched = true;
     if (story->trace == RP_TRACE_NONE) {
