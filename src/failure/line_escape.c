@@ -205,27 +205,3 @@ size_t rp_line_escape_cut(const char *line, size_t length, size_t least,
     }
     return 0;
 }
-
-size_t rp_utf8_write(uint32_t character, char out[4]) {
-    if (character >= 0xd800 && character <= 0xdfff) character = 0xfffd;
-    if (character < 0x80) {
-        out[0] = (char)character;
-        return 1;
-    }
-    if (character < 0x800) {
-        out[0] = (char)(0xc0 | character >> 6);
-        out[1] = (char)(0x80 | (character & 0x3f));
-        return 2;
-    }
-    if (character < 0x10000) {
-        out[0] = (char)(0xe0 | character >> 12);
-        out[1] = (char)(0x80 | (character >> 6 & 0x3f));
-        out[2] = (char)(0x80 | (character & 0x3f));
-        return 3;
-    }
-    out[0] = (char)(0xf0 | character >> 18);
-    out[1] = (char)(0x80 | (character >> 12 & 0x3f));
-    out[2] = (char)(0x80 | (character >> 6 & 0x3f));
-    out[3] = (char)(0x80 | (character & 0x3f));
-    return 4;
-}
