@@ -142,8 +142,13 @@ static void utf8_stays_and_other_bytes_are_windows_1252(void **state) {
            "P na\xc3\xafve \xe2\x82\xac \xf0\x9f\x98\x80\n");
     /* Both in one line; what has no character vanishes. */
     expect("Datei nicht verf\xfcgbar: \x93x\x94 \x80 \x81 \xc3\xa9",
-           "P Datei nicht verf\xc3\xbcgbar: \xe2\x80\x9cx\xe2\x80\x9d \xe2\x82\xac  \xc3\xa9\n");
+           "P Datei nicht verf\xc3\xbcgbar: \"x\" \xe2\x82\xac  \xc3\xa9\n");
     assert_int_equal(seen.ends[0], 33);
+    /* Quotes of forums are plain ones. */
+    expect("\xe2\x80\x98"
+           "a\xe2\x80\x99 \xe2\x80\x9c"
+           "b\xe2\x80\x9d",
+           "P 'a' \"b\"\n");
     /* A surrogate, an overlong form, a character beyond the last, and one cut off. */
     expect("a\xed\xa0\x80z", "P a\xc3\xad \xe2\x82\xac"
                              "z\n");
