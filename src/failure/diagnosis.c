@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -26,6 +27,7 @@ enum {
     HITS_MAX = 256,
     LINES_KEPT_MAX = 96,
     RAW_FACTS_MAX = 96,
+    RULES_MAX = 1024, /* more than HITS_MAX hits have, unless they share words */
     NO_HIT = UINT16_MAX,
 };
 
@@ -41,7 +43,7 @@ static const double SHARPNESS = 0.9;      /* how much more one step of strength 
 static const double WORDS_WEIGHT = 1.75;  /* of what words tell beside what rules tell */
 static const double UNKNOWN_WEIGHT = 3.6; /* how strong a rule must be to be believed */
 static const double NOTHING_WEIGHT = 0.5; /* of a category for which no rule speaks */
-static const double SILENCE_WEIGHT = 6;   /* of unknown, where no rule speaks at all */
+static const double SILENCE_WEIGHT = 4.2; /* of unknown, where no rule speaks at all */
 
 struct kept_line {
     char text[RP_CAUSE_BYTES];
@@ -221,6 +223,8 @@ struct weighing {
     struct reader *reader;
     const struct rp_failure_question *question;
     struct rp_diagnosis *diagnosis;
+    uint16_t rules[RULES_MAX]; /* of which a pattern was hit, in their order */
+    size_t rule_count;
     double best[RP_CATEGORY_COUNT]; /* the strongest rule of each, as weighed */
     double sums[RP_CATEGORY_COUNT];
     const struct hit *causes[RP_CATEGORY_COUNT];
@@ -268,14 +272,38 @@ static const struct hit *hit_of_rule(const struct weighing *weighing,
     return best;
 }
 
+static int compare_numbers(const void *left, const void *right) {
+    return (int)*(const uint16_t *)left - (int)*(const uint16_t *)right;
+}
+
+/* The rules of what was hit, each once. */
+static void find_rules(struct weighing *weighing) {
+    const struct reader *reader = weighing->reader;
+    const struct rp_failure_rules *rules = reader->rules;
+    size_t count = 0;
+    for (size_t i = 0; i < reader->hit_count; i++) {
+        uint32_t pattern = reader->hits[i].pattern;
+        uint32_t at = rules->of_pattern_first[pattern];
+        for (; at < rules->of_pattern_first[pattern + 1] && count < RULES_MAX; at++) {
+            weighing->rules[count++] = rules->of_pattern[at];
+        }
+    }
+    qsort(weighing->rules, count, sizeof weighing->rules[0], compare_numbers);
+    for (size_t i = 0; i < count; i++) {
+        if (i == 0 || weighing->rules[i] != weighing->rules[i - 1]) {
+            weighing->rules[weighing->rule_count++] = weighing->rules[i];
+        }
+    }
+}
+
 /* Which kind of device the text is about, where the question does not say. */
 static void find_kind(struct weighing *weighing) {
     const struct rp_failure_rules *rules = weighing->reader->rules;
     struct rp_failure_subject *subject = &weighing->diagnosis->subject;
     double scores[32] = {0};
     double best = 0;
-    for (size_t i = 0; i < rules->count && !subject->is_kind_told; i++) {
-        const struct rp_failure_rule *rule = &rules->rows[i];
+    for (size_t i = 0; i < weighing->rule_count && !subject->is_kind_told; i++) {
+        const struct rp_failure_rule *rule = &rules->rows[weighing->rules[i]];
         if (rule->verdict != RP_VERDICT_DEVICE || !hit_of_rule(weighing, rule)) continue;
         scores[rule->kind] += rule->strength;
         if (scores[rule->kind] <= best) continue;
@@ -304,8 +332,8 @@ static void add_evidence(struct rp_diagnosis *diagnosis, const struct reader *re
 
 static void weigh_rules(struct weighing *weighing) {
     const struct rp_failure_rules *rules = weighing->reader->rules;
-    for (size_t i = 0; i < rules->count; i++) {
-        const struct rp_failure_rule *rule = &rules->rows[i];
+    for (size_t i = 0; i < weighing->rule_count; i++) {
+        const struct rp_failure_rule *rule = &rules->rows[weighing->rules[i]];
         if (rule->verdict != RP_VERDICT_CATEGORY && rule->verdict != RP_VERDICT_FALLBACK) continue;
         const struct hit *hit = hit_of_rule(weighing, rule);
         if (!hit) continue;
@@ -363,7 +391,7 @@ static void rank(struct weighing *weighing) {
         if (rank == 0) {
             diagnosis->category = (rp_category)best;
             diagnosis->confidence = share;
-        } else if (share > 0.02) {
+        } else if (share > 0.02 || rank <= 2) {
             diagnosis->rivals[diagnosis->rival_count] = (rp_category)best;
             diagnosis->rival_shares[diagnosis->rival_count++] = share;
         }
@@ -395,8 +423,8 @@ static void collect_evidence(struct weighing *weighing) {
     const struct rp_failure_rules *rules = weighing->reader->rules;
     const struct hit *cause = weighing->causes[weighing->diagnosis->category];
     if (cause) add_evidence(weighing->diagnosis, weighing->reader, cause);
-    for (size_t i = 0; i < rules->count; i++) {
-        const struct rp_failure_rule *rule = &rules->rows[i];
+    for (size_t i = 0; i < weighing->rule_count; i++) {
+        const struct rp_failure_rule *rule = &rules->rows[weighing->rules[i]];
         if (rule->verdict != RP_VERDICT_CATEGORY ||
             rule->category != weighing->diagnosis->category) {
             continue;
@@ -423,6 +451,7 @@ static void collect_facts(struct weighing *weighing) {
 
 static void weigh(struct weighing *weighing) {
     struct rp_diagnosis *diagnosis = weighing->diagnosis;
+    find_rules(weighing);
     find_kind(weighing);
     weigh_rules(weighing);
     rank(weighing);
