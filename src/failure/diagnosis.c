@@ -60,6 +60,8 @@ struct hit {
     enum rp_line_role role;
     unsigned block;
     bool is_trace;
+    uint16_t at; /* in the line's text */
+    uint16_t length;
     uint64_t start;
     uint64_t end;
 };
@@ -190,6 +192,8 @@ static void take_hit(uint32_t pattern, const struct rp_pattern_match *match, voi
                             .role = reader->line->role,
                             .block = reader->line->block,
                             .is_trace = reader->is_trace,
+                            .at = (uint16_t)match->start,
+                            .length = (uint16_t)(match->end - match->start),
                             .start = offset_of(reader, match->start),
                             .end = match->end > match->start ? offset_of(reader, match->end - 1) + 1
                                                              : offset_of(reader, match->start)};
@@ -325,8 +329,11 @@ static void add_evidence(struct rp_diagnosis *diagnosis, const struct reader *re
     if (hit->line == NO_HIT) return;
     const struct kept_line *line = reader->lines[hit->line];
     evidence->line = line->number;
-    snprintf(evidence->text, sizeof evidence->text, "%.*s", (int)sizeof evidence->text - 1,
-             line->text);
+    size_t kept = strlen(line->text);
+    size_t at = hit->at < kept ? hit->at : kept;
+    size_t length = hit->length < kept - at ? hit->length : kept - at;
+    if (length >= sizeof evidence->text) length = sizeof evidence->text - 1;
+    memcpy(evidence->text, line->text + at, length);
     rp_text_make_printable(evidence->text);
 }
 
