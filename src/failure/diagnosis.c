@@ -190,6 +190,7 @@ static void take_line(const struct rp_error_line *line, void *user) {
 struct weighing {
     struct reader *reader;
     const struct rp_failure_question *question;
+    const struct rp_failure_prior *prior; /* NULL: none */
     struct rp_diagnosis *diagnosis;
     double best[RP_CATEGORY_COUNT]; /* the strongest rule of each, as weighed */
     double sums[RP_CATEGORY_COUNT];
@@ -293,6 +294,15 @@ static void weigh_rules(struct weighing *weighing) {
     }
 }
 
+/* What the text came with counts like one more rule, which no line stands behind. */
+static void weigh_prior(struct weighing *weighing) {
+    const struct rp_failure_prior *prior = weighing->prior;
+    if (!prior || prior->category == RP_CATEGORY_UNKNOWN) return;
+    weighing->sums[prior->category] += exp(SHARPNESS * prior->strength);
+    double *best = &weighing->best[prior->category];
+    if (prior->strength > *best) *best = prior->strength;
+}
+
 /* The second and third likeliest, and the shares of all. */
 static void rank(struct weighing *weighing) {
     struct rp_diagnosis *diagnosis = weighing->diagnosis;
@@ -374,6 +384,7 @@ static void weigh(struct weighing *weighing) {
     struct rp_diagnosis *diagnosis = weighing->diagnosis;
     find_kind(weighing);
     weigh_rules(weighing);
+    weigh_prior(weighing);
     rank(weighing);
     diagnosis->confidence = calibrate(diagnosis->confidence, weighing->best[diagnosis->category]);
     find_cause(weighing);
@@ -510,7 +521,8 @@ static rp_status read_all(struct reader *reader, const struct rp_failure_questio
 }
 
 static rp_status diagnose(const struct rp_failure_question *question, int fd,
-                          struct rp_diagnosis *diagnosis, rp_error *err) {
+                          const struct rp_failure_prior *prior, struct rp_diagnosis *diagnosis,
+                          rp_error *err) {
     const struct rp_failure_rules *rules = NULL;
     rp_status status = read_hardware(question->hardware, &diagnosis->subject, err);
     if (status == RP_OK) status = rp_failure_rules_of_process(&rules, err);
@@ -519,7 +531,8 @@ static rp_status diagnose(const struct rp_failure_question *question, int fd,
     if (!reader) return rp_fail(err, RP_ERR_MEMORY, "no memory to read an error text");
     status = read_all(reader, question, fd, err);
     if (status == RP_OK) {
-        struct weighing weighing = {.reader = reader, .question = question, .diagnosis = diagnosis};
+        struct weighing weighing = {
+            .reader = reader, .question = question, .prior = prior, .diagnosis = diagnosis};
         weigh(&weighing);
         diagnosis->text_bytes = rp_error_text_bytes(reader->text) + question->stack_trace_bytes;
         find_model(question, diagnosis);
@@ -529,12 +542,12 @@ static rp_status diagnose(const struct rp_failure_question *question, int fd,
     return status;
 }
 
-rp_status rp_diagnose_fd(const rp_failure_question *question, int fd, rp_diagnosis **out,
-                         rp_error *err) {
+static rp_status make(const rp_failure_question *question, int fd,
+                      const struct rp_failure_prior *prior, rp_diagnosis **out, rp_error *err) {
     struct rp_diagnosis *diagnosis = rp_alloc(sizeof *diagnosis);
     if (!diagnosis) return rp_fail(err, RP_ERR_MEMORY, "no memory for a diagnosis");
     diagnosis->subject.family = RP_FAMILY_UNKNOWN;
-    rp_status status = diagnose(question, fd, diagnosis, err);
+    rp_status status = diagnose(question, fd, prior, diagnosis, err);
     if (status != RP_OK) {
         rp_diagnosis_destroy(diagnosis);
         return status;
@@ -543,8 +556,24 @@ rp_status rp_diagnose_fd(const rp_failure_question *question, int fd, rp_diagnos
     return RP_OK;
 }
 
+rp_status rp_diagnose_fd(const rp_failure_question *question, int fd, rp_diagnosis **out,
+                         rp_error *err) {
+    return make(question, fd, NULL, out, err);
+}
+
 rp_status rp_diagnose(const rp_failure_question *question, rp_diagnosis **out, rp_error *err) {
-    return rp_diagnose_fd(question, -1, out, err);
+    return make(question, -1, NULL, out, err);
+}
+
+rp_status rp_diagnose_with(const rp_failure_question *question,
+                           const struct rp_failure_prior *prior, rp_diagnosis **out,
+                           rp_error *err) {
+    return make(question, -1, prior, out, err);
+}
+
+const char *rp_diagnosis_recommendation(const rp_diagnosis *diagnosis, size_t index) {
+    const struct rp_advice *advice = &diagnosis->advice;
+    return index < advice->recommendation_count ? advice->recommendations[index] : NULL;
 }
 
 rp_category rp_diagnosis_category(const rp_diagnosis *diagnosis) {
