@@ -208,6 +208,12 @@ static rp_status bench_classify(struct table *table, size_t rounds, rp_error *er
     return rp_bench_classify(rows, rounds, err);
 }
 
+static rp_status bench_diagnose(struct table *table, size_t rounds, rp_error *err) {
+    rp_measure *rows = table->rows + table->count;
+    table->count += RP_BENCH_DIAGNOSE_ROWS;
+    return rp_bench_diagnose(rows, rounds, err);
+}
+
 static rp_status bench_placement(struct table *table, size_t rounds, rp_error *err) {
     return rp_bench_placement(&table->rows[table->count++], rounds, err);
 }
@@ -262,8 +268,8 @@ static const struct benchmark {
     rp_status (*run)(struct table *table, size_t rounds, rp_error *err);
 } benchmarks[] = {
     {"hit", bench_hit},           {"pool", bench_pool},           {"hardware", bench_hardware},
-    {"classify", bench_classify}, {"placement", bench_placement}, {"room", bench_room},
-    {"eviction", bench_eviction}, {"machine", bench_machine},
+    {"classify", bench_classify}, {"placement", bench_placement}, {"diagnose", bench_diagnose},
+    {"room", bench_room},         {"eviction", bench_eviction},   {"machine", bench_machine},
 };
 enum { BENCHMARK_COUNT = sizeof benchmarks / sizeof benchmarks[0] };
 

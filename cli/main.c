@@ -86,7 +86,7 @@ static const struct command commands[] = {
       {"file", "F", "read the text from a file"},
       {"simulate", "FILE", "another machine's snapshot, as 'hardware --json' prints it"}},
      diagnose_run},
-    {"bench", "[hit|pool|hardware|classify|placement|room|eviction|machine [MODEL]|load MODEL]", 0,
+    {"bench", "[hit|pool|hardware|classify|placement|diagnose|room|eviction|machine [MODEL]|load MODEL]", 0,
      2,
      "the figures this project claims, measured here",
      {{"rounds", "N", "how often each figure is taken, 3 to 99 (default: 15)"}},

@@ -27,6 +27,7 @@ enum {
     RP_BENCH_ROOM_ROWS = 9,
     RP_BENCH_HARDWARE_ROWS = 3,
     RP_BENCH_CLASSIFY_ROWS = 4,
+    RP_BENCH_DIAGNOSE_ROWS = 2,
     RP_BENCH_MACHINE_ROWS = 5,
     RP_BENCH_SEGMENT_ROWS = 5,
     RP_BENCH_LARGE_ROWS = 6,
@@ -92,6 +93,15 @@ RP_API RP_MUST_CHECK rp_status rp_bench_hardware(rp_measure *rows, size_t rounds
  * rounds  how often each figure is taken, 3 to 99
  */
 RP_API RP_MUST_CHECK rp_status rp_bench_classify(rp_measure *rows, size_t rounds, rp_error *err);
+
+/**
+ * Measure what it costs to read a short error text, and a log. The baseline compares each line with
+ * every pattern in turn.
+ *
+ * rows    RP_BENCH_DIAGNOSE_ROWS of them, filled in; the caller's
+ * rounds  how often each figure is taken, 3 to 99
+ */
+RP_API RP_MUST_CHECK rp_status rp_bench_diagnose(rp_measure *rows, size_t rounds, rp_error *err);
 
 /**
  * Measure a placement: a model in three precisions on a made-up machine with eight GPUs. The

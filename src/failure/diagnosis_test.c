@@ -1,4 +1,257 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "failure/diagnosis.h"
+
+#include "../../tests/test.h"
+#include "base/memory.h"
+
+#include <fcntl.h>
+#include <jansson.h>
+#include <resourcepool/text.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static struct rp_diagnosis *read_with(const char *error, const char *trace, const char *hardware) {
+    rp_failure_question question = RP_FAILURE_QUESTION_INIT;
+    rp_error err = RP_ERROR_INIT;
+    rp_diagnosis *diagnosis = NULL;
+    question.error = error;
+    question.error_bytes = error ? strlen(error) : 0;
+    question.stack_trace = trace;
+    question.stack_trace_bytes = trace ? strlen(trace) : 0;
+    question.hardware = hardware;
+    assert_ok(rp_diagnose(&question, &diagnosis, &err));
+    return diagnosis;
+}
+
+static struct rp_diagnosis *read_error(const char *error) {
+    return read_with(error, NULL, NULL);
+}
+
+static void assert_category(const char *error, rp_category expected) {
+    struct rp_diagnosis *diagnosis = read_error(error);
+    if (diagnosis->category != expected) {
+        fail_msg("%s instead of %s: %s", rp_category_name(diagnosis->category),
+                 rp_category_name(expected), error);
+    }
+    rp_diagnosis_destroy(diagnosis);
+}
+
+static void a_message_says_its_category_cause_and_facts(void **state) {
+    (void)state;
+    static const char error[] = "loading\nRuntimeError: CUDA out of memory. Tried to allocate "
+                                "2.00 GiB (GPU 0; 7.79 GiB total capacity; 5.20 GiB already "
+                                "allocated; 1.10 GiB free)\n";
+    struct rp_diagnosis *diagnosis = read_error(error);
+    assert_int_equal(diagnosis->category, RP_CATEGORY_OUT_OF_MEMORY_DEVICE);
+    assert_true(diagnosis->confidence > 0.9);
+    assert_says(diagnosis->cause, "Tried to allocate 2.00 GiB");
+    assert_true(diagnosis->subject.has_kind);
+    assert_int_equal(diagnosis->subject.kind, RP_DEVICE_CUDA);
+    const struct rp_fact *asked = rp_facts_find(&diagnosis->facts, RP_FACT_NAME_BYTES_ASKED);
+    assert_non_null(asked);
+    assert_int_equal(asked->number, UINT64_C(2) << 30);
+    assert_memory_equal(error + asked->start, "2.00 GiB", 8); /* the very span */
+    assert_int_equal(asked->end - asked->start, 8);
+    assert_true(diagnosis->evidence_count > 0);
+    assert_memory_equal(error + diagnosis->evidence[0].start, "CUDA out of memory", 18);
+    rp_diagnosis_destroy(diagnosis);
+}
+
+static void nothing_is_unknown_with_a_low_confidence(void **state) {
+    (void)state;
+    static const char *const texts[] = {"", "\n\n\n", "hello", "\xff\xfe\x01\x02",
+                                        "the model is fine"};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        struct rp_diagnosis *diagnosis = read_error(texts[i]);
+        assert_int_equal(diagnosis->category, RP_CATEGORY_UNKNOWN);
+        assert_true(diagnosis->confidence < 0.6);
+        assert_true(diagnosis->line[0] != '\0');
+        rp_diagnosis_destroy(diagnosis);
+    }
+    struct rp_diagnosis *diagnosis = read_with(NULL, NULL, NULL);
+    assert_int_equal(diagnosis->category, RP_CATEGORY_UNKNOWN);
+    rp_diagnosis_destroy(diagnosis);
+}
+
+static void a_cause_wins_over_what_wraps_it(void **state) {
+    (void)state;
+    assert_category("Traceback (most recent call last):\n"
+                    "  File \"a.py\", line 1, in <module>\n"
+                    "    import fast\n"
+                    "ImportError: libcudart.so.12: cannot open shared object file: No such file or "
+                    "directory\n"
+                    "\n"
+                    "The above exception was the direct cause of the following exception:\n"
+                    "\n"
+                    "Traceback (most recent call last):\n"
+                    "  File \"b.py\", line 7, in load\n"
+                    "RuntimeError: Failed to import the model\n",
+                    RP_CATEGORY_RUNTIME_LIBRARY_MISSING);
+}
+
+static void words_in_source_lines_are_no_messages(void **state) {
+    (void)state;
+    assert_category("Traceback (most recent call last):\n"
+                    "  File \"run.py\", line 12, in main\n"
+                    "    raise MemoryError(\"CUDA out of memory. Tried to allocate\")\n"
+                    "safetensors_rust.SafetensorError: Error while deserializing header: "
+                    "MetadataIncompleteBuffer\n",
+                    RP_CATEGORY_INVALID_MODEL_FILE);
+}
+
+static void what_the_question_says_of_the_device_counts(void **state) {
+    (void)state;
+    struct rp_diagnosis *diagnosis = read_with("out of memory", NULL, "webgpu");
+    assert_int_equal(diagnosis->category, RP_CATEGORY_OUT_OF_MEMORY_DEVICE);
+    rp_diagnosis_destroy(diagnosis);
+    diagnosis = read_with("out of memory", NULL, "onnxruntime-cpu");
+    assert_int_equal(diagnosis->category, RP_CATEGORY_OUT_OF_MEMORY_HOST);
+    assert_string_equal(diagnosis->subject.engine, "onnxruntime");
+    rp_diagnosis_destroy(diagnosis);
+    diagnosis = read_with("CUDA error: out of memory", NULL, "cuda:3");
+    assert_string_equal(diagnosis->subject.hardware, "cuda:3");
+    rp_diagnosis_destroy(diagnosis);
+}
+
+static void a_device_that_is_none_is_refused(void **state) {
+    (void)state;
+    rp_failure_question question = RP_FAILURE_QUESTION_INIT;
+    rp_error err = RP_ERROR_INIT;
+    rp_diagnosis *diagnosis = NULL;
+    question.hardware = "toaster";
+    assert_status(rp_diagnose(&question, &diagnosis, &err), RP_ERR_ARGUMENT);
+    assert_says(err.message, "'toaster'");
+    assert_says(err.hint, "cuda");
+}
+
+static void a_trace_that_comes_apart_counts_behind_the_error(void **state) {
+    (void)state;
+    static const char error[] = "RuntimeError: it failed";
+    static const char trace[] = "  File \"x.py\", line 3, in f\n    open(path)\n"
+                                "OSError: [Errno 28] No space left on device\n";
+    struct rp_diagnosis *diagnosis = read_with(error, trace, NULL);
+    assert_int_equal(diagnosis->category, RP_CATEGORY_DISK_FULL);
+    assert_true(diagnosis->cause_start >= strlen(error)); /* spans go on behind the error */
+    assert_true(diagnosis->cause_end <= strlen(error) + strlen(trace));
+    rp_diagnosis_destroy(diagnosis);
+}
+
+static void an_answer_that_is_not_sure_names_what_it_lies_between(void **state) {
+    (void)state;
+    struct rp_diagnosis *diagnosis = read_error("the driver: invalid file");
+    char *json = NULL;
+    rp_error err = RP_ERROR_INIT;
+    assert_true(diagnosis->confidence < 0.75);
+    assert_ok(rp_diagnosis_to_json(diagnosis, 0, &json, &err));
+    json_t *document = json_loads(json, 0, NULL);
+    assert_non_null(document);
+    assert_true(json_array_size(json_object_get(document, "between")) >= 2);
+    json_decref(document);
+    rp_string_free(json);
+    rp_diagnosis_destroy(diagnosis);
+}
+
+static void json_has_the_keys_of_the_contract(void **state) {
+    (void)state;
+    static const char *const keys[] = {"category",     "cause",      "facts",
+                                       "checks",       "confidence", "recommendations",
+                                       "alternatives", "evidence",   "between"};
+    struct rp_diagnosis *diagnosis =
+        read_error("\x1b[31mRuntimeError\x1b[0m: \"}]{ CUDA error: out of memory \\u0000");
+    char *json = NULL;
+    rp_error err = RP_ERROR_INIT;
+    assert_ok(rp_diagnosis_to_json(diagnosis, 2, &json, &err));
+    json_t *document = json_loads(json, 0, NULL);
+    assert_non_null(document);
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        if (!json_object_get(document, keys[i])) fail_msg("no '%s' in %s", keys[i], json);
+    }
+    assert_null(strchr(json, '\x1b'));
+    json_decref(document);
+    rp_string_free(json);
+    rp_diagnosis_destroy(diagnosis);
+}
+
+static void a_stream_reads_as_its_text_does(void **state) {
+    (void)state;
+    static const char text[] = "x\nCUDA error: out of memory\n";
+    int ends[2];
+    rp_failure_question question = RP_FAILURE_QUESTION_INIT;
+    rp_error err = RP_ERROR_INIT;
+    rp_diagnosis *diagnosis = NULL;
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    assert_int_equal(write(ends[1], text, strlen(text)), (ssize_t)strlen(text));
+    close(ends[1]);
+    assert_ok(rp_diagnose_fd(&question, ends[0], &diagnosis, &err));
+    close(ends[0]);
+    assert_int_equal(diagnosis->category, RP_CATEGORY_OUT_OF_MEMORY_DEVICE);
+    assert_int_equal(diagnosis->text_bytes, strlen(text));
+    rp_diagnosis_destroy(diagnosis);
+    assert_status(rp_diagnose_fd(&question, ends[1], &diagnosis, &err), RP_ERR_IO);
+}
+
+/* Whatever an error holds, what is kept of it is bounded. */
+static void a_text_of_errors_only_is_read_in_bounded_memory(void **state) {
+    (void)state;
+    enum { LINES = 20000 };
+    static const char line[] = "CUDA out of memory. Tried to allocate 2.00 GiB, No space left on "
+                               "device, undefined symbol: _ZN2at4_ops\n";
+    char *text = calloc(LINES, sizeof line);
+    assert_non_null(text);
+    for (size_t i = 0; i < LINES; i++) {
+        memcpy(text + i * (sizeof line - 1), line, sizeof line - 1);
+    }
+    struct rp_diagnosis *diagnosis = read_error(text);
+    assert_int_equal(diagnosis->category, RP_CATEGORY_OUT_OF_MEMORY_DEVICE);
+    assert_true(diagnosis->facts.count <= RP_FACTS_KEPT);
+    rp_diagnosis_destroy(diagnosis);
+    free(text);
+}
+
+static void any_allocation_may_fail(void **state) {
+    (void)state;
+    static const char error[] = "ImportError: libcudart.so.12: cannot open shared object file\n"
+                                "RuntimeError: CUDA out of memory. Tried to allocate 2.00 GiB\n";
+    rp_failure_question question = RP_FAILURE_QUESTION_INIT;
+    question.error = error;
+    question.error_bytes = strlen(error);
+    rp_diagnosis_destroy(read_error(error)); /* what the process keeps is there */
+    int64_t before = rp_memory_live_count();
+    for (uint64_t n = 1;; n++) {
+        rp_error err = RP_ERROR_INIT;
+        rp_diagnosis *diagnosis = NULL;
+        char *text = NULL;
+        char *json = NULL;
+        rp_memory_fail_at(n);
+        rp_status status = rp_diagnose(&question, &diagnosis, &err);
+        if (status == RP_OK) status = rp_diagnosis_to_text(diagnosis, &text, &err);
+        if (status == RP_OK) status = rp_diagnosis_to_json(diagnosis, 0, &json, &err);
+        bool is_done = rp_memory_fail_pending();
+        rp_memory_fail_at(0);
+        if (status != RP_OK) assert_int_equal(status, RP_ERR_MEMORY);
+        rp_string_free(text);
+        rp_string_free(json);
+        rp_diagnosis_destroy(diagnosis);
+        assert_int_equal(rp_memory_live_count(), before);
+        if (is_done) break;
+    }
+}
+
 int main(void) {
-    return 77;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_message_says_its_category_cause_and_facts),
+        cmocka_unit_test(nothing_is_unknown_with_a_low_confidence),
+        cmocka_unit_test(a_cause_wins_over_what_wraps_it),
+        cmocka_unit_test(words_in_source_lines_are_no_messages),
+        cmocka_unit_test(what_the_question_says_of_the_device_counts),
+        cmocka_unit_test(a_device_that_is_none_is_refused),
+        cmocka_unit_test(a_trace_that_comes_apart_counts_behind_the_error),
+        cmocka_unit_test(an_answer_that_is_not_sure_names_what_it_lies_between),
+        cmocka_unit_test(json_has_the_keys_of_the_contract),
+        cmocka_unit_test(a_stream_reads_as_its_text_does),
+        cmocka_unit_test(a_text_of_errors_only_is_read_in_bounded_memory),
+        cmocka_unit_test(any_allocation_may_fail),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -25,7 +25,7 @@ enum {
 struct element {
     enum element_kind kind;
     enum rp_fact_name fact; /* of a hole; RP_FACT_NAME_NONE: {}     */
-    const char *text;       /* of a literal, or choices between '\0' */
+    const char *text;       /* of a literal; of a choice each with its length in front */
     size_t length;
 };
 
@@ -34,6 +34,7 @@ struct rp_pattern {
     size_t count;
     bool is_at_start;
     bool is_at_end;
+    uint64_t first[4]; /* the characters that a match may begin with, a bit for each */
     char bytes[];
 };
 
@@ -126,27 +127,36 @@ static rp_status read_hole(struct reading *reading) {
     return RP_OK;
 }
 
-/* "[a|b|]": the choices one after another, each ended by NUL. */
-static rp_status read_choice(struct reading *reading) {
-    struct element *choice = NULL;
-    rp_status status = add_element(reading, CHOICE, &choice);
-    if (status != RP_OK) return status;
-    while (reading->at < reading->end && *reading->at != ']') {
+/* One of the choices; *reading->at is behind it, at '|' or ']'. */
+static rp_status read_one_choice(struct reading *reading) {
+    char *length = reading->out++;
+    while (reading->at < reading->end && *reading->at != ']' && *reading->at != '|') {
         char c = *reading->at++;
         if (c == '\\' && reading->at < reading->end) {
             c = *reading->at++;
-        } else if (c == '|') {
-            c = '\0';
         } else if (c == '{' || c == '[' || c == '*') {
             return refuse(reading, "only words stand between '[' and ']'");
         }
-        *reading->out++ = small(c);
+        *reading->out++ = is_space(c) ? ' ' : small(c);
     }
-    if (reading->at == reading->end) return refuse(reading, "a '[' is not closed");
-    reading->at++;
-    *reading->out++ = '\0';
-    choice->length = (size_t)(reading->out - choice->text);
+    size_t bytes = (size_t)(reading->out - length - 1);
+    if (bytes > UINT8_MAX) return refuse(reading, "a choice of more than %d bytes", UINT8_MAX);
+    *length = (char)(unsigned char)bytes;
     return RP_OK;
+}
+
+/* "[a|b|]": the choices one after another. */
+static rp_status read_choice(struct reading *reading) {
+    struct element *choice = NULL;
+    rp_status status = add_element(reading, CHOICE, &choice);
+    while (status == RP_OK) {
+        status = read_one_choice(reading);
+        if (status != RP_OK) break;
+        if (reading->at == reading->end) return refuse(reading, "a '[' is not closed");
+        if (*reading->at++ == ']') break;
+    }
+    choice->length = (size_t)(reading->out - choice->text);
+    return status;
 }
 
 static rp_status read_part(struct reading *reading) {
@@ -171,11 +181,54 @@ static rp_status read_part(struct reading *reading) {
     }
 }
 
-static bool has_literal(const struct rp_pattern *pattern) {
+/* The next of the choices of a part, NULL behind the last; *at begins at its text. */
+static const char *next_choice(const struct element *choice, const char **at, size_t *length) {
+    if (*at == choice->text + choice->length) return NULL;
+    const char *text = *at + 1;
+    *length = (unsigned char)**at;
+    *at = text + *length;
+    return text;
+}
+
+/* Whether each of the choices is a word. */
+static bool is_whole(const struct element *choice) {
+    const char *at = choice->text;
+    size_t length = 1;
+    while (length > 0 && next_choice(choice, &at, &length)) {
+    }
+    return length > 0;
+}
+
+static bool has_words(const struct rp_pattern *pattern) {
     for (size_t i = 0; i < pattern->count; i++) {
-        if (pattern->elements[i].kind == LITERAL) return true;
+        const struct element *element = &pattern->elements[i];
+        if (element->kind == LITERAL || (element->kind == CHOICE && is_whole(element))) return true;
     }
     return false;
+}
+
+static void may_begin_with(struct rp_pattern *pattern, char c) {
+    unsigned char byte = (unsigned char)c;
+    if (byte == ' ') may_begin_with(pattern, '\t');
+    pattern->first[byte / 64] |= UINT64_C(1) << (byte % 64);
+    if (byte < 'a' || byte > 'z') return;
+    byte = (unsigned char)(byte - 32);
+    pattern->first[byte / 64] |= UINT64_C(1) << (byte % 64);
+}
+
+static void note_beginnings(struct rp_pattern *pattern) {
+    const struct element *first = &pattern->elements[0];
+    if (first->kind == LITERAL) {
+        may_begin_with(pattern, first->text[0]);
+    } else if (first->kind == CHOICE && is_whole(first)) {
+        const char *at = first->text;
+        size_t length = 0;
+        for (const char *each; (each = next_choice(first, &at, &length));) {
+            may_begin_with(pattern, each[0]);
+        }
+    } else {
+        memset(pattern->first, 0xFF, sizeof pattern->first);
+    }
 }
 
 rp_status rp_pattern_create(const char *text, size_t length, struct rp_pattern **out,
@@ -197,13 +250,14 @@ rp_status rp_pattern_create(const char *text, size_t length, struct rp_pattern *
     while (status == RP_OK && reading.at < reading.end) {
         status = read_part(&reading);
     }
-    if (status == RP_OK && !has_literal(pattern)) {
+    if (status == RP_OK && !has_words(pattern)) {
         status = refuse(&reading, "it has no word of its own");
     }
     if (status != RP_OK) {
         rp_pattern_destroy(pattern);
         return status;
     }
+    note_beginnings(pattern);
     *out = pattern;
     return RP_OK;
 }
@@ -212,28 +266,40 @@ void rp_pattern_destroy(struct rp_pattern *pattern) {
     rp_free(pattern);
 }
 
-const char *rp_pattern_next_run(const struct rp_pattern *pattern, size_t *cursor, size_t *length) {
-    /* The cursor counts bytes of literals: elements are few. */
-    size_t passed = 0;
+/* The longest run without white space; NULL for an empty text. */
+static const char *longest_run(const char *text, size_t length, size_t *run_length) {
+    const char *best = NULL;
+    *run_length = 0;
+    for (size_t at = 0; at < length;) {
+        size_t end = at;
+        while (end < length && text[end] != ' ') {
+            end++;
+        }
+        if (end - at > *run_length) {
+            best = text + at;
+            *run_length = end - at;
+        }
+        at = end + 1;
+    }
+    return best;
+}
+
+void rp_pattern_runs(const struct rp_pattern *pattern, rp_pattern_run_fn *take, void *user) {
+    size_t length = 0;
     for (size_t i = 0; i < pattern->count; i++) {
         const struct element *element = &pattern->elements[i];
-        if (element->kind != LITERAL) continue;
-        size_t at = *cursor > passed ? *cursor - passed : 0;
-        while (at < element->length && element->text[at] == ' ') {
-            at++;
+        if (element->kind == LITERAL) {
+            const char *run = longest_run(element->text, element->length, &length);
+            if (run) take(run, length, (unsigned)i, user);
         }
-        if (at < element->length) {
-            size_t end = at;
-            while (end < element->length && element->text[end] != ' ') {
-                end++;
-            }
-            *cursor = passed + end;
-            *length = end - at;
-            return element->text + at;
+        if (element->kind != CHOICE || !is_whole(element)) continue;
+        const char *at = element->text;
+        size_t choice_length = 0;
+        for (const char *each; (each = next_choice(element, &at, &choice_length));) {
+            const char *run = longest_run(each, choice_length, &length);
+            if (run) take(run, length, (unsigned)i, user);
         }
-        passed += element->length;
     }
-    return NULL;
 }
 
 /* --- matching ------------------------------------------------------------------------------ */
@@ -268,9 +334,10 @@ static size_t match_literal(const struct matching *matching, const char *text, s
 
 static bool match_choice(struct matching *matching, size_t index, size_t at) {
     const struct element *choice = &matching->pattern->elements[index];
-    const char *end = choice->text + choice->length;
-    for (const char *each = choice->text; each < end; each += strlen(each) + 1) {
-        size_t next = match_literal(matching, each, strlen(each), at);
+    const char *rest = choice->text;
+    size_t length = 0;
+    for (const char *each; (each = next_choice(choice, &rest, &length));) {
+        size_t next = match_literal(matching, each, length, at);
         if (next != SIZE_MAX && match_rest(matching, index + 1, next)) return true;
     }
     return false;
@@ -417,15 +484,12 @@ static bool match_rest(struct matching *matching, size_t index, size_t at) {
 
 /* Whether a match may begin there, as far as one character tells. */
 static bool may_begin(const struct matching *matching, size_t at) {
-    const struct element *first = &matching->pattern->elements[0];
-    if (first->kind == STAR || first->kind == HOLE) return true;
-    if (first->kind == LITERAL) {
-        if (at == matching->length || small(matching->line[at]) != first->text[0]) {
-            return first->text[0] == ' ' && at < matching->length && is_space(matching->line[at]);
-        }
-    }
-    return at == 0 || at == matching->length || !is_word(matching->line[at]) ||
-           !is_word(matching->line[at - 1]);
+    const struct rp_pattern *pattern = matching->pattern;
+    enum element_kind first = pattern->elements[0].kind;
+    if (first == STAR || first == HOLE || at == matching->length) return true;
+    unsigned char byte = (unsigned char)matching->line[at];
+    if (!(pattern->first[byte / 64] >> (byte % 64) & 1)) return false;
+    return at == 0 || !is_word(matching->line[at]) || !is_word(matching->line[at - 1]);
 }
 
 bool rp_pattern_find(const struct rp_pattern *pattern, const char *line, size_t length,

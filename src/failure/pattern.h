@@ -49,8 +49,12 @@ void rp_pattern_destroy(struct rp_pattern *pattern);
 bool rp_pattern_find(const struct rp_pattern *pattern, const char *line, size_t length,
                      struct rp_pattern_match *match);
 
-/* The next run of characters without white space that every match has, in small letters; NULL
- * behind the last. *cursor begins at 0. */
-const char *rp_pattern_next_run(const struct rp_pattern *pattern, size_t *cursor, size_t *length);
+/*
+ * What every match has, in small letters and without white space: of each literal its longest run,
+ * and one of each of the choices of a part, of which a match has one. Runs of one part have its
+ * number.
+ */
+typedef void rp_pattern_run_fn(const char *run, size_t length, unsigned part, void *user);
+void rp_pattern_runs(const struct rp_pattern *pattern, rp_pattern_run_fn *take, void *user);
 
 #endif

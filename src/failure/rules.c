@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A line is compared with a few of the thousands of patterns only: each is known by four characters
- * that every match has, the rarest of its own among all patterns. A look at each four characters of
- * the line, first in a set of bits that stays in the nearest cache, finds whom to ask.
+ * that every match has (three, where its words are no longer), the rarest of its own among all
+ * patterns. A look at each four characters of the line, first in a set of bits that stays in the
+ * nearest cache, finds whom to ask.
  */
 #include "failure/rules.h"
 
@@ -11,22 +12,37 @@
 #include "base/status.h"
 #include "failure/built_in.h"
 
+#include <limits.h>
 #include <pthread.h>
 #include <string.h>
 
 enum {
     GRAM_BYTES = 4,
+    SHORT_GRAM_BYTES = 3,
     GRAM_BITS = 16,
     BUCKETS = 1 << GRAM_BITS,
 };
 
 #define NOBODY UINT32_MAX
 
-struct rp_gram_index {
+/* Who is to be asked where a gram stands: a pattern with choices, for one gram of each. */
+struct asker {
+    uint32_t pattern;
+    uint32_t next;
+};
+
+/* Grams of one length. */
+struct grams {
     uint64_t bits[BUCKETS / 64]; /* whether a bucket has anybody */
     uint32_t first[BUCKETS];
-    uint32_t *next;   /* of each pattern, in its bucket   */
-    uint32_t *always; /* too short for a gram: always asked */
+};
+
+struct rp_gram_index {
+    struct grams grams[2]; /* of GRAM_BYTES, of SHORT_GRAM_BYTES */
+    struct asker *askers;
+    size_t asker_count;
+    size_t asker_capacity;
+    uint32_t *always; /* patterns too short for a gram: always asked */
     size_t always_count;
 };
 
@@ -266,39 +282,110 @@ static rp_status read_line(struct reading *reading, const char *line, const char
 
 /* --- the index ----------------------------------------------------------------------------- */
 
-static uint32_t hash_gram(const char *at) {
-    uint32_t four;
-    memcpy(&four, at, sizeof four);
+static uint32_t hash_gram(const char *at, bool is_short) {
+    uint32_t four = 0;
+    if (is_short) {
+        memcpy(&four, at, SHORT_GRAM_BYTES);
+    } else {
+        memcpy(&four, at, GRAM_BYTES);
+    }
     return ((four | 0x20202020u) * 2654435761u) >> (32 - GRAM_BITS);
 }
 
-/* The rarest gram of a pattern; NOBODY: it has no run that is long enough. */
-static uint32_t choose_gram(const struct rp_pattern *pattern, const uint32_t *counts) {
+/* The runs of a pattern while its part is chosen whose grams are rarest. */
+enum { RUNS_MAX = 64 };
+
+struct runs {
+    const char *texts[RUNS_MAX];
+    size_t lengths[RUNS_MAX];
+    unsigned parts[RUNS_MAX];
+    size_t count;
+    bool is_full;
+};
+
+static void take_run(const char *run, size_t length, unsigned part, void *user) {
+    struct runs *runs = user;
+    runs->is_full = runs->is_full || runs->count == RUNS_MAX;
+    if (runs->is_full) return;
+    runs->texts[runs->count] = run;
+    runs->lengths[runs->count] = length;
+    runs->parts[runs->count++] = part;
+}
+
+/* The rarest gram of a run; NOBODY: it is too short. */
+static uint32_t rarest_gram(const char *run, size_t length, bool is_short, const uint32_t *counts) {
     uint32_t best = NOBODY;
-    size_t cursor = 0;
-    size_t length = 0;
-    for (const char *run; (run = rp_pattern_next_run(pattern, &cursor, &length));) {
-        for (size_t i = 0; i + GRAM_BYTES <= length; i++) {
-            uint32_t gram = hash_gram(run + i);
-            if (best == NOBODY || counts[gram] < counts[best]) best = gram;
+    size_t gram_bytes = is_short ? SHORT_GRAM_BYTES : GRAM_BYTES;
+    for (size_t i = 0; i + gram_bytes <= length; i++) {
+        uint32_t gram = hash_gram(run + i, is_short);
+        if (best == NOBODY || counts[gram] < counts[best]) best = gram;
+    }
+    return best;
+}
+
+static void count_run(const char *run, size_t length, unsigned part, void *user) {
+    uint32_t *counts = user;
+    (void)part;
+    for (size_t i = 0; i + GRAM_BYTES <= length; i++) {
+        counts[hash_gram(run + i, false)]++;
+    }
+}
+
+/* The part whose grams others have least; UINT_MAX: there is none whose runs all have one. */
+static unsigned choose_part(const struct runs *runs, bool is_short, const uint32_t *counts) {
+    unsigned best = UINT_MAX;
+    uint64_t best_cost = UINT64_MAX;
+    for (size_t i = 0; i < runs->count;) {
+        unsigned part = runs->parts[i];
+        uint64_t cost = 0;
+        bool is_usable = true;
+        for (; i < runs->count && runs->parts[i] == part; i++) {
+            uint32_t gram = rarest_gram(runs->texts[i], runs->lengths[i], is_short, counts);
+            is_usable = is_usable && gram != NOBODY;
+            if (gram != NOBODY) cost += counts[gram];
+        }
+        if (is_usable && cost < best_cost) {
+            best = part;
+            best_cost = cost;
         }
     }
     return best;
 }
 
-static void count_grams(const struct rp_pattern *pattern, uint32_t *counts) {
-    size_t cursor = 0;
-    size_t length = 0;
-    for (const char *run; (run = rp_pattern_next_run(pattern, &cursor, &length));) {
-        for (size_t i = 0; i + GRAM_BYTES <= length; i++) {
-            counts[hash_gram(run + i)]++;
-        }
+static bool add_asker(struct rp_gram_index *index, bool is_short, uint32_t gram, uint32_t pattern) {
+    struct grams *grams = &index->grams[is_short];
+    if (!GROW(index->askers, index->asker_capacity, index->asker_count)) return false;
+    index->askers[index->asker_count] =
+        (struct asker){.pattern = pattern, .next = grams->first[gram]};
+    grams->first[gram] = (uint32_t)index->asker_count++;
+    grams->bits[gram / 64] |= UINT64_C(1) << (gram % 64);
+    return true;
+}
+
+static bool index_pattern(struct rp_gram_index *index, const struct rp_pattern *pattern,
+                          uint32_t number, const uint32_t *counts) {
+    struct runs runs = {.count = 0};
+    rp_pattern_runs(pattern, take_run, &runs);
+    bool is_short = false;
+    unsigned part = choose_part(&runs, is_short, counts);
+    if (part == UINT_MAX) {
+        is_short = true;
+        part = choose_part(&runs, is_short, counts);
     }
+    if (part == UINT_MAX || runs.is_full) {
+        index->always[index->always_count++] = number;
+        return true;
+    }
+    for (size_t i = 0; i < runs.count; i++) {
+        uint32_t gram = rarest_gram(runs.texts[i], runs.lengths[i], is_short, counts);
+        if (runs.parts[i] == part && !add_asker(index, is_short, gram, number)) return false;
+    }
+    return true;
 }
 
 static void destroy_index(struct rp_gram_index *index) {
     if (!index) return;
-    rp_free(index->next);
+    rp_free(index->askers);
     rp_free(index->always);
     rp_free(index);
 }
@@ -308,32 +395,22 @@ static rp_status make_index(struct reading *reading) {
     struct rp_gram_index *index = rp_alloc(sizeof *index);
     rules->index = index;
     uint32_t *counts = rp_alloc_array(BUCKETS, sizeof *counts);
-    if (index) {
-        index->next = rp_alloc_array(rules->pattern_count + 1, sizeof *index->next);
-        index->always = rp_alloc_array(rules->pattern_count + 1, sizeof *index->always);
-    }
-    if (!index || !counts || !index->next || !index->always) {
+    if (index) index->always = rp_alloc_array(rules->pattern_count + 1, sizeof *index->always);
+    if (!index || !counts || !index->always) {
         rp_free(counts);
         return no_memory(reading);
     }
-    for (size_t i = 0; i < BUCKETS; i++) {
-        index->first[i] = NOBODY;
-    }
+    memset(index->grams[0].first, 0xFF, sizeof index->grams[0].first);
+    memset(index->grams[1].first, 0xFF, sizeof index->grams[1].first);
     for (size_t i = 0; i < rules->pattern_count; i++) {
-        count_grams(rules->patterns[i], counts);
+        rp_pattern_runs(rules->patterns[i], count_run, counts);
     }
-    for (uint32_t i = 0; i < rules->pattern_count; i++) {
-        uint32_t gram = choose_gram(rules->patterns[i], counts);
-        if (gram == NOBODY) {
-            index->always[index->always_count++] = i;
-            continue;
-        }
-        index->next[i] = index->first[gram];
-        index->first[gram] = i;
-        index->bits[gram / 64] |= UINT64_C(1) << (gram % 64);
+    bool is_whole = true;
+    for (uint32_t i = 0; is_whole && i < rules->pattern_count; i++) {
+        is_whole = index_pattern(index, rules->patterns[i], i, counts);
     }
     rp_free(counts);
-    return RP_OK;
+    return is_whole ? RP_OK : no_memory(reading);
 }
 
 /* --- the whole ----------------------------------------------------------------------------- */
@@ -421,43 +498,60 @@ size_t rp_failure_rules_seen_bytes(const struct rp_failure_rules *rules) {
     return rules->pattern_count / 8 + 1;
 }
 
+enum { ASKED_MAX = 512 }; /* a line of 8 kB that is like more patterns is no message */
+
 struct scan {
     const struct rp_failure_rules *rules;
     const char *line;
     size_t length;
+    unsigned char *seen;
+    uint32_t asked[ASKED_MAX];
+    size_t asked_count;
     rp_failure_hit_fn *take;
     void *user;
 };
 
-static void ask_pattern(const struct scan *scan, uint32_t number) {
+static void ask_pattern(struct scan *scan, uint32_t number) {
     struct rp_pattern_match match;
+    unsigned char bit = (unsigned char)(1 << (number % 8));
+    if (scan->seen[number / 8] & bit || scan->asked_count == ASKED_MAX) return;
+    scan->seen[number / 8] |= bit;
+    scan->asked[scan->asked_count++] = number;
     if (rp_pattern_find(scan->rules->patterns[number], scan->line, scan->length, &match)) {
         scan->take(number, &match, scan->user);
     }
 }
 
-enum { ASKED_MAX = 512 };
+static void scan_grams(struct scan *scan, bool is_short) {
+    const struct rp_gram_index *index = scan->rules->index;
+    const struct grams *grams = &index->grams[is_short];
+    size_t gram_bytes = is_short ? SHORT_GRAM_BYTES : GRAM_BYTES;
+    for (size_t i = 0; i + gram_bytes <= scan->length; i++) {
+        uint32_t gram = hash_gram(scan->line + i, is_short);
+        if (!(grams->bits[gram / 64] >> (gram % 64) & 1)) continue;
+        for (uint32_t at = grams->first[gram]; at != NOBODY; at = index->askers[at].next) {
+            ask_pattern(scan, index->askers[at].pattern);
+        }
+    }
+}
 
 void rp_failure_rules_scan(const struct rp_failure_rules *rules, const char *line, size_t length,
                            unsigned char *seen, rp_failure_hit_fn *take, void *user) {
     const struct rp_gram_index *index = rules->index;
-    struct scan scan = {rules, line, length, take, user};
-    uint32_t asked[ASKED_MAX]; /* a line of 8 kB that is like more patterns is no message */
-    size_t asked_count = 0;
-    for (size_t i = 0; i + GRAM_BYTES <= length; i++) {
-        uint32_t gram = hash_gram(line + i);
-        if (!(index->bits[gram / 64] >> (gram % 64) & 1)) continue;
-        for (uint32_t at = index->first[gram]; at != NOBODY; at = index->next[at]) {
-            if (seen[at / 8] >> (at % 8) & 1 || asked_count == ASKED_MAX) continue;
-            seen[at / 8] |= (unsigned char)(1 << (at % 8));
-            asked[asked_count++] = at;
-            ask_pattern(&scan, at);
-        }
-    }
-    for (size_t i = 0; i < asked_count; i++) {
-        seen[asked[i] / 8] = 0;
-    }
+    struct scan scan;
+    scan.rules = rules;
+    scan.line = line;
+    scan.length = length;
+    scan.seen = seen;
+    scan.asked_count = 0;
+    scan.take = take;
+    scan.user = user;
+    scan_grams(&scan, false);
+    scan_grams(&scan, true);
     for (size_t i = 0; i < index->always_count; i++) {
         ask_pattern(&scan, index->always[i]);
+    }
+    for (size_t i = 0; i < scan.asked_count; i++) {
+        seen[scan.asked[i] / 8] = 0;
     }
 }
