@@ -9,6 +9,7 @@
 #include "base/limits.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "failure/own.h"
 #include "machine/client.h"
 #include "machine/share.h"
 #include "pool/hooks.h"
@@ -69,8 +70,10 @@ static int unlink_socket(void) {
     return unlink(path);
 }
 
-/* The machine's description, the rules of placement: made once in a process, and kept. */
+/* The machine's description, the rules of placement and of errors: made once in a process, and
+ * kept. */
 static void keep_what_a_process_keeps(void) {
+    rp_error failure = {.status = RP_ERR_DATA};
     rp_pool *pool = NULL;
     rp_lease *lease = NULL;
     rp_request request = RP_REQUEST_INIT;
@@ -83,6 +86,7 @@ static void keep_what_a_process_keeps(void) {
     }
     rp_lease_release(lease, NULL);
     rp_pool_close(pool, NULL);
+    if (!rp_explain(&failure, "cpu", NULL, NULL)) _exit(98);
 }
 
 /* A broker in a process of its own; its exit status is that of rp_broker_run(). */
