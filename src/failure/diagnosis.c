@@ -44,6 +44,7 @@ struct kept_line {
     uint64_t number;
     uint64_t start;
     uint64_t end;
+    unsigned hit_count; /* how many hits refer to it */
 };
 
 struct hit {
@@ -72,8 +73,7 @@ struct reader {
     uint16_t *first_hits; /* of each pattern, NO_HIT */
     struct hit hits[HITS_MAX];
     size_t hit_count;
-    struct kept_line *lines[LINES_KEPT_MAX];
-    size_t line_count;
+    struct kept_line *lines[LINES_KEPT_MAX]; /* NULL: free */
     struct raw_fact facts[RAW_FACTS_MAX];
     size_t fact_count;
     struct kept_line last_message; /* for a text of which nothing is known */
@@ -108,20 +108,38 @@ static void keep_text(struct reader *reader, struct kept_line *kept) {
 }
 
 static uint16_t keep_line(struct reader *reader) {
-    if (reader->kept != NO_HIT || reader->line_count == LINES_KEPT_MAX) return reader->kept;
-    struct kept_line *kept = rp_alloc(sizeof *kept);
-    if (!kept) {
-        reader->is_short_of_memory = true;
-        return NO_HIT;
+    uint16_t number = reader->kept;
+    if (number == NO_HIT) {
+        number = 0;
+        while (number < LINES_KEPT_MAX && reader->lines[number]) {
+            number++;
+        }
+        if (number == LINES_KEPT_MAX) return NO_HIT;
+        struct kept_line *kept = rp_alloc(sizeof *kept);
+        if (!kept) {
+            reader->is_short_of_memory = true;
+            return NO_HIT;
+        }
+        keep_text(reader, kept);
+        reader->lines[number] = kept;
+        reader->kept = number;
     }
-    keep_text(reader, kept);
-    reader->lines[reader->line_count] = kept;
-    return reader->kept = (uint16_t)reader->line_count++;
+    reader->lines[number]->hit_count++;
+    return number;
+}
+
+/* A line goes with the last hit on it: of a long log few lines stay. */
+static void drop_line(struct reader *reader, uint16_t number) {
+    if (number == NO_HIT || --reader->lines[number]->hit_count > 0) return;
+    rp_free(reader->lines[number]);
+    reader->lines[number] = NULL;
 }
 
 static void take_fact(struct reader *reader, const struct rp_pattern_hole *hole) {
-    if (reader->fact_count == RAW_FACTS_MAX) return;
-    struct raw_fact *raw = &reader->facts[reader->fact_count++];
+    /* Of a long log the beginning is kept, and the end, where the error stands. */
+    size_t slot = reader->fact_count++;
+    if (slot >= RAW_FACTS_MAX) slot = RAW_FACTS_MAX / 2 + slot % (RAW_FACTS_MAX / 2);
+    struct raw_fact *raw = &reader->facts[slot];
     const struct rp_error_line *line = reader->line;
     *raw = (struct raw_fact){.line = reader->line_base + line->number,
                              .block = line->block,
@@ -140,7 +158,9 @@ static void take_fact(struct reader *reader, const struct rp_pattern_hole *hole)
 static struct hit *slot_of(struct reader *reader, uint32_t pattern) {
     uint16_t *first = &reader->first_hits[pattern];
     if (*first != NO_HIT && reader->hits[*first].next != NO_HIT) {
-        return &reader->hits[reader->hits[*first].next];
+        struct hit *last = &reader->hits[reader->hits[*first].next];
+        drop_line(reader, last->line);
+        return last;
     }
     if (reader->hit_count == HITS_MAX) return NULL;
     uint16_t number = (uint16_t)reader->hit_count++;
@@ -369,7 +389,7 @@ static void collect_evidence(struct weighing *weighing) {
 static void collect_facts(struct weighing *weighing) {
     struct rp_diagnosis *diagnosis = weighing->diagnosis;
     const struct reader *reader = weighing->reader;
-    for (size_t i = 0; i < reader->fact_count; i++) {
+    for (size_t i = 0; i < reader->fact_count && i < RAW_FACTS_MAX; i++) {
         const struct raw_fact *raw = &reader->facts[i];
         struct rp_fact fact = raw->fact;
         bool is_beside = fact.start >= diagnosis->cause_start && fact.end <= diagnosis->cause_end;
@@ -451,7 +471,7 @@ static void find_model(const struct rp_failure_question *question, struct rp_dia
 static void reader_destroy(struct reader *reader) {
     if (!reader) return;
     rp_error_text_destroy(reader->text);
-    for (size_t i = 0; i < reader->line_count; i++) {
+    for (size_t i = 0; i < LINES_KEPT_MAX; i++) {
         rp_free(reader->lines[i]);
     }
     rp_free(reader->seen);

@@ -74,7 +74,51 @@ enum rp_fact_type {
     X(ERROR_CODE,       "error_code",       WORD)    /* the library's own: "CUDNN_STATUS_...", "804" */ \
     X(ERRNO,            "errno",            NUMBER)                           \
     X(RANK,             "rank",             NUMBER)                           \
-    X(VALUE,            "value",            TEXT)    /* out of range           */
+    X(VALUE,            "value",            TEXT)    /* out of range           */ \
+    X(BYTES_RESERVED_TOTAL, "bytes_reserved_total", BYTES) /* by an allocator, used or not */ \
+    X(BYTES_PROCESS,    "bytes_process",    BYTES)   /* all that this process has */ \
+    X(BYTES_OTHERS,     "bytes_others",     BYTES)   /* what somebody else has */ \
+    X(CUDA_CODE_RUNTIME, "cuda_code_runtime", NUMBER) /* 12040: of the runtime; cuda_code is the driver's */ \
+    X(CUDA_CODE_NEEDED, "cuda_code_needed", NUMBER)                           \
+    X(CUDNN_CODE,       "cudnn_code",       NUMBER)  /* 8907, 90100            */ \
+    X(CUDNN_CODE_NEEDED, "cudnn_code_needed", NUMBER)                         \
+    X(CUDA_VERSION,     "cuda_version",     VERSION) /* of the runtime or toolkit */ \
+    X(CUDA_NEEDED,      "cuda_needed",      VERSION)                          \
+    X(CUDA_MAX,         "cuda_max",         VERSION) /* the newest that the driver runs */ \
+    X(DRIVER_MIN,       "driver_min",       VERSION) /* the least that runs the CUDA that is meant */ \
+    X(DRIVER_MIN_WINDOWS, "driver_min_windows", VERSION)                      \
+    X(DRIVER_MIN_COMPATIBLE, "driver_min_compatible", VERSION) /* the least of that major CUDA */ \
+    X(CUDA_ARCH,        "cuda_arch",        NUMBER)  /* 520: sm_52             */ \
+    X(CHIP_NAME,        "chip_name",        TEXT)    /* "Ampere: RTX 30, A10"  */ \
+    X(CHIP_NAME_NEEDED, "chip_name_needed", TEXT)                             \
+    X(CHIP_CUDA_FIRST,  "chip_cuda_first",  VERSION) /* CUDA that knows the chip */ \
+    X(CHIP_CUDA_LAST,   "chip_cuda_last",   VERSION) /* and the last that does */ \
+    X(HSA_OVERRIDE,     "hsa_override",     VERSION) /* of HSA_OVERRIDE_GFX_VERSION */ \
+    X(IR_VERSION,       "ir_version",       NUMBER)  /* of an ONNX file        */ \
+    X(IR_SUPPORTED,     "ir_version_supported", NUMBER)                       \
+    X(ONNX_NEEDED,      "onnx_needed",      VERSION)                          \
+    X(ONNXRUNTIME_NEEDED, "onnxruntime_needed", VERSION)                      \
+    X(GLIBC_NEEDED,     "glibc_needed",     VERSION)                          \
+    X(GLIBCXX_NEEDED,   "glibcxx_needed",   VERSION) /* "3.4.30"               */ \
+    X(CXXABI_NEEDED,    "cxxabi_needed",    VERSION) /* "1.3.13"               */ \
+    X(GCC_NEEDED,       "gcc_needed",       VERSION)                          \
+    X(SYSTEMS_NEEDED,   "systems_needed",   TEXT)    /* "Ubuntu 22.04, Debian 12" and newer */ \
+    X(CUDA_ERROR,       "cuda_error",       NUMBER)  /* numbers of a library that is known */ \
+    X(HIP_ERROR,        "hip_error",        NUMBER)                           \
+    X(HSA_ERROR,        "hsa_error",        NUMBER)                           \
+    X(NCCL_ERROR,       "nccl_error",       NUMBER)                           \
+    X(CUDNN_ERROR,      "cudnn_error",      NUMBER)                           \
+    X(CUBLAS_ERROR,     "cublas_error",     NUMBER)                           \
+    X(OPENCL_ERROR,     "opencl_error",     NUMBER)                           \
+    X(VULKAN_ERROR,     "vulkan_error",     NUMBER)                           \
+    X(LEVEL_ZERO_ERROR, "level_zero_error", NUMBER)                           \
+    X(QNN_ERROR,        "qnn_error",        NUMBER)                           \
+    X(WINDOWS_ERROR,    "windows_error",    NUMBER)  /* 126, 0x887A0005, 0xC0000005 */ \
+    X(XID,              "xid",              NUMBER)  /* of NVIDIA's kernel module */ \
+    X(XID_TEXT,         "xid_text",         TEXT)                             \
+    X(ERROR_CODE_NAME,  "error_code_name",  WORD)    /* "cudaErrorNoDevice", "STATUS_DLL_NOT_FOUND" */ \
+    X(ERRNO_NAME,       "errno_name",       WORD)    /* "ENOMEM"               */ \
+    X(HTTP_TEXT,        "http_status_text", TEXT)    /* "Not Found"            */
 /* clang-format on */
 
 enum rp_fact_name {
@@ -114,10 +158,12 @@ enum rp_fact_name rp_fact_name_of_text(const char *text, size_t length);
  */
 const char *rp_fact_read(enum rp_fact_type type, const char *at, const char *end, uint64_t *number);
 
-/* Add a fact; of the same name and value the heavier stays. Full: the lightest goes. */
+/* Add a fact; of the same name and value the heavier stays. Full: the lightest goes. What cannot be
+ * (HTTP status 5, signal "handler") is not taken. */
 void rp_facts_add(struct rp_facts *facts, const struct rp_fact *fact);
 
-/* The weightiest of that name (of equals the later one), NULL: none. */
+/* The weightiest of that name, what was read before what was derived (of equals the later one),
+ * NULL: none. */
 const struct rp_fact *rp_facts_find(const struct rp_facts *facts, enum rp_fact_name name);
 
 /*

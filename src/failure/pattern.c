@@ -359,10 +359,20 @@ static bool match_star(struct matching *matching, size_t index, size_t at) {
     return false;
 }
 
+static bool is_quote(char c) {
+    return c == '\'' || c == '"' || c == '`';
+}
+
+/* Quotes around what stands there are not part of it. */
 static void keep_hole(struct matching *matching, enum rp_fact_name name, size_t start, size_t end,
                       uint64_t number) {
     struct rp_pattern_match *match = matching->match;
+    const char *line = matching->line;
     if (name == RP_FACT_NAME_NONE) return;
+    if (end - start > 2 && is_quote(line[start]) && line[end - 1] == line[start]) {
+        start++;
+        end--;
+    }
     match->holes[match->hole_count++] =
         (struct rp_pattern_hole){.name = name, .start = start, .end = end, .number = number};
 }
@@ -393,6 +403,7 @@ static size_t end_of_word(const struct matching *matching, size_t at, enum rp_fa
     return end;
 }
 
+/* A word between quotes goes without them. */
 static bool match_text_hole(struct matching *matching, size_t index, size_t at,
                             enum rp_fact_type type) {
     const struct element *hole = &matching->pattern->elements[index];
@@ -400,9 +411,12 @@ static bool match_text_hole(struct matching *matching, size_t index, size_t at,
     bool is_free = is_last || hole[1].kind != LITERAL;
     size_t kept = matching->match->hole_count;
     if (is_free && !(is_last && matching->pattern->is_at_end)) {
+        char quote = at < matching->length && is_quote(matching->line[at]) ? matching->line[at] : 0;
+        at += quote && type != RP_FACT_TEXT;
         size_t end = end_of_word(matching, at, type);
         if (end == at) return false;
         keep_hole(matching, hole->fact, at, end, 0);
+        if (quote && end < matching->length && matching->line[end] == quote) end++;
         if (match_rest(matching, index + 1, end)) return true;
         matching->match->hole_count = kept;
         return false;
