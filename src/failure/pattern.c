@@ -403,6 +403,16 @@ static size_t end_of_word(const struct matching *matching, size_t at, enum rp_fa
     return end;
 }
 
+/* Where the quote that a word stands in is closed; `at`: nowhere near. */
+static size_t end_of_quoted(const struct matching *matching, size_t at, enum rp_fact_type type) {
+    char quote = matching->line[at - 1];
+    for (size_t end = at; end < matching->length && end - at < HOLE_BYTES_MAX; end++) {
+        if (matching->line[end] == quote) return end;
+        if (type != RP_FACT_PATH && is_space(matching->line[end])) return at;
+    }
+    return at;
+}
+
 /* A word between quotes goes without them. */
 static bool match_text_hole(struct matching *matching, size_t index, size_t at,
                             enum rp_fact_type type) {
@@ -411,13 +421,14 @@ static bool match_text_hole(struct matching *matching, size_t index, size_t at,
     bool is_free = is_last || hole[1].kind != LITERAL;
     size_t kept = matching->match->hole_count;
     if (is_free && !(is_last && matching->pattern->is_at_end)) {
-        char quote = at < matching->length && is_quote(matching->line[at]) ? matching->line[at] : 0;
-        at += quote && type != RP_FACT_TEXT;
-        size_t end = end_of_word(matching, at, type);
+        bool is_quoted =
+            type != RP_FACT_TEXT && at < matching->length && is_quote(matching->line[at]);
+        at += is_quoted;
+        size_t end =
+            is_quoted ? end_of_quoted(matching, at, type) : end_of_word(matching, at, type);
         if (end == at) return false;
         keep_hole(matching, hole->fact, at, end, 0);
-        if (quote && end < matching->length && matching->line[end] == quote) end++;
-        if (match_rest(matching, index + 1, end)) return true;
+        if (match_rest(matching, index + 1, end + is_quoted)) return true;
         matching->match->hole_count = kept;
         return false;
     }
