@@ -49,6 +49,15 @@ static const struct {
      "The files are in one folder, and none of them is ever needed. RESOURCE_POOL_MACHINE names\n"
      "machines that are alike, so that what was learnt on one counts on the others.\n\n"
      "  restore \"$(rpool cache --folder)\" by the beginning \"$(rpool cache --key)\" of its key\n"},
+    {"diagnose",
+     "The text is whatever was printed: a message, stack traces, a log of any size. An answer is one also\n"
+     "where the category is 'unknown': exit code 0. With --jsonl each answer has the 'id' of its line; a\n"
+     "line that cannot be read is answered {id, error}, the others go on, and the exit code is 1.\n"
+     "Nothing leaves this machine. Reports and bundles hold no tokens, passwords, homes, names or\n"
+     "addresses as far as these can be told; read a bundle before you send it.\n\n"
+     "  python train.py 2>&1 | rpool diagnose --hardware cuda:0 --model bert-base-uncased\n"
+     "  rpool diagnose --file error.txt --save reports\n"
+     "  rpool diagnose --jsonl < errors.jsonl > answers.jsonl\n"},
 };
 /* clang-format on */
 

@@ -197,6 +197,15 @@ RP_API RP_MUST_CHECK rp_status rp_failure_report_save(const char *report, const 
 /** A saved report as text for people. RP_ERR_NOT_FOUND, RP_ERR_DATA, RP_ERR_IO, RP_ERR_MEMORY. */
 RP_API RP_MUST_CHECK rp_status rp_failure_report_show(const char *path, char **text, rp_error *err);
 
+/**
+ * Write one file for a bug report, as JSON: the report, question->snapshot as 'rpool hardware
+ * --json' has it, versions of this library and its engines, the kernel and the distribution, and
+ * those environment variables that matter; redacted as a report. Written whole or not at all.
+ * RP_ERR_IO, also when something of that name is there; as rp_diagnose() otherwise.
+ */
+RP_API RP_MUST_CHECK rp_status rp_failure_bundle_save(const rp_failure_question *question,
+                                                      const char *path, rp_error *err);
+
 RP_END_DECLS
 
 #endif

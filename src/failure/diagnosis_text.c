@@ -52,6 +52,8 @@ static json_t *json_of_evidence(const struct rp_diagnosis *diagnosis) {
     for (size_t i = 0; i < diagnosis->evidence_count; i++) {
         const struct rp_evidence *evidence = &diagnosis->evidence[i];
         append_span(list, NULL, evidence->text, evidence->start, evidence->end);
+        json_t *row = json_array_get(list, json_array_size(list) - 1);
+        if (row) json_object_set_new(row, "line", json_integer((json_int_t)evidence->line));
     }
     for (int name = 0; name < RP_FACT_NAME_COUNT; name++) {
         const struct rp_fact *fact = rp_facts_find(&diagnosis->facts, (enum rp_fact_name)name);
@@ -121,9 +123,9 @@ json_t *rp_diagnosis_as_json(const struct rp_diagnosis *diagnosis) {
 rp_status rp_diagnosis_to_json(const rp_diagnosis *diagnosis, int indent, char **text,
                                rp_error *err) {
     json_t *document = rp_diagnosis_as_json(diagnosis);
-    char *dumped =
-        document ? json_dumps(document, indent > 0 ? JSON_INDENT((size_t)indent) : JSON_COMPACT)
-                 : NULL;
+    /* 0.963, not the 17 digits of its binary fraction */
+    size_t flags = indent > 0 ? JSON_INDENT((size_t)indent) : JSON_COMPACT;
+    char *dumped = document ? json_dumps(document, flags | JSON_REAL_PRECISION(6)) : NULL;
     char *copy = dumped ? rp_strdup(dumped) : NULL;
     json_decref(document);
     free(dumped);

@@ -562,6 +562,26 @@ static void begin_code_of(struct rp_error_text *text, uint32_t character) {
     text->code = character == 0x1b ? CODE_BEGUN : character == 0x9b ? CODE_CONTROL : CODE_STRING;
 }
 
+/* Blanks, and the quotes that forums and word processors make of plain ones: what patterns say
+ * instead. NULL: the character stays. */
+static const char *plain_of(uint32_t character) {
+    switch (character) {
+    case '\t':
+    case 0xa0:
+    case 0x2028:
+        return " ";
+    case 0x2018:
+    case 0x2019:
+    case 0x201b:
+        return "'";
+    case 0x201c:
+    case 0x201d:
+        return "\"";
+    default:
+        return NULL;
+    }
+}
+
 /* A character of the text, `used` bytes of the input; `same`: those bytes, where they are UTF-8. */
 static void take_character(struct rp_error_text *text, uint32_t character, size_t used,
                            const char *same) {
@@ -580,11 +600,11 @@ static void take_character(struct rp_error_text *text, uint32_t character, size_
         begin_code_of(text, character);
         return;
     }
-    bool is_blank = character == '\t' || character == 0xa0 || character == 0x2028;
-    if (!is_blank && is_invisible(character)) return;
+    const char *plain = plain_of(character);
+    if (!plain && is_invisible(character)) return;
     if (text->is_returned) end_line(text, END_OVERWRITTEN);
-    if (is_blank) {
-        append(text, " ", 1, used, false);
+    if (plain) {
+        append(text, plain, 1, used, false);
     } else if (same) {
         append(text, same, used, used, true);
     } else {

@@ -46,9 +46,10 @@ static char small(char c) {
     return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
 }
 
+/* Not those beyond ASCII: Chinese and Japanese go on without a space beside an English message. */
 static bool is_word(char c) {
     c = small(c);
-    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || (unsigned char)c >= 0x80;
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_';
 }
 
 /* --- reading a pattern --------------------------------------------------------------------- */

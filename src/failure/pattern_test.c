@@ -53,6 +53,7 @@ static void words_end_where_a_pattern_ends(void **state) {
     assert_false(fits("Killed", "was_Killed"));
     assert_true(fits("*Killed*", "SKilledModel"));
     assert_true(fits("(core dumped)", "x(core dumped)y"));
+    assert_true(fits("Killed", "\xe8\xa2\xabKilled\xe4\xba\x86")); /* Chinese has no spaces */
 }
 
 static void the_ends_of_a_line_hold_a_pattern(void **state) {
