@@ -2,6 +2,7 @@
 /* Room: budgets, victims, waiting, fairness, dependencies, and what happens without memory. */
 #include "base/clock.h"
 #include "base/memory.h"
+#include "failure/own.h"
 #include "pool/admission.h"
 #include "pool/pool.h"
 

@@ -228,7 +228,7 @@ static void a_run_that_fails_says_what_to_do(void **state) {
     request.engine = "simulated";
     assert_ok(rp_pool_get_model(pool, &request, &lease, &err));
     assert_status(rp_model_run_sample(rp_lease_model(lease), NULL, NULL, &err), RP_ERR_RUN);
-    assert_string_equal(err.message, "the simulated model 'x?fail=run' fails to run, as told");
+    assert_says(err.message, "the simulated model 'x?fail=run' fails to run, as told");
     assert_non_null(rp_lease_model(lease)->run_failed);
     rp_error failure = RP_ERROR_INIT;
     rp_fail(&failure, RP_ERR_MEMORY, "no memory to run 'x'");
