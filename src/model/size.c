@@ -228,6 +228,12 @@ static const struct rp_known_size *find_line(const struct pieces *pieces) {
     return best;
 }
 
+const struct rp_known_size *rp_known_size_of_name(const char *name) {
+    struct pieces pieces;
+    cut_name(&pieces, name);
+    return find_line(&pieces);
+}
+
 static void take(uint32_t *field, uint32_t value) {
     if (*field == RP_UNKNOWN_U32) *field = value;
 }

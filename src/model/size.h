@@ -40,4 +40,7 @@ struct rp_known_size {
 extern const struct rp_known_size rp_known_sizes[];
 extern const size_t rp_known_size_count;
 
+/* The row that a name has; NULL: none. */
+const struct rp_known_size *rp_known_size_of_name(const char *name);
+
 #endif

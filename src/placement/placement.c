@@ -590,6 +590,7 @@ static bool find_problem(const struct pair *pair, double *score) {
         .family = placing->family,
         .subfamily = placing->subfamily,
         .precision = pair->precision,
+        .engine = pair->row->candidate.engine,
     };
     const struct rp_problem *problem = rp_rules_find_problem(placing->rules, &subject);
     if (!problem) return true;

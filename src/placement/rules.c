@@ -31,9 +31,10 @@ enum {
 
 static const char *const level_names[] = {"none", "low", "medium", "high"};
 static const char *const effect_names[] = {"refuse", "lower", "accept"};
-static const char *const key_names[] = {"type",    "vendor",    "driver",    "runtime",
-                                        "compute", "gfx",       "family",    "subfamily",
-                                        "model",   "precision", "parameters"};
+static const char *const key_names[] = {"type",           "vendor",    "driver",     "runtime",
+                                        "compute",        "gfx",       "family",     "subfamily",
+                                        "model",          "precision", "parameters", "engine",
+                                        "engine_version", "operator",  "category"};
 _Static_assert(sizeof key_names / sizeof key_names[0] == RP_RULE_KEY_COUNT, "each key has a name");
 
 struct level {
@@ -175,7 +176,7 @@ static rp_status read_condition(const struct line *line, char *word,
     int key = find_name(key_names, RP_RULE_KEY_COUNT, word);
     if (key < 0) return refuse(line, "'%.40s' is nothing that a condition knows", word);
     bool is_ordered = key == RP_RULE_DRIVER || key == RP_RULE_RUNTIME || key == RP_RULE_COMPUTE ||
-                      key == RP_RULE_PARAMETERS;
+                      key == RP_RULE_PARAMETERS || key == RP_RULE_ENGINE_VERSION;
     if (operation != '=' && !is_ordered) return refuse(line, "'%s' has no order", word);
     if (key == RP_RULE_PARAMETERS && (operation == '=' || number_of(value) < 0)) {
         return refuse(line, "parameters are compared with '<' or '>=' and a number such as 7b");
@@ -332,9 +333,7 @@ int rp_version_compare(const char *left, const char *right) {
     }
 }
 
-/* Whether a text is as the pattern says: '*' is any letters, small and capital ones are the same.
- */
-static bool is_like(const char *text, const char *pattern) {
+bool rp_name_is_like(const char *text, const char *pattern) {
     const char *star = NULL;
     const char *again = NULL;
     while (*text) {
@@ -356,9 +355,9 @@ static bool is_like(const char *text, const char *pattern) {
 }
 
 static bool model_is_like(const struct rp_rule_subject *subject, const char *pattern) {
-    return is_like(subject->facts->model_type, pattern) ||
-           is_like(subject->facts->architecture, pattern) ||
-           (subject->name && is_like(subject->name, pattern));
+    return rp_name_is_like(subject->facts->model_type, pattern) ||
+           rp_name_is_like(subject->facts->architecture, pattern) ||
+           (subject->name && rp_name_is_like(subject->name, pattern));
 }
 
 static const char *text_of(const struct rp_rule_subject *subject, enum rp_rule_key key) {
@@ -384,6 +383,14 @@ static const char *text_of(const struct rp_rule_subject *subject, enum rp_rule_k
         return rp_subfamily_name(subject->subfamily);
     case RP_RULE_PRECISION:
         return subject->precision;
+    case RP_RULE_ENGINE:
+        return subject->engine;
+    case RP_RULE_ENGINE_VERSION:
+        return subject->engine_version;
+    case RP_RULE_OPERATOR:
+        return subject->operation;
+    case RP_RULE_CATEGORY:
+        return subject->category;
     case RP_RULE_MODEL:
     case RP_RULE_PARAMETERS:
     case RP_RULE_KEY_COUNT:
@@ -403,7 +410,7 @@ static bool is_met(const struct rp_rule_condition *condition,
     }
     const char *text = text_of(subject, condition->key);
     if (!text) return false;
-    if (condition->operation == '=') return is_like(text, condition->value);
+    if (condition->operation == '=') return rp_name_is_like(text, condition->value);
     int order = rp_version_compare(text, condition->value);
     return condition->operation == '<' ? order < 0 : order >= 0;
 }
@@ -426,6 +433,24 @@ const struct rp_problem *rp_rules_find_problem(const struct rp_rules *rules,
         if (problem->effect == RP_EFFECT_ACCEPT) break;
         if (problem->effect == RP_EFFECT_REFUSE) return problem;
         if (!found) found = problem;
+    }
+    return found;
+}
+
+const struct rp_problem *rp_rules_find_failure(const struct rp_rules *rules,
+                                               const struct rp_rule_subject *subject,
+                                               uint32_t keys) {
+    const struct rp_problem *found = NULL;
+    for (size_t i = rules->problem_count; i-- > 0;) {
+        const struct rp_problem *problem = &rules->problems[i];
+        bool is_about = false;
+        for (size_t j = 0; j < problem->condition_count; j++) {
+            is_about |= keys >> problem->conditions[j].key & 1;
+        }
+        if (!is_whole_problem_met(problem, subject)) continue;
+        if (problem->effect == RP_EFFECT_ACCEPT) break;
+        if (!is_about || (found && problem->condition_count <= found->condition_count)) continue;
+        found = problem;
     }
     return found;
 }

@@ -32,6 +32,10 @@ enum rp_rule_key {
     RP_RULE_MODEL,
     RP_RULE_PRECISION,
     RP_RULE_PARAMETERS,
+    RP_RULE_ENGINE,
+    RP_RULE_ENGINE_VERSION,
+    RP_RULE_OPERATOR, /* that failed: nothing is known of it before loading */
+    RP_RULE_CATEGORY, /* of the failure: likewise                           */
     RP_RULE_KEY_COUNT,
 };
 
@@ -62,6 +66,10 @@ struct rp_rule_subject {
     rp_family family;
     rp_subfamily subfamily;
     const char *precision;
+    const char *engine; /* from here on, NULL where it is not known */
+    const char *engine_version;
+    const char *operation; /* the operator that failed */
+    const char *category;  /* of the failure           */
 };
 
 /* No rows; NULL without memory. */
@@ -97,8 +105,20 @@ const char *rp_level_name(enum rp_level level);
 const struct rp_problem *rp_rules_find_problem(const struct rp_rules *rules,
                                                const struct rp_rule_subject *subject);
 
+/*
+ * After a failure: the problem with the most conditions that is met, of those that have a condition
+ * on one of the keys (a bit for each enum rp_rule_key); of equals the latest. NULL: none.
+ */
+const struct rp_problem *rp_rules_find_failure(const struct rp_rules *rules,
+                                               const struct rp_rule_subject *subject,
+                                               uint32_t keys);
+
 /* Whether any row tells of a problem of that kind of device. */
 bool rp_rules_has_problems(const struct rp_rules *rules, rp_device_kind kind);
+
+/* Whether a text is as the pattern says: '*' is any letters, small and capital ones are the same.
+ */
+bool rp_name_is_like(const char *text, const char *pattern);
 
 /* Below 0, 0, above 0: "525.60.13" and "525.105" part by part, as numbers. */
 int rp_version_compare(const char *left, const char *right);

@@ -345,6 +345,48 @@ static void want_of_memory_leaves_the_rules_as_they_were(void **state) {
     }
 }
 
+static void conditions_on_a_failure_are_met_by_nothing_before_it(void **state) {
+    (void)state;
+    static const char text[] = "problem cuda operator=*conv* lower \"no such kernel\"\n"
+                               "problem cuda category=device_lost lower \"it hangs\"\n"
+                               "problem cuda engine=onnxruntime engine_version<1.19 lower \"old\"";
+    struct asked asked;
+    struct rp_rule_subject *subject = ask(&asked);
+    assert_string_equal(found(text, subject), "");
+    subject->engine = "onnxruntime";
+    assert_string_equal(found(text, subject), "");
+    subject->engine_version = "1.20.1";
+    assert_string_equal(found(text, subject), "");
+    subject->engine_version = "1.9.0";
+    assert_string_equal(found(text, subject), "old");
+}
+
+static void after_a_failure_the_nearest_problem_that_speaks_of_it_is_found(void **state) {
+    (void)state;
+    static const char text[] = "problem cuda driver<600 lower \"old driver\"\n"
+                               "problem cuda operator=*conv* lower \"no convolution\"\n"
+                               "problem cuda operator=*conv* compute<9.0 lower \"not before 9.0\"\n"
+                               "problem cuda operator=relu refuse \"no relu\"\n"
+                               "problem rocm operator=conv refuse \"another kind\"";
+    const uint32_t operators = UINT32_C(1) << RP_RULE_OPERATOR;
+    struct asked asked;
+    struct rp_rule_subject *subject = ask(&asked);
+    struct rp_rules *rules = rules_of(text);
+    assert_null(rp_rules_find_failure(rules, subject, operators));
+    assert_string_equal(
+        rp_rules_find_failure(rules, subject, UINT32_C(1) << RP_RULE_DRIVER)->reason, "old driver");
+    subject->operation = "aten::conv2d";
+    assert_string_equal(rp_rules_find_failure(rules, subject, operators)->reason, "not before 9.0");
+    asked.told.compute_capability = "9.0";
+    assert_string_equal(rp_rules_find_failure(rules, subject, operators)->reason, "no convolution");
+    subject->operation = "relu";
+    assert_string_equal(rp_rules_find_failure(rules, subject, operators)->reason, "no relu");
+    /* What a user accepts does not count. */
+    add(rules, "problem cuda operator=relu accept \"it works for me\"");
+    assert_null(rp_rules_find_failure(rules, subject, operators));
+    rp_rules_destroy(rules);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(levels_are_those_that_were_said_last),
@@ -357,6 +399,8 @@ int main(void) {
         cmocka_unit_test(the_built_in_rows_are_complete),
         cmocka_unit_test(versions_are_compared_as_numbers),
         cmocka_unit_test(want_of_memory_leaves_the_rules_as_they_were),
+        cmocka_unit_test(conditions_on_a_failure_are_met_by_nothing_before_it),
+        cmocka_unit_test(after_a_failure_the_nearest_problem_that_speaks_of_it_is_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
