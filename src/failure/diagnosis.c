@@ -14,6 +14,7 @@
 #include "base/text.h"
 #include "failure/error_text.h"
 #include "failure/rules.h"
+#include "failure/words.h"
 
 #include <errno.h>
 #include <math.h>
@@ -37,7 +38,10 @@ static const double DEPTH_WEIGHT = 0.8; /* for each step towards the deepest cau
 static const double DEPTH_WEIGHT_MAX = 2;
 static const double TRACE_WEIGHT = -0.5;  /* in a stack trace that came apart from the error */
 static const double SHARPNESS = 0.9;      /* how much more one step of strength counts */
+static const double WORDS_WEIGHT = 1.75;  /* of what words tell beside what rules tell */
 static const double UNKNOWN_WEIGHT = 3.6; /* how strong a rule must be to be believed */
+static const double NOTHING_WEIGHT = 0.5; /* of a category for which no rule speaks */
+static const double SILENCE_WEIGHT = 6;   /* of unknown, where no rule speaks at all */
 
 struct kept_line {
     char text[RP_CAUSE_BYTES];
@@ -78,6 +82,8 @@ struct reader {
     size_t fact_count;
     struct kept_line last_message; /* for a text of which nothing is known */
     unsigned last_message_block;
+    struct rp_words words;    /* of all lines */
+    struct rp_words messages; /* of those that are messages: for a text of more lines than count */
     bool is_trace;
     bool is_short_of_memory;
     uint64_t base; /* of the text's offsets: the error's length while its stack trace is read */
@@ -202,6 +208,10 @@ static void take_line(const struct rp_error_line *line, void *user) {
         keep_text(reader, &reader->last_message);
         reader->last_message_block = line->block;
     }
+    if (line->role != RP_LINE_NOISE) rp_words_add(&reader->words, line->text, line->length);
+    if (line->role == RP_LINE_MESSAGE || line->role == RP_LINE_KERNEL) {
+        rp_words_add(&reader->messages, line->text, line->length);
+    }
     rp_failure_rules_scan(reader->rules, line->text, line->length, reader->seen, take_hit, reader);
 }
 
@@ -323,14 +333,35 @@ static void weigh_prior(struct weighing *weighing) {
     if (prior->strength > *best) *best = prior->strength;
 }
 
-/* The second and third likeliest, and the shares of all. */
+/* What the words of the text speak for, as factors of the sums; 1 where they say nothing. */
+static void weigh_words(const struct reader *reader, double factors[RP_CATEGORY_COUNT]) {
+    static const double LEAST = 1e-3; /* words never rule a category out */
+    double shares[RP_CATEGORY_COUNT];
+    bool is_long = reader->words.line_count == RP_WORDS_LINES_MAX;
+    bool has_messages = reader->messages.line_count > 0;
+    bool has_words =
+        rp_words_weigh(is_long && has_messages ? &reader->messages : &reader->words, shares);
+    for (size_t i = 0; i < RP_CATEGORY_COUNT; i++) {
+        factors[i] = has_words ? pow(shares[i] + LEAST, WORDS_WEIGHT) : 1;
+    }
+}
+
+/* The likeliest category, those behind it, and their shares. */
 static void rank(struct weighing *weighing) {
     struct rp_diagnosis *diagnosis = weighing->diagnosis;
     double sums[RP_CATEGORY_COUNT];
-    memcpy(sums, weighing->sums, sizeof sums);
-    sums[RP_CATEGORY_UNKNOWN] += exp(SHARPNESS * UNKNOWN_WEIGHT);
+    double factors[RP_CATEGORY_COUNT];
     double total = 0;
+    bool is_silent = true;
+    weigh_words(weighing->reader, factors);
     for (size_t i = 0; i < RP_CATEGORY_COUNT; i++) {
+        is_silent = is_silent && weighing->sums[i] <= 0;
+    }
+    for (size_t i = 0; i < RP_CATEGORY_COUNT; i++) {
+        double floor = i != RP_CATEGORY_UNKNOWN ? NOTHING_WEIGHT
+                       : is_silent              ? SILENCE_WEIGHT
+                                                : UNKNOWN_WEIGHT;
+        sums[i] = (weighing->sums[i] + exp(SHARPNESS * floor)) * factors[i];
         total += sums[i];
     }
     for (size_t rank = 0; rank <= RP_RIVALS_KEPT; rank++) {

@@ -47,7 +47,8 @@ static void add_parts(struct rp_words *words, const char *word, size_t length) {
     }
 }
 
-/* The next word from *at: letters (two or more), or digits; its length, 0 at the end of the line. */
+/* The next word from *at: letters (two or more), or digits; its length, 0 at the end of the line.
+ */
 static size_t next_word(const char *line, size_t length, size_t *at, char *word) {
     while (*at < length) {
         size_t count = 0;

@@ -25,7 +25,8 @@ struct rp_words {
 /* A line of it; beyond RP_WORDS_LINES_MAX they do not count. */
 void rp_words_add(struct rp_words *words, const char *line, size_t length);
 
-/* How likely each category is, as far as the words tell: they sum up to 1. False: there are none. */
+/* How likely each category is, as far as the words tell: they sum up to 1. False: there are none.
+ */
 bool rp_words_weigh(const struct rp_words *words, double shares[RP_CATEGORY_COUNT]);
 
 /* Learnt; made of data/error_words.txt by tools/error-tables. */
