@@ -39,6 +39,7 @@ static const double DEPTH_WEIGHT_MAX = 2;
 static const double TRACE_WEIGHT = -0.5;  /* in a stack trace that came apart from the error */
 static const double SHARPNESS = 0.9;      /* how much more one step of strength counts */
 static const double WORDS_WEIGHT = 1.75;  /* of what words tell beside what rules tell */
+static const double SURE_RULE = 7.5;      /* of our own messages: beside it words say nothing */
 static const double UNKNOWN_WEIGHT = 3.6; /* how strong a rule must be to be believed */
 static const double NOTHING_WEIGHT = 0.5; /* of a category for which no rule speaks */
 static const double SILENCE_WEIGHT = 6;   /* of unknown, where no rule speaks at all */
@@ -324,22 +325,40 @@ static void weigh_rules(struct weighing *weighing) {
     }
 }
 
+static bool has_prior(const struct weighing *weighing) {
+    return weighing->prior && weighing->prior->category != RP_CATEGORY_UNKNOWN;
+}
+
 /* What the text came with counts like one more rule, which no line stands behind. */
 static void weigh_prior(struct weighing *weighing) {
     const struct rp_failure_prior *prior = weighing->prior;
-    if (!prior || prior->category == RP_CATEGORY_UNKNOWN) return;
+    if (!has_prior(weighing)) return;
     weighing->sums[prior->category] += exp(SHARPNESS * prior->strength);
     double *best = &weighing->best[prior->category];
     if (prior->strength > *best) *best = prior->strength;
 }
 
-/* What the words of the text speak for, as factors of the sums; 1 where they say nothing. */
-static void weigh_words(const struct reader *reader, double factors[RP_CATEGORY_COUNT]) {
+/* Of a failure of our own: its status or a sure rule has said what it is. */
+static bool is_told(const struct weighing *weighing) {
+    double best = 0;
+    for (size_t i = 0; i < RP_CATEGORY_COUNT; i++) {
+        if (weighing->best[i] > best) best = weighing->best[i];
+    }
+    return weighing->prior && (has_prior(weighing) || best >= SURE_RULE);
+}
+
+/*
+ * What the words of the text speak for, as factors of the sums; 1 where they say nothing, or where
+ * no guess is needed: words were learnt from what others print.
+ */
+static void weigh_words(const struct weighing *weighing, double factors[RP_CATEGORY_COUNT]) {
+    const struct reader *reader = weighing->reader;
     static const double LEAST = 1e-3; /* words never rule a category out */
     double shares[RP_CATEGORY_COUNT];
     bool is_long = reader->words.line_count == RP_WORDS_LINES_MAX;
     bool has_messages = reader->messages.line_count > 0;
     bool has_words =
+        !is_told(weighing) &&
         rp_words_weigh(is_long && has_messages ? &reader->messages : &reader->words, shares);
     for (size_t i = 0; i < RP_CATEGORY_COUNT; i++) {
         factors[i] = has_words ? pow(shares[i] + LEAST, WORDS_WEIGHT) : 1;
@@ -353,7 +372,7 @@ static void rank(struct weighing *weighing) {
     double factors[RP_CATEGORY_COUNT];
     double total = 0;
     bool is_silent = true;
-    weigh_words(weighing->reader, factors);
+    weigh_words(weighing, factors);
     for (size_t i = 0; i < RP_CATEGORY_COUNT; i++) {
         is_silent = is_silent && weighing->sums[i] <= 0;
     }

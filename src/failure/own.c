@@ -49,6 +49,9 @@ static const struct {
 
 enum { NUMBER_STRENGTH = 8 };
 
+/* Below this a diagnosis is told as one, but nobody is told to act on it. */
+static const double SURE_ENOUGH = 0.5;
+
 /* NULL: with such a status there is nothing to diagnose. */
 static const struct status_row *row_of(rp_status status) {
     for (size_t i = 0; i < sizeof statuses / sizeof statuses[0]; i++) {
@@ -184,8 +187,9 @@ bool rp_explain(rp_error *failure, const char *device, const char *model,
         out->confidence = diagnosis->confidence;
         rp_cut_text(out->line, sizeof out->line, diagnosis->line);
         rp_cut_text(out->advice, sizeof out->advice, advice ? advice : "");
-        /* What fits any failure is no hint. */
-        bool is_hint = wants_hint && advice && diagnosis->category != RP_CATEGORY_UNKNOWN;
+        /* What fits any failure is no hint, nor is a guess. */
+        bool is_hint = wants_hint && advice && diagnosis->category != RP_CATEGORY_UNKNOWN &&
+                       diagnosis->confidence >= SURE_ENOUGH;
         if (is_hint) rp_hint(failure, "%s", out->advice);
     }
     rp_diagnosis_destroy(diagnosis);

@@ -44,6 +44,10 @@ static void a_sure_message_outweighs_the_status(void **state) {
     assert_int_equal(category_of(RP_ERR_DATA, NULL, "'m.json': its file 'a.bin' is missing"),
                      RP_CATEGORY_MODEL_FILE_MISSING);
     assert_int_equal(category_of(RP_ERR_ABSENT, NULL, "no broker is running"), RP_CATEGORY_UNKNOWN);
+    assert_int_equal(category_of(RP_ERR_RUN, "cpu",
+                                 "the worker of 'm' was ended by SIGKILL: the kernel counts no "
+                                 "process killed for lack of memory, who sent it is not known"),
+                     RP_CATEGORY_UNKNOWN);
     assert_int_equal(category_of(RP_ERR_LOAD, "cuda",
                                  "cannot load 'm': RuntimeError: CUDA out of memory. Tried to "
                                  "allocate 2.00 GiB"),
