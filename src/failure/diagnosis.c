@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -26,6 +27,7 @@ enum {
     HITS_MAX = 256,
     LINES_KEPT_MAX = 96,
     RAW_FACTS_MAX = 96,
+    RULES_MAX = 1024, /* more than HITS_MAX hits have, unless they share words */
     NO_HIT = UINT16_MAX,
 };
 
@@ -42,7 +44,7 @@ static const double WORDS_WEIGHT = 1.75;  /* of what words tell beside what rule
 static const double SURE_RULE = 7.5;      /* of our own messages: beside it words say nothing */
 static const double UNKNOWN_WEIGHT = 3.6; /* how strong a rule must be to be believed */
 static const double NOTHING_WEIGHT = 0.5; /* of a category for which no rule speaks */
-static const double SILENCE_WEIGHT = 6;   /* of unknown, where no rule speaks at all */
+static const double SILENCE_WEIGHT = 4.2; /* of unknown, where no rule speaks at all */
 
 struct kept_line {
     char text[RP_CAUSE_BYTES];
@@ -59,6 +61,8 @@ struct hit {
     enum rp_line_role role;
     unsigned block;
     bool is_trace;
+    uint16_t at; /* in the line's text */
+    uint16_t length;
     uint64_t start;
     uint64_t end;
 };
@@ -189,6 +193,8 @@ static void take_hit(uint32_t pattern, const struct rp_pattern_match *match, voi
                             .role = reader->line->role,
                             .block = reader->line->block,
                             .is_trace = reader->is_trace,
+                            .at = (uint16_t)match->start,
+                            .length = (uint16_t)(match->end - match->start),
                             .start = offset_of(reader, match->start),
                             .end = match->end > match->start ? offset_of(reader, match->end - 1) + 1
                                                              : offset_of(reader, match->start)};
@@ -223,6 +229,8 @@ struct weighing {
     const struct rp_failure_question *question;
     const struct rp_failure_prior *prior; /* NULL: none */
     struct rp_diagnosis *diagnosis;
+    uint16_t rules[RULES_MAX]; /* of which a pattern was hit, in their order */
+    size_t rule_count;
     double best[RP_CATEGORY_COUNT]; /* the strongest rule of each, as weighed */
     double sums[RP_CATEGORY_COUNT];
     const struct hit *causes[RP_CATEGORY_COUNT];
@@ -270,14 +278,38 @@ static const struct hit *hit_of_rule(const struct weighing *weighing,
     return best;
 }
 
+static int compare_numbers(const void *left, const void *right) {
+    return (int)*(const uint16_t *)left - (int)*(const uint16_t *)right;
+}
+
+/* The rules of what was hit, each once. */
+static void find_rules(struct weighing *weighing) {
+    const struct reader *reader = weighing->reader;
+    const struct rp_failure_rules *rules = reader->rules;
+    size_t count = 0;
+    for (size_t i = 0; i < reader->hit_count; i++) {
+        uint32_t pattern = reader->hits[i].pattern;
+        uint32_t at = rules->of_pattern_first[pattern];
+        for (; at < rules->of_pattern_first[pattern + 1] && count < RULES_MAX; at++) {
+            weighing->rules[count++] = rules->of_pattern[at];
+        }
+    }
+    qsort(weighing->rules, count, sizeof weighing->rules[0], compare_numbers);
+    for (size_t i = 0; i < count; i++) {
+        if (i == 0 || weighing->rules[i] != weighing->rules[i - 1]) {
+            weighing->rules[weighing->rule_count++] = weighing->rules[i];
+        }
+    }
+}
+
 /* Which kind of device the text is about, where the question does not say. */
 static void find_kind(struct weighing *weighing) {
     const struct rp_failure_rules *rules = weighing->reader->rules;
     struct rp_failure_subject *subject = &weighing->diagnosis->subject;
     double scores[32] = {0};
     double best = 0;
-    for (size_t i = 0; i < rules->count && !subject->is_kind_told; i++) {
-        const struct rp_failure_rule *rule = &rules->rows[i];
+    for (size_t i = 0; i < weighing->rule_count && !subject->is_kind_told; i++) {
+        const struct rp_failure_rule *rule = &rules->rows[weighing->rules[i]];
         if (rule->verdict != RP_VERDICT_DEVICE || !hit_of_rule(weighing, rule)) continue;
         scores[rule->kind] += rule->strength;
         if (scores[rule->kind] <= best) continue;
@@ -299,15 +331,18 @@ static void add_evidence(struct rp_diagnosis *diagnosis, const struct reader *re
     if (hit->line == NO_HIT) return;
     const struct kept_line *line = reader->lines[hit->line];
     evidence->line = line->number;
-    snprintf(evidence->text, sizeof evidence->text, "%.*s", (int)sizeof evidence->text - 1,
-             line->text);
+    size_t kept = strlen(line->text);
+    size_t at = hit->at < kept ? hit->at : kept;
+    size_t length = hit->length < kept - at ? hit->length : kept - at;
+    if (length >= sizeof evidence->text) length = sizeof evidence->text - 1;
+    memcpy(evidence->text, line->text + at, length);
     rp_text_make_printable(evidence->text);
 }
 
 static void weigh_rules(struct weighing *weighing) {
     const struct rp_failure_rules *rules = weighing->reader->rules;
-    for (size_t i = 0; i < rules->count; i++) {
-        const struct rp_failure_rule *rule = &rules->rows[i];
+    for (size_t i = 0; i < weighing->rule_count; i++) {
+        const struct rp_failure_rule *rule = &rules->rows[weighing->rules[i]];
         if (rule->verdict != RP_VERDICT_CATEGORY && rule->verdict != RP_VERDICT_FALLBACK) continue;
         const struct hit *hit = hit_of_rule(weighing, rule);
         if (!hit) continue;
@@ -392,7 +427,7 @@ static void rank(struct weighing *weighing) {
         if (rank == 0) {
             diagnosis->category = (rp_category)best;
             diagnosis->confidence = share;
-        } else if (share > 0.02) {
+        } else if (share > 0.02 || rank <= 2) {
             diagnosis->rivals[diagnosis->rival_count] = (rp_category)best;
             diagnosis->rival_shares[diagnosis->rival_count++] = share;
         }
@@ -424,8 +459,8 @@ static void collect_evidence(struct weighing *weighing) {
     const struct rp_failure_rules *rules = weighing->reader->rules;
     const struct hit *cause = weighing->causes[weighing->diagnosis->category];
     if (cause) add_evidence(weighing->diagnosis, weighing->reader, cause);
-    for (size_t i = 0; i < rules->count; i++) {
-        const struct rp_failure_rule *rule = &rules->rows[i];
+    for (size_t i = 0; i < weighing->rule_count; i++) {
+        const struct rp_failure_rule *rule = &rules->rows[weighing->rules[i]];
         if (rule->verdict != RP_VERDICT_CATEGORY ||
             rule->category != weighing->diagnosis->category) {
             continue;
@@ -452,6 +487,7 @@ static void collect_facts(struct weighing *weighing) {
 
 static void weigh(struct weighing *weighing) {
     struct rp_diagnosis *diagnosis = weighing->diagnosis;
+    find_rules(weighing);
     find_kind(weighing);
     weigh_rules(weighing);
     weigh_prior(weighing);

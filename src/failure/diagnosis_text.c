@@ -57,8 +57,8 @@ static json_t *json_of_evidence(const struct rp_diagnosis *diagnosis) {
     }
     for (int name = 0; name < RP_FACT_NAME_COUNT; name++) {
         const struct rp_fact *fact = rp_facts_find(&diagnosis->facts, (enum rp_fact_name)name);
-        if (fact)
-            append_span(list, rp_fact_name_text(fact->name), fact->text, fact->start, fact->end);
+        if (!fact || fact->is_derived) continue; /* a derived one stands nowhere */
+        append_span(list, rp_fact_name_text(fact->name), fact->text, fact->start, fact->end);
     }
     return list;
 }
