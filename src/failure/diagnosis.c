@@ -41,6 +41,7 @@ static const double DEPTH_WEIGHT_MAX = 2;
 static const double TRACE_WEIGHT = -0.5;  /* in a stack trace that came apart from the error */
 static const double SHARPNESS = 0.9;      /* how much more one step of strength counts */
 static const double WORDS_WEIGHT = 1.75;  /* of what words tell beside what rules tell */
+static const double SURE_RULE = 7.5;      /* of our own messages: beside it words say nothing */
 static const double UNKNOWN_WEIGHT = 3.6; /* how strong a rule must be to be believed */
 static const double NOTHING_WEIGHT = 0.5; /* of a category for which no rule speaks */
 static const double SILENCE_WEIGHT = 4.2; /* of unknown, where no rule speaks at all */
@@ -226,6 +227,7 @@ static void take_line(const struct rp_error_line *line, void *user) {
 struct weighing {
     struct reader *reader;
     const struct rp_failure_question *question;
+    const struct rp_failure_prior *prior; /* NULL: none */
     struct rp_diagnosis *diagnosis;
     uint16_t rules[RULES_MAX]; /* of which a pattern was hit, in their order */
     size_t rule_count;
@@ -358,13 +360,40 @@ static void weigh_rules(struct weighing *weighing) {
     }
 }
 
-/* What the words of the text speak for, as factors of the sums; 1 where they say nothing. */
-static void weigh_words(const struct reader *reader, double factors[RP_CATEGORY_COUNT]) {
+static bool has_prior(const struct weighing *weighing) {
+    return weighing->prior && weighing->prior->category != RP_CATEGORY_UNKNOWN;
+}
+
+/* What the text came with counts like one more rule, which no line stands behind. */
+static void weigh_prior(struct weighing *weighing) {
+    const struct rp_failure_prior *prior = weighing->prior;
+    if (!has_prior(weighing)) return;
+    weighing->sums[prior->category] += exp(SHARPNESS * prior->strength);
+    double *best = &weighing->best[prior->category];
+    if (prior->strength > *best) *best = prior->strength;
+}
+
+/* Of a failure of our own: its status or a sure rule has said what it is. */
+static bool is_told(const struct weighing *weighing) {
+    double best = 0;
+    for (size_t i = 0; i < RP_CATEGORY_COUNT; i++) {
+        if (weighing->best[i] > best) best = weighing->best[i];
+    }
+    return weighing->prior && (has_prior(weighing) || best >= SURE_RULE);
+}
+
+/*
+ * What the words of the text speak for, as factors of the sums; 1 where they say nothing, or where
+ * no guess is needed: words were learnt from what others print.
+ */
+static void weigh_words(const struct weighing *weighing, double factors[RP_CATEGORY_COUNT]) {
+    const struct reader *reader = weighing->reader;
     static const double LEAST = 1e-3; /* words never rule a category out */
     double shares[RP_CATEGORY_COUNT];
     bool is_long = reader->words.line_count == RP_WORDS_LINES_MAX;
     bool has_messages = reader->messages.line_count > 0;
     bool has_words =
+        !is_told(weighing) &&
         rp_words_weigh(is_long && has_messages ? &reader->messages : &reader->words, shares);
     for (size_t i = 0; i < RP_CATEGORY_COUNT; i++) {
         factors[i] = has_words ? pow(shares[i] + LEAST, WORDS_WEIGHT) : 1;
@@ -378,7 +407,7 @@ static void rank(struct weighing *weighing) {
     double factors[RP_CATEGORY_COUNT];
     double total = 0;
     bool is_silent = true;
-    weigh_words(weighing->reader, factors);
+    weigh_words(weighing, factors);
     for (size_t i = 0; i < RP_CATEGORY_COUNT; i++) {
         is_silent = is_silent && weighing->sums[i] <= 0;
     }
@@ -464,6 +493,7 @@ static void weigh(struct weighing *weighing) {
     find_rules(weighing);
     find_kind(weighing);
     weigh_rules(weighing);
+    weigh_prior(weighing);
     rank(weighing);
     diagnosis->confidence = calibrate(diagnosis->confidence, weighing->best[diagnosis->category]);
     find_cause(weighing);
@@ -600,7 +630,8 @@ static rp_status read_all(struct reader *reader, const struct rp_failure_questio
 }
 
 static rp_status diagnose(const struct rp_failure_question *question, int fd,
-                          struct rp_diagnosis *diagnosis, rp_error *err) {
+                          const struct rp_failure_prior *prior, struct rp_diagnosis *diagnosis,
+                          rp_error *err) {
     const struct rp_failure_rules *rules = NULL;
     rp_status status = read_hardware(question->hardware, &diagnosis->subject, err);
     if (status == RP_OK) status = rp_failure_rules_of_process(&rules, err);
@@ -609,7 +640,8 @@ static rp_status diagnose(const struct rp_failure_question *question, int fd,
     if (!reader) return rp_fail(err, RP_ERR_MEMORY, "no memory to read an error text");
     status = read_all(reader, question, fd, err);
     if (status == RP_OK) {
-        struct weighing weighing = {.reader = reader, .question = question, .diagnosis = diagnosis};
+        struct weighing weighing = {
+            .reader = reader, .question = question, .prior = prior, .diagnosis = diagnosis};
         weigh(&weighing);
         diagnosis->text_bytes = rp_error_text_bytes(reader->text) + question->stack_trace_bytes;
         find_model(question, diagnosis);
@@ -619,12 +651,12 @@ static rp_status diagnose(const struct rp_failure_question *question, int fd,
     return status;
 }
 
-rp_status rp_diagnose_fd(const rp_failure_question *question, int fd, rp_diagnosis **out,
-                         rp_error *err) {
+static rp_status make(const rp_failure_question *question, int fd,
+                      const struct rp_failure_prior *prior, rp_diagnosis **out, rp_error *err) {
     struct rp_diagnosis *diagnosis = rp_alloc(sizeof *diagnosis);
     if (!diagnosis) return rp_fail(err, RP_ERR_MEMORY, "no memory for a diagnosis");
     diagnosis->subject.family = RP_FAMILY_UNKNOWN;
-    rp_status status = diagnose(question, fd, diagnosis, err);
+    rp_status status = diagnose(question, fd, prior, diagnosis, err);
     if (status != RP_OK) {
         rp_diagnosis_destroy(diagnosis);
         return status;
@@ -633,8 +665,24 @@ rp_status rp_diagnose_fd(const rp_failure_question *question, int fd, rp_diagnos
     return RP_OK;
 }
 
+rp_status rp_diagnose_fd(const rp_failure_question *question, int fd, rp_diagnosis **out,
+                         rp_error *err) {
+    return make(question, fd, NULL, out, err);
+}
+
 rp_status rp_diagnose(const rp_failure_question *question, rp_diagnosis **out, rp_error *err) {
-    return rp_diagnose_fd(question, -1, out, err);
+    return make(question, -1, NULL, out, err);
+}
+
+rp_status rp_diagnose_with(const rp_failure_question *question,
+                           const struct rp_failure_prior *prior, rp_diagnosis **out,
+                           rp_error *err) {
+    return make(question, -1, prior, out, err);
+}
+
+const char *rp_diagnosis_recommendation(const rp_diagnosis *diagnosis, size_t index) {
+    const struct rp_advice *advice = &diagnosis->advice;
+    return index < advice->recommendation_count ? advice->recommendations[index] : NULL;
 }
 
 rp_category rp_diagnosis_category(const rp_diagnosis *diagnosis) {

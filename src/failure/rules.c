@@ -13,7 +13,7 @@
 #include "failure/built_in.h"
 
 #include <limits.h>
-#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 
 enum {
@@ -519,19 +519,28 @@ void rp_failure_rules_destroy(struct rp_failure_rules *rules) {
     rp_free(rules);
 }
 
-static pthread_mutex_t process_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct rp_failure_rules *process_rules; /* guarded by process_lock; then constant */
+/*
+ * No lock: one that another thread held while this one forked would never be free in the child. Two
+ * that come first both make rules, and one of them throws its away.
+ */
+static _Atomic(struct rp_failure_rules *) process_rules; /* acquire and release pair */
 
 rp_status rp_failure_rules_of_process(const struct rp_failure_rules **out, rp_error *err) {
-    pthread_mutex_lock(&process_lock);
-    rp_status status = RP_OK;
-    if (!process_rules) {
-        status = rp_failure_rules_create(rp_built_in_error_rules, rp_built_in_error_rules_bytes,
-                                         "data/errors", &process_rules, err);
+    struct rp_failure_rules *rules = atomic_load_explicit(&process_rules, memory_order_acquire);
+    if (!rules) {
+        struct rp_failure_rules *made = NULL;
+        rp_status status = rp_failure_rules_create(
+            rp_built_in_error_rules, rp_built_in_error_rules_bytes, "data/errors", &made, err);
+        if (status != RP_OK) return status;
+        if (atomic_compare_exchange_strong_explicit(&process_rules, &rules, made,
+                                                    memory_order_acq_rel, memory_order_acquire)) {
+            rules = made;
+        } else {
+            rp_failure_rules_destroy(made);
+        }
     }
-    if (status == RP_OK) *out = process_rules;
-    pthread_mutex_unlock(&process_lock);
-    return status;
+    *out = rules;
+    return RP_OK;
 }
 
 /* --- scanning ------------------------------------------------------------------------------ */
