@@ -38,9 +38,12 @@ static const double role_weights[] = {
 };
 static const double DEPTH_WEIGHT = 0.8; /* for each step towards the deepest cause */
 static const double DEPTH_WEIGHT_MAX = 2;
-static const double TRACE_WEIGHT = -0.5;  /* in a stack trace that came apart from the error */
-static const double SHARPNESS = 0.9;      /* how much more one step of strength counts */
-static const double WORDS_WEIGHT = 1.75;  /* of what words tell beside what rules tell */
+static const double TRACE_WEIGHT = -0.5;    /* in a stack trace that came apart from the error */
+static const double SHARPNESS = 0.9;        /* how much more one step of strength counts */
+static const double WORDS_WEIGHT = 2.25;    /* of what words tell, where no rule is strong */
+static const double WORDS_WEIGHT_MIN = 0.4; /* where one says it all */
+static const double WEAK_RULE = 6;
+static const double STRONG_RULE = 9.4;
 static const double SURE_RULE = 7.5;      /* of our own messages: beside it words say nothing */
 static const double UNKNOWN_WEIGHT = 3.6; /* how strong a rule must be to be believed */
 static const double NOTHING_WEIGHT = 0.5; /* of a category for which no rule speaks */
@@ -382,6 +385,17 @@ static bool is_told(const struct weighing *weighing) {
     return weighing->prior && (has_prior(weighing) || best >= SURE_RULE);
 }
 
+/* The stronger the strongest rule, the less there is to guess. */
+static double weight_of_words(const struct weighing *weighing) {
+    double best = 0;
+    for (size_t i = 0; i < RP_CATEGORY_COUNT; i++) {
+        if (weighing->best[i] > best) best = weighing->best[i];
+    }
+    double part = (best - WEAK_RULE) / (STRONG_RULE - WEAK_RULE);
+    part = part < 0 ? 0 : part > 1 ? 1 : part;
+    return WORDS_WEIGHT + part * (WORDS_WEIGHT_MIN - WORDS_WEIGHT);
+}
+
 /*
  * What the words of the text speak for, as factors of the sums; 1 where they say nothing, or where
  * no guess is needed: words were learnt from what others print.
@@ -395,8 +409,9 @@ static void weigh_words(const struct weighing *weighing, double factors[RP_CATEG
     bool has_words =
         !is_told(weighing) &&
         rp_words_weigh(is_long && has_messages ? &reader->messages : &reader->words, shares);
+    double weight = weight_of_words(weighing);
     for (size_t i = 0; i < RP_CATEGORY_COUNT; i++) {
-        factors[i] = has_words ? pow(shares[i] + LEAST, WORDS_WEIGHT) : 1;
+        factors[i] = has_words ? pow(shares[i] + LEAST, weight) : 1;
     }
 }
 
