@@ -69,6 +69,12 @@ int worker_run(const char *descriptor);
 /* "rpool: message" and "hint: ..." on stderr; returns the exit code of the error's status. */
 int report(const rp_error *err);
 
+/*
+ * The same, and "why: category (confidence): ..." where the failure can be diagnosed; with `json`
+ * also an object {"error": ...} on stdout. `device` and `model` are what was asked for, or NULL.
+ */
+int report_failure(const rp_error *err, const char *device, const char *model, bool json);
+
 /* "rpool: ..." on stderr with a pointer to the command's --help; returns its code for that. */
 int usage_error(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

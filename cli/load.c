@@ -76,7 +76,7 @@ int load_run(const struct arguments *arguments) {
     if (status == RP_OK) {
         code = tell(arguments, lease, statistics, run_ms);
     } else {
-        code = report(&err);
+        code = report_failure(&err, request.device, request.name, arguments->json);
     }
     rp_statistics_destroy(statistics);
     rp_lease_release(lease, NULL);

@@ -13,6 +13,49 @@ int report(const rp_error *err) {
     return rp_status_exit_code(err->status);
 }
 
+/* The failure and its diagnosis, which may be NULL; a diagnosis that has no JSON is left out. */
+static json_t *describe_failure(const rp_error *err, const rp_diagnosis *diagnosis) {
+    char *text = NULL;
+    json_t *whole = json_null();
+    const char *advice = diagnosis ? rp_diagnosis_recommendation(diagnosis, 0) : NULL;
+    if (diagnosis && rp_diagnosis_to_json(diagnosis, 0, &text, NULL) == RP_OK) {
+        json_t *parsed = json_loads(text, 0, NULL);
+        if (parsed) whole = parsed;
+    }
+    rp_string_free(text);
+    json_t *row =
+        json_pack("{s:s, s:o, s:o}", "status", rp_status_name(err->status), "message",
+                  json_text(err->message), "hint", json_text(err->hint[0] ? err->hint : NULL));
+    json_object_set_new(row, "category",
+                        diagnosis ? json_string(rp_category_name(rp_diagnosis_category(diagnosis)))
+                                  : json_null());
+    json_object_set_new(row, "confidence",
+                        diagnosis ? json_real(rp_diagnosis_confidence(diagnosis)) : json_null());
+    json_object_set_new(row, "line", json_text(diagnosis ? rp_diagnosis_line(diagnosis) : NULL));
+    json_object_set_new(row, "recommendation", json_text(advice));
+    json_object_set_new(row, "diagnosis", whole);
+    return row;
+}
+
+int report_failure(const rp_error *err, const char *device, const char *model, bool json) {
+    rp_failure_question about = RP_FAILURE_QUESTION_INIT;
+    const rp_snapshot *snapshot = NULL;
+    rp_diagnosis *diagnosis = NULL;
+    about.hardware = device;
+    about.model = model;
+    if (rp_hardware_snapshot(&snapshot, NULL) == RP_OK) about.snapshot = snapshot;
+    if (rp_failure_explain(err, &about, &diagnosis, NULL) != RP_OK) diagnosis = NULL;
+    int code = report(err);
+    if (diagnosis && rp_diagnosis_category(diagnosis) != RP_CATEGORY_UNKNOWN) {
+        fprintf(stderr, "why: %s (%.2f): %s\n", rp_category_name(rp_diagnosis_category(diagnosis)),
+                rp_diagnosis_confidence(diagnosis), rp_diagnosis_line(diagnosis));
+    }
+    if (json) print_json(json_pack("{s:o}", "error", describe_failure(err, diagnosis)));
+    rp_diagnosis_destroy(diagnosis);
+    if (snapshot) rp_snapshot_release(snapshot);
+    return code;
+}
+
 bool parse_number(const char *command, const char *option, const char *text, long min, long max,
                   long *value) {
     if (!text) return true;

@@ -24,11 +24,13 @@ static const char *const width_names[] = {"PYTEST_XDIST_AUTO_NUM_WORKERS", "CTES
 struct run {
     struct run_broker broker;
     struct run_line line;
+    struct run_killed killed;
 };
 
 static void tick(void *user) {
     struct run *run = user;
     run_broker_look(&run->broker);
+    run_killed_look(&run->killed);
     run_line_draw(&run->line, &run->broker);
 }
 
@@ -104,6 +106,7 @@ int run_run(const struct arguments *arguments) {
     if (run.broker.why[0]) fprintf(stderr, "rpool: %s\n", run.broker.why);
     set_width(&width);
     run_line_init(&run.line, &run.broker);
+    run_killed_open(&run.killed);
     const struct run_watch watch = {
         .interval_ms = LOOK_MS,
         .tick = tick,
@@ -113,6 +116,8 @@ int run_run(const struct arguments *arguments) {
     run_tree(arguments->rest, &watch, &outcome);
     run_line_clear(&run.line);
     run_broker_close(&run.broker);
+    run_killed_tell(&run.killed, arguments->rest[0], &outcome, run.broker.failures);
+    run_killed_close(&run.killed);
     run_signals_fini(); /* a file that is a pipe without a reader must not hold us for ever */
     if (outcome.has_started) {
         run_summary_print(&run.broker, &outcome);

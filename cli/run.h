@@ -32,6 +32,7 @@ struct run_outcome {
     int exit_code;    /* its own; 128 + the signal it died of; 125 to 127 when it did not start  */
     bool has_started; /* it came to life, whatever became of it                                  */
     bool was_interrupted;        /* somebody asked for the end: everything was ended             */
+    bool was_killed;             /* a row of the failures says so: run_killed_tell()              */
     double wall_ms;              /* on the monotonic clock                                       */
     uint64_t process_bytes_peak; /* of the largest of its processes; RP_UNKNOWN_U64              */
     size_t left_count;           /* processes that it started and that outlive it                */
@@ -57,6 +58,27 @@ void run_signals_fini(void);
 
 /* Run a command line to its end. What keeps it from starting is reported, and in the outcome. */
 void run_tree(char *const *command, const struct run_watch *watch, struct run_outcome *outcome);
+
+/* --- a command that was killed (run_killed.c) ------------------------------------------------ */
+
+/* How memory stood, and what the kernel's records of processes killed for lack of it say. */
+struct run_killed {
+    rp_pool *pool; /* an empty one, whose meter it is; NULL: nothing is known */
+    rp_pressure_info before;
+    rp_pressure_info last;         /* of the latest look, while the command was there */
+    uint64_t machine_kills_before; /* RP_UNKNOWN_U64 */
+};
+
+void run_killed_open(struct run_killed *killed);
+void run_killed_look(struct run_killed *killed);
+
+/*
+ * Where the command died of SIGKILL that nobody sent through rpool, or says that something of its
+ * own did (exit code 137): one more row for run_broker.failures, which says what is known.
+ */
+void run_killed_tell(struct run_killed *killed, const char *command, struct run_outcome *outcome,
+                     json_t *failures);
+void run_killed_close(struct run_killed *killed);
 
 /* --- the broker (run_broker.c) --------------------------------------------------------------- */
 
@@ -104,7 +126,9 @@ struct run_broker {
     json_t *processes; /* what workers have that no file has, by pid, as of `processes_ns` */
     int64_t processes_ns;
     int64_t silent_until_ns;   /* it did not answer: it is not asked before       */
-    json_t *failures;          /* [{reason, name, status}], each reason once */
+    json_t *failures;          /* [{reason, name, status, device, category, confidence, line,
+                                  recommendation, count}], each reason once */
+    json_t *failure_counts;    /* by number of the broker's row, at the latest look */
     json_t *leaked;            /* [{key, pid, command, leases}] */
     json_int_t failure_number; /* of the latest that was taken, and of the latest leak */
     json_int_t leak_number;

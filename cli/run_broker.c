@@ -158,6 +158,7 @@ rp_status run_broker_open(struct run_broker *broker, const struct run_broker_wis
     broker->entries = json_object();
     broker->processes = json_object();
     broker->failures = json_array();
+    broker->failure_counts = json_object();
     broker->leaked = json_array();
     broker->counts.peak_bytes = broker->machine ? 0 : RP_UNKNOWN_U64;
     if (!broker->machine) return RP_OK;
@@ -335,14 +336,14 @@ static void count_savings(struct run_broker *broker, const json_t *status) {
 
 /* --- what went wrong ------------------------------------------------------------------------- */
 
-static bool has_reason(const json_t *failures, const char *reason) {
+static json_t *find_reason(const json_t *failures, const char *reason) {
     size_t i;
-    const json_t *row;
+    json_t *row;
     json_array_foreach(failures, i, row) {
         const char *known = json_string_value(json_object_get(row, "reason"));
-        if (known && strcmp(known, reason) == 0) return true;
+        if (known && strcmp(known, reason) == 0) return row;
     }
-    return false;
+    return NULL;
 }
 
 /* Rows that are newer than *number, to `take`. */
@@ -358,17 +359,46 @@ static void take_new(struct run_broker *broker, const json_t *rows, json_int_t *
     }
 }
 
-/* Each reason once, however often it was met. */
-static void take_failure(struct run_broker *broker, json_t *row) {
+/* Each reason once, with how often it was met. */
+static void take_failure(struct run_broker *broker, const json_t *row, json_int_t times) {
+    static const char *const parts[] = {"name",       "status", "device",        "category",
+                                        "confidence", "line",   "recommendation"};
     const char *reason = json_string_value(json_object_get(row, "message"));
-    if (!reason || has_reason(broker->failures, reason) ||
-        json_array_size(broker->failures) >= FAILURES_MAX) {
-        return;
+    json_t *known = reason ? find_reason(broker->failures, reason) : NULL;
+    if (known) {
+        times += json_integer_value(json_object_get(known, "count"));
+        json_object_set_new(known, "count", json_integer(times));
     }
+    if (!reason || known || json_array_size(broker->failures) >= FAILURES_MAX) return;
     json_t *copy = json_pack("{s:s}", "reason", reason);
-    json_object_set(copy, "name", json_object_get(row, "name"));
-    json_object_set(copy, "status", json_object_get(row, "status"));
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        json_t *part = json_object_get(row, parts[i]);
+        json_object_set(copy, parts[i], part ? part : json_null());
+    }
+    json_object_set_new(copy, "count", json_integer(times));
     json_array_append_new(broker->failures, copy);
+}
+
+/* A row stays while the same happens again, and counts it: what it had at the last look is known.
+ */
+static void take_failures(struct run_broker *broker, const json_t *rows) {
+    json_t *counts = json_object();
+    size_t i;
+    const json_t *row;
+    json_array_foreach(rows, i, row) {
+        char number[24];
+        json_int_t its = json_integer_value(json_object_get(row, "number"));
+        json_int_t count = json_integer_value(json_object_get(row, "count"));
+        snprintf(number, sizeof number, "%lld", (long long)its);
+        if (count == 0) count = 1;
+        const json_t *before = json_object_get(broker->failure_counts, number);
+        json_int_t times = count - json_integer_value(before);
+        if (times > 0) take_failure(broker, row, times);
+        if (its > broker->failure_number) broker->failure_number = its;
+        json_object_set_new(counts, number, json_integer(count));
+    }
+    json_decref(broker->failure_counts);
+    broker->failure_counts = counts;
 }
 
 static void take_leak(struct run_broker *broker, json_t *row) {
@@ -376,7 +406,7 @@ static void take_leak(struct run_broker *broker, json_t *row) {
 }
 
 static void take_troubles(struct run_broker *broker, const json_t *status) {
-    take_new(broker, json_object_get(status, "failures"), &broker->failure_number, take_failure);
+    take_failures(broker, json_object_get(status, "failures"));
     take_new(broker, json_object_get(status, "leaks"), &broker->leak_number, take_leak);
 }
 
@@ -438,6 +468,7 @@ void run_broker_look(struct run_broker *broker) {
     if (is_other) {
         json_object_clear(broker->entries);
         broker->failure_number = broker->leak_number = 0;
+        json_object_clear(broker->failure_counts);
     }
     if (!has_moved) return;
     json_t *status = ask_status(broker);
@@ -496,5 +527,6 @@ void run_broker_fini(struct run_broker *broker) {
     json_decref(broker->entries);
     json_decref(broker->processes);
     json_decref(broker->failures);
+    json_decref(broker->failure_counts);
     json_decref(broker->leaked);
 }

@@ -85,11 +85,30 @@ void run_line_clear(struct run_line *line) {
 
 /* --- after it -------------------------------------------------------------------------------- */
 
+static const char *text_of(const json_t *row, const char *key) {
+    const char *text = json_string_value(json_object_get(row, key));
+    return text ? text : "";
+}
+
+/* What happened, what that means, and what to do first where that does not stand in the line. */
+static void print_failure(const json_t *row) {
+    const char *category = text_of(row, "category");
+    const char *line = text_of(row, "line");
+    const char *advice = text_of(row, "recommendation");
+    json_int_t count = json_integer_value(json_object_get(row, "count"));
+    fprintf(stderr, "rpool: failed: %s", text_of(row, "reason"));
+    if (count > 1) fprintf(stderr, " (%lld times)", (long long)count);
+    fputc('\n', stderr);
+    if (category[0] == '\0' || strcmp(category, "unknown") == 0) return;
+    fprintf(stderr, "rpool:         %s: %s\n", category, line);
+    if (advice[0] && !strstr(line, advice)) fprintf(stderr, "rpool:         do: %s\n", advice);
+}
+
 static void print_lists(const struct run_broker *broker, const struct run_outcome *outcome) {
     size_t i;
     const json_t *row;
     json_array_foreach(broker->failures, i, row) {
-        fprintf(stderr, "rpool: failed: %s\n", json_string_value(json_object_get(row, "reason")));
+        print_failure(row);
     }
     json_array_foreach(broker->leaked, i, row) {
         const char *command = json_string_value(json_object_get(row, "command"));
@@ -111,7 +130,7 @@ void run_summary_print(const struct run_broker *broker, const struct run_outcome
     const struct run_counts *counts = &broker->counts;
     if (broker->kind != RUN_BROKER_NONE && counts->leases + counts->load_failures == 0) {
         /* Who was refused before a load began asked all the same: the reasons follow. */
-        if (json_array_size(broker->failures) == 0) {
+        if (json_array_size(broker->failures) == outcome->was_killed) {
             fprintf(stderr, "rpool: nothing was asked of the pool\n");
         }
     } else if (broker->kind != RUN_BROKER_NONE) {

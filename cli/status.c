@@ -85,6 +85,18 @@ static void print_entries(const json_t *document) {
     }
 }
 
+/* What happened, and below it what that means, where it is known. */
+static void print_failure(const json_t *row) {
+    long long count = look_number(row, "count");
+    const char *category = look_text(row, "category");
+    printf("failed   %s ago: %s", age_text(look_ms(row, "age_ms")), look_text(row, "message"));
+    if (count > 1) printf(" (%lld times)", count);
+    printf("\n");
+    if (category[0] && strcmp(category, "unknown") != 0) {
+        printf("         %s: %s\n", category, look_text(row, "line"));
+    }
+}
+
 static void print_lists(const json_t *document) {
     const json_t *events = json_object_get(document, "events");
     const json_t *row;
@@ -105,8 +117,7 @@ static void print_lists(const json_t *document) {
         printf("\n");
     }
     json_array_foreach(json_object_get(document, "failures"), i, row) {
-        printf("failed   %s ago: %s\n", age_text(look_ms(row, "age_ms")),
-               look_text(row, "message"));
+        print_failure(row);
     }
     json_array_foreach(json_object_get(document, "leaks"), i, row) {
         printf("leaked   %s ago: %s, by process %lld, which has ended: %s\n",

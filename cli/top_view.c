@@ -271,8 +271,13 @@ static void add_failures(struct view *view, const json_t *document, size_t colum
     add_line(view, VIEW_HEAD, "%s %s", fitted("FAILED", 11), "WHY");
     for (size_t i = count > most ? count - most : 0; i < count; i++) {
         const json_t *row = json_array_get(failures, i);
+        long long times = look_number(row, "count");
+        char text[512];
+        char more[32] = "";
+        if (times > 1) snprintf(more, sizeof more, " (%lld times)", times);
+        snprintf(text, sizeof text, "%s%s", look_text(row, "message"), more);
         add_line(view, VIEW_BAD, "%s %s", fitted(age_text(look_ms(row, "age_ms")), 11),
-                 fitted(look_text(row, "message"), rest_of(columns, 12)));
+                 fitted(text, rest_of(columns, 12)));
     }
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What is wrong with the rules of data/errors: error_rules [--overlaps].
+ * What is wrong with the rules of data/errors: error_rules [--overlaps] FILE...
  *
  * A rule must hold in each of its own examples, and its category must win there; each of its
  * patterns must be hit by some example, else it is dead. With --overlaps, examples are listed in
@@ -14,6 +14,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { FILES_MAX = 64 };
+
+/* Of the command line: what numbers of lines are told by. */
+static char *const *file_paths;
+static size_t file_count;
+static uint32_t file_lines[FILES_MAX];
 
 struct check {
     const struct rp_failure_rules *rules;
@@ -76,10 +83,22 @@ static const char *verdict_of(const struct rp_failure_rule *rule) {
                                                 : "fallback";
 }
 
+/* "gpu.txt:12, out_of_memory_device 9" */
+static void print_rule(const struct rp_failure_rule *rule) {
+    uint32_t line = rule->line;
+    size_t file = 0;
+    while (file + 1 < file_count && line > file_lines[file]) {
+        line -= file_lines[file++];
+    }
+    const char *slash = strrchr(file_paths[file], '/');
+    printf("%s:%u, %s %d", slash ? slash + 1 : file_paths[file], line, verdict_of(rule),
+           rule->strength);
+}
+
 static void complain(struct check *check, const struct rp_failure_rule *rule, const char *what,
                      const char *text) {
-    printf("line %u, %s %d: %s\n    %.300s\n", rule->line, verdict_of(rule), rule->strength, what,
-           text);
+    print_rule(rule);
+    printf(": %s\n    %.300s\n", what, text);
     check->bad++;
 }
 
@@ -118,9 +137,10 @@ static void list_overlaps(const struct check *check, const struct rp_failure_rul
             other->strength < rule->strength || !holds(check, other)) {
             continue;
         }
-        printf("line %u, %s %d overlaps line %u, %s %d:\n    %.300s\n", rule->line,
-               verdict_of(rule), rule->strength, other->line, verdict_of(other), other->strength,
-               text);
+        print_rule(rule);
+        printf(" overlaps ");
+        print_rule(other);
+        printf(":\n    %.300s\n", text);
     }
 }
 
@@ -152,52 +172,64 @@ static void check_dead(struct check *check) {
     }
 }
 
-static char *read_all(const char *path, size_t *length) {
-    FILE *file = fopen(path, "re");
-    char *text = calloc(1, 1 << 22);
-    if (!file || !text) abort();
-    *length = fread(text, 1, (1 << 22) - 1, file);
-    fclose(file);
+/* All files one after another, and where each begins. */
+static char *read_files(char *const *paths, size_t count, size_t *length) {
+    enum { BYTES_MAX = 4 << 20 };
+    char *text = calloc(1, BYTES_MAX);
+    if (!text) abort();
+    *length = 0;
+    for (size_t i = 0; i < count; i++) {
+        FILE *file = fopen(paths[i], "re");
+        if (!file) {
+            perror(paths[i]);
+            exit(1);
+        }
+        size_t begin = *length;
+        *length += fread(text + begin, 1, BYTES_MAX - begin, file);
+        fclose(file);
+        uint32_t lines = 0;
+        for (size_t at = begin; at < *length; at++) {
+            lines += text[at] == '\n';
+        }
+        file_lines[i] = lines;
+    }
     return text;
 }
 
-/* Without a file: the built-in rules. A file's rules are checked among the built-in ones. */
 int main(int argc, char **argv) {
     rp_error err = RP_ERROR_INIT;
     struct check check = {0};
     bool overlaps = argc > 1 && strcmp(argv[1], "--overlaps") == 0;
-    const char *path = argc > 1 + overlaps ? argv[1 + overlaps] : NULL;
-    struct rp_failure_rules *own = NULL;
-    char *text = NULL;
     size_t length = 0;
-    rp_status status = RP_OK;
-    if (path) {
-        text = read_all(path, &length);
-        status = rp_failure_rules_create(text, length, path, &own, &err);
-        check.rules = own;
-    } else {
-        status = rp_failure_rules_of_process(&check.rules, &err);
+    struct rp_failure_rules *rules = NULL;
+    file_paths = argv + 1 + overlaps;
+    file_count = (size_t)(argc - 1 - overlaps);
+    if (file_count == 0 || file_count > FILES_MAX) {
+        fprintf(stderr, "usage: error_rules [--overlaps] FILE...\n");
+        return 2;
     }
-    if (status != RP_OK) {
+    char *text = read_files(file_paths, file_count, &length);
+    if (rp_failure_rules_create(text, length, "data/errors", &rules, &err) != RP_OK) {
         printf("%s\n", err.message);
         return 1;
     }
-    check.seen = calloc(1, rp_failure_rules_seen_bytes(check.rules));
-    check.hit = calloc(1, check.rules->pattern_count + 1);
-    check.alive = calloc(1, check.rules->pattern_count + 1);
+    check.rules = rules;
+    check.seen = calloc(1, rp_failure_rules_seen_bytes(rules));
+    check.hit = calloc(1, rules->pattern_count + 1);
+    check.alive = calloc(1, rules->pattern_count + 1);
     if (!check.seen || !check.hit || !check.alive) abort();
-    for (size_t i = 0; i < check.rules->count; i++) {
-        check_rule(&check, &check.rules->rows[i], overlaps);
+    for (size_t i = 0; i < rules->count; i++) {
+        check_rule(&check, &rules->rows[i], overlaps);
     }
-    if (!overlaps) check_dead(&check);
     if (!overlaps) {
-        printf("%zu rules, %zu patterns, %zu examples: %u complaints\n", check.rules->count,
-               check.rules->pattern_count, check.rules->example_count, check.bad);
+        check_dead(&check);
+        printf("%zu rules, %zu patterns, %zu examples: %u complaints\n", rules->count,
+               rules->pattern_count, rules->example_count, check.bad);
     }
     free(check.seen);
     free(check.hit);
     free(check.alive);
-    rp_failure_rules_destroy(own);
+    rp_failure_rules_destroy(rules);
     free(text);
     return check.bad > 0;
 }

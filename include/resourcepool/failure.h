@@ -119,6 +119,9 @@ RP_API double rp_diagnosis_confidence(const rp_diagnosis *diagnosis);
 /** One line for people: what happened, with its numbers, and the first thing to do. Borrowed. */
 RP_API const char *rp_diagnosis_line(const rp_diagnosis *diagnosis);
 
+/** What to do, the best first; NULL when the index is not below their number. Borrowed. */
+RP_API const char *rp_diagnosis_recommendation(const rp_diagnosis *diagnosis, size_t index);
+
 /**
  * The whole answer as JSON or as text for people.
  *
@@ -132,6 +135,42 @@ RP_API RP_MUST_CHECK rp_status rp_diagnosis_to_text(const rp_diagnosis *diagnosi
 
 /** Accepts NULL. */
 RP_API void rp_diagnosis_destroy(rp_diagnosis *diagnosis);
+
+/**
+ * Diagnose a failure of this library, which says more than its text: the status and the number of
+ * the system's error are evidence too.
+ *
+ *     rp_error err = RP_ERROR_INIT;
+ *     if (rp_pool_get_model(pool, &request, &lease, &err) != RP_OK) {
+ *         rp_failure_question about = RP_FAILURE_QUESTION_INIT;
+ *         rp_diagnosis *diagnosis = NULL;
+ *         about.hardware = "cuda:0";
+ *         about.model = request.name;
+ *         if (rp_failure_explain(&err, &about, &diagnosis, NULL) == RP_OK && diagnosis) {
+ *             fprintf(stderr, "%s: %s\n", rp_category_name(rp_diagnosis_category(diagnosis)),
+ *                     rp_diagnosis_line(diagnosis));
+ *         }
+ *         rp_diagnosis_destroy(diagnosis);
+ *     }
+ *
+ * about      what is known beside it, or NULL; its error and stack trace are read behind the
+ *            failure's message. Hardware that is no kind of device is as good as none.
+ * diagnosis  on RP_OK the caller's: rp_diagnosis_destroy(). NULL where there is nothing to
+ *            diagnose, and the message says all: a call that was made wrongly, called off, too
+ *            late or in a circle
+ *
+ * As rp_diagnose() otherwise. Failures of a pool have the first recommendation as their hint, where
+ * the place that failed had none of its own.
+ */
+RP_API RP_MUST_CHECK rp_status rp_failure_explain(const rp_error *failure,
+                                                  const rp_failure_question *about,
+                                                  rp_diagnosis **diagnosis, rp_error *err);
+
+/**
+ * The category of a failure alone, for programs that branch on it: rp_category_name() has its name.
+ * RP_CATEGORY_UNKNOWN where there is none. `hardware` ("cuda:1") may be NULL.
+ */
+RP_API rp_category rp_failure_category(const rp_error *failure, const char *hardware);
 
 /**
  * A report of a failure as JSON: the keys of the guide (timestamp, model_name, hardware_type,

@@ -6,6 +6,7 @@
 #define RESOURCEPOOL_STATISTICS_H
 
 #include <resourcepool/api.h>
+#include <resourcepool/failure.h>
 #include <resourcepool/hardware.h>
 #include <resourcepool/ledger.h>
 #include <resourcepool/placement.h>
@@ -59,6 +60,7 @@ typedef struct rp_totals {
     const char *low_memory_reason; /* "" when it is off; static storage                         */
     rp_pressure_info pressure;     /* how memory stood: the system's and the processors' figures */
     int64_t taken_wall_ns;         /* when this snapshot was taken                              */
+    uint64_t failures[RP_CATEGORY_COUNT]; /* of load_failures, by what was wrong: by rp_category */
 } rp_totals;
 
 /** One loaded object. Texts are borrowed from the snapshot. */

@@ -392,7 +392,9 @@ rp_status rp_model_run(rp_model *model, const rp_tensor *inputs, size_t input_co
         rp_status status = check_input(model, i, &inputs[i], err);
         if (status != RP_OK) return status;
     }
-    return model->ops->run(model, inputs, result, err);
+    rp_status status = model->ops->run(model, inputs, result, err);
+    if (status != RP_OK && err && model->run_failed) model->run_failed(model, err);
+    return status;
 }
 
 /* Fill a made-up input: masks are on, other whole numbers are 0, which is in range of any table. */

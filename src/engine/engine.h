@@ -49,6 +49,10 @@ struct rp_model {
     uint32_t threads;
     struct rp_engine_ports inputs;
     struct rp_engine_ports outputs;
+
+    /* Set by whoever opened it, before anybody runs it. NULL: nobody adds to what the engine says
+     * of a run that failed. Misuse is not asked about. */
+    void (*run_failed)(const rp_model *model, rp_error *err);
 };
 
 /* The outputs of a run: an engine fills in the tensors and what keeps them alive. */

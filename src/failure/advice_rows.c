@@ -12,7 +12,7 @@
 #include "failure/built_in.h"
 #include "placement/rules.h"
 
-#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -505,20 +505,25 @@ void rp_advice_rows_destroy(struct rp_advice_rows *rows) {
     rp_free(rows);
 }
 
-static pthread_mutex_t process_lock = PTHREAD_MUTEX_INITIALIZER;
-/* Guarded by process_lock until it is there, then constant. */
-static struct rp_advice_rows *process_rows;
+/* No lock, which a child of fork() might find held; of two that come first one throws its away. */
+static _Atomic(struct rp_advice_rows *) process_rows; /* acquire and release pair */
 
 rp_status rp_advice_rows_of_process(const struct rp_advice_rows **out, rp_error *err) {
-    pthread_mutex_lock(&process_lock);
-    rp_status status = RP_OK;
-    if (!process_rows) {
-        status = rp_advice_rows_create(rp_built_in_advice, rp_built_in_advice_bytes, "advice.txt",
-                                       &process_rows, err);
+    struct rp_advice_rows *rows = atomic_load_explicit(&process_rows, memory_order_acquire);
+    if (!rows) {
+        struct rp_advice_rows *made = NULL;
+        rp_status status = rp_advice_rows_create(rp_built_in_advice, rp_built_in_advice_bytes,
+                                                 "advice.txt", &made, err);
+        if (status != RP_OK) return status;
+        if (atomic_compare_exchange_strong_explicit(&process_rows, &rows, made,
+                                                    memory_order_acq_rel, memory_order_acquire)) {
+            rows = made;
+        } else {
+            rp_advice_rows_destroy(made);
+        }
     }
-    if (status == RP_OK) *out = process_rows;
-    pthread_mutex_unlock(&process_lock);
-    return status;
+    *out = rows;
+    return RP_OK;
 }
 
 /* --- choosing -------------------------------------------------------------------------------- */

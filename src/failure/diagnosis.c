@@ -14,10 +14,12 @@
 #include "base/text.h"
 #include "failure/error_text.h"
 #include "failure/rules.h"
+#include "failure/words.h"
 
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -25,7 +27,11 @@ enum {
     HITS_MAX = 256,
     LINES_KEPT_MAX = 96,
     RAW_FACTS_MAX = 96,
+<<<<<<< HEAD
     NAMES_MAX = 32,
+=======
+    RULES_MAX = 1024, /* more than HITS_MAX hits have, unless they share words */
+>>>>>>> main
     NO_HIT = UINT16_MAX,
 };
 
@@ -36,9 +42,16 @@ static const double role_weights[] = {
 };
 static const double DEPTH_WEIGHT = 0.8; /* for each step towards the deepest cause */
 static const double DEPTH_WEIGHT_MAX = 2;
-static const double TRACE_WEIGHT = -0.5;  /* in a stack trace that came apart from the error */
-static const double SHARPNESS = 0.9;      /* how much more one step of strength counts */
+static const double TRACE_WEIGHT = -0.5;    /* in a stack trace that came apart from the error */
+static const double SHARPNESS = 0.9;        /* how much more one step of strength counts */
+static const double WORDS_WEIGHT = 2.25;    /* of what words tell, where no rule is strong */
+static const double WORDS_WEIGHT_MIN = 0.4; /* where one says it all */
+static const double WEAK_RULE = 6;
+static const double STRONG_RULE = 9.4;
+static const double SURE_RULE = 7.5;      /* of our own messages: beside it words say nothing */
 static const double UNKNOWN_WEIGHT = 3.6; /* how strong a rule must be to be believed */
+static const double NOTHING_WEIGHT = 0.5; /* of a category for which no rule speaks */
+static const double SILENCE_WEIGHT = 4.2; /* of unknown, where no rule speaks at all */
 
 struct kept_line {
     char text[RP_CAUSE_BYTES];
@@ -55,6 +68,8 @@ struct hit {
     enum rp_line_role role;
     unsigned block;
     bool is_trace;
+    uint16_t at; /* in the line's text */
+    uint16_t length;
     uint64_t start;
     uint64_t end;
 };
@@ -81,6 +96,8 @@ struct reader {
     size_t name_count;
     struct kept_line last_message; /* for a text of which nothing is known */
     unsigned last_message_block;
+    struct rp_words words;    /* of all lines */
+    struct rp_words messages; /* of those that are messages: for a text of more lines than count */
     bool is_trace;
     bool is_short_of_memory;
     uint64_t base; /* of the text's offsets: the error's length while its stack trace is read */
@@ -193,6 +210,8 @@ static void take_hit(uint32_t pattern, const struct rp_pattern_match *match, voi
                             .role = reader->line->role,
                             .block = reader->line->block,
                             .is_trace = reader->is_trace,
+                            .at = (uint16_t)match->start,
+                            .length = (uint16_t)(match->end - match->start),
                             .start = offset_of(reader, match->start),
                             .end = match->end > match->start ? offset_of(reader, match->end - 1) + 1
                                                              : offset_of(reader, match->start)};
@@ -213,6 +232,10 @@ static void take_line(const struct rp_error_line *line, void *user) {
         keep_text(reader, &reader->last_message);
         reader->last_message_block = line->block;
     }
+    if (line->role != RP_LINE_NOISE) rp_words_add(&reader->words, line->text, line->length);
+    if (line->role == RP_LINE_MESSAGE || line->role == RP_LINE_KERNEL) {
+        rp_words_add(&reader->messages, line->text, line->length);
+    }
     rp_failure_rules_scan(reader->rules, line->text, line->length, reader->seen, take_hit, reader);
     bool is_code = line->role == RP_LINE_FRAME || line->role == RP_LINE_SOURCE;
     if ((is_cause || reader->kept != NO_HIT) && !is_code && !reader->is_trace) {
@@ -225,7 +248,10 @@ static void take_line(const struct rp_error_line *line, void *user) {
 struct weighing {
     struct reader *reader;
     const struct rp_failure_question *question;
+    const struct rp_failure_prior *prior; /* NULL: none */
     struct rp_diagnosis *diagnosis;
+    uint16_t rules[RULES_MAX]; /* of which a pattern was hit, in their order */
+    size_t rule_count;
     double best[RP_CATEGORY_COUNT]; /* the strongest rule of each, as weighed */
     double sums[RP_CATEGORY_COUNT];
     const struct hit *causes[RP_CATEGORY_COUNT];
@@ -273,14 +299,38 @@ static const struct hit *hit_of_rule(const struct weighing *weighing,
     return best;
 }
 
+static int compare_numbers(const void *left, const void *right) {
+    return (int)*(const uint16_t *)left - (int)*(const uint16_t *)right;
+}
+
+/* The rules of what was hit, each once. */
+static void find_rules(struct weighing *weighing) {
+    const struct reader *reader = weighing->reader;
+    const struct rp_failure_rules *rules = reader->rules;
+    size_t count = 0;
+    for (size_t i = 0; i < reader->hit_count; i++) {
+        uint32_t pattern = reader->hits[i].pattern;
+        uint32_t at = rules->of_pattern_first[pattern];
+        for (; at < rules->of_pattern_first[pattern + 1] && count < RULES_MAX; at++) {
+            weighing->rules[count++] = rules->of_pattern[at];
+        }
+    }
+    qsort(weighing->rules, count, sizeof weighing->rules[0], compare_numbers);
+    for (size_t i = 0; i < count; i++) {
+        if (i == 0 || weighing->rules[i] != weighing->rules[i - 1]) {
+            weighing->rules[weighing->rule_count++] = weighing->rules[i];
+        }
+    }
+}
+
 /* Which kind of device the text is about, where the question does not say. */
 static void find_kind(struct weighing *weighing) {
     const struct rp_failure_rules *rules = weighing->reader->rules;
     struct rp_failure_subject *subject = &weighing->diagnosis->subject;
     double scores[32] = {0};
     double best = 0;
-    for (size_t i = 0; i < rules->count && !subject->is_kind_told; i++) {
-        const struct rp_failure_rule *rule = &rules->rows[i];
+    for (size_t i = 0; i < weighing->rule_count && !subject->is_kind_told; i++) {
+        const struct rp_failure_rule *rule = &rules->rows[weighing->rules[i]];
         if (rule->verdict != RP_VERDICT_DEVICE || !hit_of_rule(weighing, rule)) continue;
         scores[rule->kind] += rule->strength;
         if (scores[rule->kind] <= best) continue;
@@ -302,15 +352,18 @@ static void add_evidence(struct rp_diagnosis *diagnosis, const struct reader *re
     if (hit->line == NO_HIT) return;
     const struct kept_line *line = reader->lines[hit->line];
     evidence->line = line->number;
-    snprintf(evidence->text, sizeof evidence->text, "%.*s", (int)sizeof evidence->text - 1,
-             line->text);
+    size_t kept = strlen(line->text);
+    size_t at = hit->at < kept ? hit->at : kept;
+    size_t length = hit->length < kept - at ? hit->length : kept - at;
+    if (length >= sizeof evidence->text) length = sizeof evidence->text - 1;
+    memcpy(evidence->text, line->text + at, length);
     rp_text_make_printable(evidence->text);
 }
 
 static void weigh_rules(struct weighing *weighing) {
     const struct rp_failure_rules *rules = weighing->reader->rules;
-    for (size_t i = 0; i < rules->count; i++) {
-        const struct rp_failure_rule *rule = &rules->rows[i];
+    for (size_t i = 0; i < weighing->rule_count; i++) {
+        const struct rp_failure_rule *rule = &rules->rows[weighing->rules[i]];
         if (rule->verdict != RP_VERDICT_CATEGORY && rule->verdict != RP_VERDICT_FALLBACK) continue;
         const struct hit *hit = hit_of_rule(weighing, rule);
         if (!hit) continue;
@@ -328,14 +381,74 @@ static void weigh_rules(struct weighing *weighing) {
     }
 }
 
-/* The second and third likeliest, and the shares of all. */
+static bool has_prior(const struct weighing *weighing) {
+    return weighing->prior && weighing->prior->category != RP_CATEGORY_UNKNOWN;
+}
+
+/* What the text came with counts like one more rule, which no line stands behind. */
+static void weigh_prior(struct weighing *weighing) {
+    const struct rp_failure_prior *prior = weighing->prior;
+    if (!has_prior(weighing)) return;
+    weighing->sums[prior->category] += exp(SHARPNESS * prior->strength);
+    double *best = &weighing->best[prior->category];
+    if (prior->strength > *best) *best = prior->strength;
+}
+
+/* Of a failure of our own: its status or a sure rule has said what it is. */
+static bool is_told(const struct weighing *weighing) {
+    double best = 0;
+    for (size_t i = 0; i < RP_CATEGORY_COUNT; i++) {
+        if (weighing->best[i] > best) best = weighing->best[i];
+    }
+    return weighing->prior && (has_prior(weighing) || best >= SURE_RULE);
+}
+
+/* The stronger the strongest rule, the less there is to guess. */
+static double weight_of_words(const struct weighing *weighing) {
+    double best = 0;
+    for (size_t i = 0; i < RP_CATEGORY_COUNT; i++) {
+        if (weighing->best[i] > best) best = weighing->best[i];
+    }
+    double part = (best - WEAK_RULE) / (STRONG_RULE - WEAK_RULE);
+    part = part < 0 ? 0 : part > 1 ? 1 : part;
+    return WORDS_WEIGHT + part * (WORDS_WEIGHT_MIN - WORDS_WEIGHT);
+}
+
+/*
+ * What the words of the text speak for, as factors of the sums; 1 where they say nothing, or where
+ * no guess is needed: words were learnt from what others print.
+ */
+static void weigh_words(const struct weighing *weighing, double factors[RP_CATEGORY_COUNT]) {
+    const struct reader *reader = weighing->reader;
+    static const double LEAST = 1e-3; /* words never rule a category out */
+    double shares[RP_CATEGORY_COUNT];
+    bool is_long = reader->words.line_count == RP_WORDS_LINES_MAX;
+    bool has_messages = reader->messages.line_count > 0;
+    bool has_words =
+        !is_told(weighing) &&
+        rp_words_weigh(is_long && has_messages ? &reader->messages : &reader->words, shares);
+    double weight = weight_of_words(weighing);
+    for (size_t i = 0; i < RP_CATEGORY_COUNT; i++) {
+        factors[i] = has_words ? pow(shares[i] + LEAST, weight) : 1;
+    }
+}
+
+/* The likeliest category, those behind it, and their shares. */
 static void rank(struct weighing *weighing) {
     struct rp_diagnosis *diagnosis = weighing->diagnosis;
     double sums[RP_CATEGORY_COUNT];
-    memcpy(sums, weighing->sums, sizeof sums);
-    sums[RP_CATEGORY_UNKNOWN] += exp(SHARPNESS * UNKNOWN_WEIGHT);
+    double factors[RP_CATEGORY_COUNT];
     double total = 0;
+    bool is_silent = true;
+    weigh_words(weighing, factors);
     for (size_t i = 0; i < RP_CATEGORY_COUNT; i++) {
+        is_silent = is_silent && weighing->sums[i] <= 0;
+    }
+    for (size_t i = 0; i < RP_CATEGORY_COUNT; i++) {
+        double floor = i != RP_CATEGORY_UNKNOWN ? NOTHING_WEIGHT
+                       : is_silent              ? SILENCE_WEIGHT
+                                                : UNKNOWN_WEIGHT;
+        sums[i] = (weighing->sums[i] + exp(SHARPNESS * floor)) * factors[i];
         total += sums[i];
     }
     for (size_t rank = 0; rank <= RP_RIVALS_KEPT; rank++) {
@@ -347,7 +460,7 @@ static void rank(struct weighing *weighing) {
         if (rank == 0) {
             diagnosis->category = (rp_category)best;
             diagnosis->confidence = share;
-        } else if (share > 0.02) {
+        } else if (share > 0.02 || rank <= 2) {
             diagnosis->rivals[diagnosis->rival_count] = (rp_category)best;
             diagnosis->rival_shares[diagnosis->rival_count++] = share;
         }
@@ -355,12 +468,15 @@ static void rank(struct weighing *weighing) {
     }
 }
 
-/* A share says how much the rules agree; how often a rule of that strength is right is another
- * matter. */
+/*
+ * How often such an answer is right, by texts that no rule was written for (docs/failures.md): a
+ * share says how much rules and words agree, but a rule of strength 8 is wrong more often than one
+ * of 9 however alone it is.
+ */
 static double calibrate(double share, double strength) {
-    static const double ceilings[] = {0.4, 0.4, 0.4, 0.45, 0.5, 0.6, 0.72, 0.85, 0.93, 0.97};
+    static const double ceilings[] = {0.45, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.76, 0.82, 0.97};
     int whole = strength < 0 ? 0 : strength > 9 ? 9 : (int)(strength + 0.5);
-    return share * ceilings[whole];
+    return ceilings[whole] * sqrt(share);
 }
 
 static void find_cause(struct weighing *weighing) {
@@ -379,8 +495,8 @@ static void collect_evidence(struct weighing *weighing) {
     const struct rp_failure_rules *rules = weighing->reader->rules;
     const struct hit *cause = weighing->causes[weighing->diagnosis->category];
     if (cause) add_evidence(weighing->diagnosis, weighing->reader, cause);
-    for (size_t i = 0; i < rules->count; i++) {
-        const struct rp_failure_rule *rule = &rules->rows[i];
+    for (size_t i = 0; i < weighing->rule_count; i++) {
+        const struct rp_failure_rule *rule = &rules->rows[weighing->rules[i]];
         if (rule->verdict != RP_VERDICT_CATEGORY ||
             rule->category != weighing->diagnosis->category) {
             continue;
@@ -460,8 +576,10 @@ static void collect_facts(struct weighing *weighing) {
 
 static void weigh(struct weighing *weighing) {
     struct rp_diagnosis *diagnosis = weighing->diagnosis;
+    find_rules(weighing);
     find_kind(weighing);
     weigh_rules(weighing);
+    weigh_prior(weighing);
     rank(weighing);
     diagnosis->confidence = calibrate(diagnosis->confidence, weighing->best[diagnosis->category]);
     find_cause(weighing);
@@ -598,7 +716,8 @@ static rp_status read_all(struct reader *reader, const struct rp_failure_questio
 }
 
 static rp_status diagnose(const struct rp_failure_question *question, int fd,
-                          struct rp_diagnosis *diagnosis, rp_error *err) {
+                          const struct rp_failure_prior *prior, struct rp_diagnosis *diagnosis,
+                          rp_error *err) {
     const struct rp_failure_rules *rules = NULL;
     rp_status status = read_hardware(question->hardware, &diagnosis->subject, err);
     if (status == RP_OK) status = rp_failure_rules_of_process(&rules, err);
@@ -607,7 +726,8 @@ static rp_status diagnose(const struct rp_failure_question *question, int fd,
     if (!reader) return rp_fail(err, RP_ERR_MEMORY, "no memory to read an error text");
     status = read_all(reader, question, fd, err);
     if (status == RP_OK) {
-        struct weighing weighing = {.reader = reader, .question = question, .diagnosis = diagnosis};
+        struct weighing weighing = {
+            .reader = reader, .question = question, .prior = prior, .diagnosis = diagnosis};
         weigh(&weighing);
         diagnosis->text_bytes = rp_error_text_bytes(reader->text) + question->stack_trace_bytes;
         find_model(question, diagnosis);
@@ -617,12 +737,12 @@ static rp_status diagnose(const struct rp_failure_question *question, int fd,
     return status;
 }
 
-rp_status rp_diagnose_fd(const rp_failure_question *question, int fd, rp_diagnosis **out,
-                         rp_error *err) {
+static rp_status make(const rp_failure_question *question, int fd,
+                      const struct rp_failure_prior *prior, rp_diagnosis **out, rp_error *err) {
     struct rp_diagnosis *diagnosis = rp_alloc(sizeof *diagnosis);
     if (!diagnosis) return rp_fail(err, RP_ERR_MEMORY, "no memory for a diagnosis");
     diagnosis->subject.family = RP_FAMILY_UNKNOWN;
-    rp_status status = diagnose(question, fd, diagnosis, err);
+    rp_status status = diagnose(question, fd, prior, diagnosis, err);
     if (status != RP_OK) {
         rp_diagnosis_destroy(diagnosis);
         return status;
@@ -631,8 +751,24 @@ rp_status rp_diagnose_fd(const rp_failure_question *question, int fd, rp_diagnos
     return RP_OK;
 }
 
+rp_status rp_diagnose_fd(const rp_failure_question *question, int fd, rp_diagnosis **out,
+                         rp_error *err) {
+    return make(question, fd, NULL, out, err);
+}
+
 rp_status rp_diagnose(const rp_failure_question *question, rp_diagnosis **out, rp_error *err) {
-    return rp_diagnose_fd(question, -1, out, err);
+    return make(question, -1, NULL, out, err);
+}
+
+rp_status rp_diagnose_with(const rp_failure_question *question,
+                           const struct rp_failure_prior *prior, rp_diagnosis **out,
+                           rp_error *err) {
+    return make(question, -1, prior, out, err);
+}
+
+const char *rp_diagnosis_recommendation(const rp_diagnosis *diagnosis, size_t index) {
+    const struct rp_advice *advice = &diagnosis->advice;
+    return index < advice->recommendation_count ? advice->recommendations[index] : NULL;
 }
 
 rp_category rp_diagnosis_category(const rp_diagnosis *diagnosis) {

@@ -81,6 +81,20 @@ struct rp_diagnosis {
 };
 
 /*
+ * What else speaks for a category than the text: the status that came with it. As strong as a rule
+ * of that strength on a line of no kind.
+ */
+struct rp_failure_prior {
+    rp_category category; /* RP_CATEGORY_UNKNOWN: nothing does */
+    int strength;
+};
+
+/* rp_diagnose() of a text that came with more than itself. */
+rp_status rp_diagnose_with(const rp_failure_question *question,
+                           const struct rp_failure_prior *prior, struct rp_diagnosis **diagnosis,
+                           rp_error *err);
+
+/*
  * Fill in diagnosis->advice and ->line from the rest, by data/advice.txt and placement. `snapshot`
  * may be NULL.
  */

@@ -57,8 +57,8 @@ static json_t *json_of_evidence(const struct rp_diagnosis *diagnosis) {
     }
     for (int name = 0; name < RP_FACT_NAME_COUNT; name++) {
         const struct rp_fact *fact = rp_facts_find(&diagnosis->facts, (enum rp_fact_name)name);
-        if (fact)
-            append_span(list, rp_fact_name_text(fact->name), fact->text, fact->start, fact->end);
+        if (!fact || fact->is_derived) continue; /* a derived one stands nowhere */
+        append_span(list, rp_fact_name_text(fact->name), fact->text, fact->start, fact->end);
     }
     return list;
 }
@@ -122,14 +122,21 @@ json_t *rp_diagnosis_as_json(const struct rp_diagnosis *diagnosis) {
 
 rp_status rp_diagnosis_to_json(const rp_diagnosis *diagnosis, int indent, char **text,
                                rp_error *err) {
+    enum { USUAL_BYTES = 16 << 10 }; /* most answers have 2 to 4 kB */
+    size_t flags =
+        (indent > 0 ? JSON_INDENT((size_t)indent) : JSON_COMPACT) | JSON_REAL_PRECISION(6);
     json_t *document = rp_diagnosis_as_json(diagnosis);
-    /* 0.963, not the 17 digits of its binary fraction */
-    size_t flags = indent > 0 ? JSON_INDENT((size_t)indent) : JSON_COMPACT;
-    char *dumped = document ? json_dumps(document, flags | JSON_REAL_PRECISION(6)) : NULL;
-    char *copy = dumped ? rp_strdup(dumped) : NULL;
+    char usual[USUAL_BYTES];
+    size_t length = document ? json_dumpb(document, usual, sizeof usual, flags) : 0;
+    char *copy = length > 0 ? rp_alloc(length + 1) : NULL;
+    if (copy && length <= sizeof usual) memcpy(copy, usual, length);
+    bool is_whole =
+        copy && (length <= sizeof usual || json_dumpb(document, copy, length, flags) == length);
     json_decref(document);
-    free(dumped);
-    if (!copy) return rp_fail(err, RP_ERR_MEMORY, "no memory for a diagnosis as JSON");
+    if (!is_whole) {
+        rp_free(copy);
+        return rp_fail(err, RP_ERR_MEMORY, "no memory for a diagnosis as JSON");
+    }
     *text = copy;
     return RP_OK;
 }

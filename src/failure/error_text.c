@@ -12,34 +12,24 @@
 #include "failure/error_text.h"
 
 #include "base/memory.h"
+#include "failure/character.h"
 #include "failure/line_escape.h"
 #include "failure/line_prefix.h"
 #include "failure/line_role.h"
+#include "failure/terminal.h"
 
 #include <string.h>
 
 enum {
     CARRIED_BYTES = 64,
-    LOOK_UTF16_BYTES = 5,    /* to see that UTF-16 begins */
-    LOOK_BYTES_BYTES = 16,   /* and that it ends          */
-    CODE_BYTES_MAX = 64,     /* of a terminal's code      */
-    STRING_BYTES_MAX = 1024, /* and of its strings: titles, links */
+    LOOK_UTF16_BYTES = 5,  /* to see that UTF-16 begins */
+    LOOK_BYTES_BYTES = 16, /* and that it ends          */
     CUT_AT_BLANK_BYTES = 1024,
     SPAN_BYTES_MAX = 1 << 30, /* of the input, for one line: from[] has 32 bits */
     BAR_BYTES_MAX = 200,
 };
 
 enum encoding { ENCODING_BYTES, ENCODING_UTF16_LE, ENCODING_UTF16_BE };
-
-/* Inside of a terminal's code. */
-enum code_state {
-    CODE_NONE,
-    CODE_BEGUN,   /* after ESC                                  */
-    CODE_CONTROL, /* after ESC [                                */
-    CODE_STRING,  /* after ESC ] and its like: up to BEL, ESC \ */
-    CODE_STRING_ESCAPE,
-    CODE_CHARSET, /* after ESC ( */
-};
 
 enum ending { END_LINE, END_OVERWRITTEN, END_PIECE };
 
@@ -52,9 +42,7 @@ struct rp_error_text {
     enum encoding encoding;
     bool is_line_start;
     bool is_returned; /* a carriage return, and nothing since */
-    enum code_state code;
-    unsigned code_count;
-    bool is_numbered_string;
+    struct rp_terminal terminal;
 
     /* The line so far. base + from[i], or base + i while is_verbatim, is where line[i] stood. */
     uint64_t base;
@@ -268,7 +256,9 @@ static void tell_string(struct rp_error_text *text, size_t end, enum ending endi
         } else if (character == '\n') {
             text->from[to] = text->from[at];
             at += used;
-            tell_segment(text, begin, to, END_LINE);
+            bool is_told = to == begin && text->is_continued; /* the piece before ended here */
+            if (!is_told) tell_segment(text, begin, to, END_LINE);
+            text->is_continued = false;
             to = begin = at;
         } else {
             to = put(text, to, character, text->from[at]);
@@ -277,8 +267,8 @@ static void tell_string(struct rp_error_text *text, size_t end, enum ending endi
         }
     }
     text->from[to] = text->from[end];
-    if (to == begin && ending == END_PIECE) {
-        text->is_continued = false; /* cut at a line break */
+    if (to == begin && begin > 0) {
+        text->is_continued = false; /* it ends in a line break */
         return;
     }
     tell_segment(text, begin, to, ending);
@@ -340,6 +330,7 @@ static size_t drop_lost_codes(struct rp_error_text *text, size_t end) {
     const char *open = text->line;
     size_t to = 0;
     size_t done = 0;
+    uint32_t behind = 0; /* what remained before the last code */
     while ((open = memchr(open, '[', (size_t)(last - open)))) {
         size_t introducer = introducer_bytes(text->line + done, open);
         const char *close = lost_code_end(open, last, introducer > 0);
@@ -349,6 +340,7 @@ static size_t drop_lost_codes(struct rp_error_text *text, size_t end) {
         }
         keep_places(text);
         size_t count = (size_t)(open - text->line) - introducer - done;
+        behind = text->from[done + count];
         memmove(text->line + to, text->line + done, count);
         memmove(text->from + to, text->from + done, count * sizeof text->from[0]);
         to += count;
@@ -358,6 +350,7 @@ static size_t drop_lost_codes(struct rp_error_text *text, size_t end) {
     if (done == 0) return end;
     memmove(text->line + to, text->line + done, end - done);
     memmove(text->from + to, text->from + done, (end - done + 1) * sizeof text->from[0]);
+    if (done == end) text->from[to] = behind;
     return to + end - done;
 }
 
@@ -372,7 +365,8 @@ static size_t indent_of(const struct rp_error_text *text) {
 }
 
 static void find_escapes(struct rp_error_text *text) {
-    if (text->escapes.are_text || text->is_continued) return;
+    if (text->escapes.are_text) return;
+    if (text->is_continued && text->last_role == RP_LINE_SOURCE) return;
     if (!memchr(text->line, '\\', text->length)) return;
     if (rp_story_awaits_source(&text->story, indent_of(text))) return;
     /* A frame's file may lie in a folder that begins with an n. */
@@ -470,82 +464,19 @@ static void append(struct rp_error_text *text, const char *bytes, size_t count, 
     text->end = text->offset + used;
 }
 
-/* The cursor goes to the next line, or to a place that is none of this one. */
-static void leave_line(struct rp_error_text *text) {
-    if (text->length > 0) end_line(text, END_LINE);
-}
-
-static bool end_control_code(struct rp_error_text *text, uint32_t character) {
-    static const char bare[] = "ABCDGHJKLMPSTXmsuf@";
-    text->code = CODE_NONE;
-    if (character < 0x40 || character > 0x7e) return false;
-    /* Without a number only what is usual: others are text behind a broken code. */
-    if (text->code_count == 0 && !strchr(bare, (int)character)) return false;
-    if (character == 'G') text->is_returned = text->length > 0;
-    if (character == 'C') append(text, " ", 1, 1, false); /* how some consoles write blanks */
-    if (character == 'H' || character == 'f' || character == 'E') leave_line(text);
-    return true;
-}
-
-static bool begin_code(struct rp_error_text *text, uint32_t character) {
-    static const char strings[] = "]P_^X";
-    static const char charsets[] = "()*+#% ";
-    static const char singles[] = "78=>cHMNOZ";
-    text->code = CODE_NONE;
-    text->code_count = 0;
-    if (character == 0 || character > 0x7e) return false;
-    if (character == '[') {
-        text->code = CODE_CONTROL;
-    } else if (strchr(strings, (int)character)) {
-        text->code = CODE_STRING;
-        text->is_numbered_string = character == ']';
-    } else if (strchr(charsets, (int)character)) {
-        text->code = CODE_CHARSET;
-    } else {
-        return strchr(singles, (int)character) != NULL;
+static void follow_cursor(struct rp_error_text *text) {
+    switch (text->terminal.move) {
+    case RP_MOVE_NONE:
+        return;
+    case RP_MOVE_RIGHT:
+        append(text, " ", 1, 1, false);
+        return;
+    case RP_MOVE_TO_BEGIN:
+        text->is_returned = text->length > 0;
+        return;
+    case RP_MOVE_AWAY:
+        if (text->length > 0) end_line(text, END_LINE);
     }
-    return true;
-}
-
-static bool go_on_with_string(struct rp_error_text *text, uint32_t character) {
-    bool is_broken =
-        text->is_numbered_string && text->code_count == 0 && (character < '0' || character > '9');
-    if (is_broken || character == '\n' || character == '\r' ||
-        ++text->code_count > STRING_BYTES_MAX) {
-        text->code = CODE_NONE;
-        return false;
-    }
-    if (character == 0x1b) text->code = CODE_STRING_ESCAPE;
-    if (character == 0x07 || character == 0x9c) text->code = CODE_NONE;
-    return true;
-}
-
-/* Whether a character belongs to a terminal's code. */
-static bool is_of_code(struct rp_error_text *text, uint32_t character) {
-    switch (text->code) {
-    case CODE_NONE:
-        return false;
-    case CODE_BEGUN:
-        return begin_code(text, character);
-    case CODE_CONTROL:
-        if (character >= 0x20 && character < 0x40 && text->code_count < CODE_BYTES_MAX) {
-            text->code_count++;
-            return true;
-        }
-        return end_control_code(text, character);
-    case CODE_STRING:
-        return go_on_with_string(text, character);
-    case CODE_STRING_ESCAPE:
-        if (character == '\\') {
-            text->code = CODE_NONE;
-            return true;
-        }
-        return begin_code(text, character);
-    case CODE_CHARSET:
-        text->code = CODE_NONE;
-        return character > 0x20 && character < 0x7f;
-    }
-    return false;
 }
 
 /* What never shows: controls, marks of direction, joiners. */
@@ -554,12 +485,6 @@ static bool is_invisible(uint32_t character) {
            (character >= 0x200b && character <= 0x200f) ||
            (character >= 0x202a && character <= 0x202e) ||
            (character >= 0x2060 && character <= 0x206f) || character == 0xfeff;
-}
-
-static void begin_code_of(struct rp_error_text *text, uint32_t character) {
-    text->code_count = 0;
-    text->is_numbered_string = character == 0x9d;
-    text->code = character == 0x1b ? CODE_BEGUN : character == 0x9b ? CODE_CONTROL : CODE_STRING;
 }
 
 /* Blanks, and the quotes that forums and word processors make of plain ones: what patterns say
@@ -586,7 +511,10 @@ static const char *plain_of(uint32_t character) {
 static void take_character(struct rp_error_text *text, uint32_t character, size_t used,
                            const char *same) {
     char bytes[4];
-    if (text->code != CODE_NONE && is_of_code(text, character)) return;
+    if (rp_terminal_takes(&text->terminal, character)) {
+        follow_cursor(text);
+        return;
+    }
     if (character == '\n' || character == 0x85) {
         end_line(text, END_LINE);
         text->is_line_start = true;
@@ -594,10 +522,6 @@ static void take_character(struct rp_error_text *text, uint32_t character, size_
     }
     if (character == '\r') {
         text->is_returned = true;
-        return;
-    }
-    if (character == 0x1b || character == 0x90 || character == 0x9b || character == 0x9d) {
-        begin_code_of(text, character);
         return;
     }
     const char *plain = plain_of(character);
@@ -628,39 +552,11 @@ static size_t count_printable(const char *bytes, size_t length) {
     return i;
 }
 
-/* The upper half of Windows-1252 where it is not that of Latin-1; 0 where it has nothing. */
-static uint32_t windows_character(unsigned char byte) {
-    static const uint16_t table[32] = {
-        0x20ac, 0,      0x201a, 0x0192, 0x201e, 0x2026, 0x2020, 0x2021, 0x02c6, 0x2030, 0x0160,
-        0x2039, 0x0152, 0,      0x017d, 0,      0,      0x2018, 0x2019, 0x201c, 0x201d, 0x2022,
-        0x2013, 0x2014, 0x02dc, 0x2122, 0x0161, 0x203a, 0x0153, 0,      0x017e, 0x0178};
-    return byte < 0xa0 ? table[byte - 0x80] : byte;
-}
-
-/* A character of several bytes. 1: none begins here; 0: too few bytes to tell. */
-static size_t read_utf8(const unsigned char *bytes, size_t length, bool is_last,
-                        uint32_t *character) {
-    unsigned char first = bytes[0];
-    size_t count = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
-    if (first < 0xc2 || first > 0xf4) return 1;
-    *character = first & (0xffU >> (count + 1));
-    for (size_t i = 1; i < count; i++) {
-        if (i == length) return is_last ? 1 : 0;
-        unsigned char least = first == 0xe0 && i == 1   ? 0xa0
-                              : first == 0xf0 && i == 1 ? 0x90
-                                                        : 0x80;
-        unsigned char most = first == 0xed && i == 1 ? 0x9f : first == 0xf4 && i == 1 ? 0x8f : 0xbf;
-        if (bytes[i] < least || bytes[i] > most) return 1;
-        *character = *character << 6 | (bytes[i] & 0x3f);
-    }
-    return count;
-}
-
 /* As many bytes as are of one kind; returns how many, 0: too few to tell. */
 static size_t take_bytes(struct rp_error_text *text, const unsigned char *bytes, size_t length,
                          bool is_last) {
     const char *same = (const char *)bytes;
-    if (text->code == CODE_NONE && !text->is_returned && bytes[0] >= 0x20 && bytes[0] < 0x7f) {
+    if (text->terminal.state == 0 && !text->is_returned && bytes[0] >= 0x20 && bytes[0] < 0x7f) {
         make_room(text, 1);
         size_t room = RP_ERROR_LINE_BYTES - text->length;
         size_t count = count_printable(same, length < room ? length : room);
@@ -672,11 +568,11 @@ static size_t take_bytes(struct rp_error_text *text, const unsigned char *bytes,
         return 1;
     }
     uint32_t character = 0;
-    size_t used = read_utf8(bytes, length, is_last, &character);
+    size_t used = rp_utf8_read(bytes, length, is_last, &character);
     if (used > 1) {
         take_character(text, character, used, same);
     } else if (used == 1) {
-        character = windows_character(bytes[0]);
+        character = rp_windows_1252_read(bytes[0]);
         if (character) take_character(text, character, 1, NULL);
     }
     return used;

@@ -23,11 +23,15 @@ enum rp_line_role {
     RP_LINE_NOISE,   /* progress bars, rules, blanks                                            */
 };
 
+/*
+ * A line as it is told: a progress bar and what follows it on the same line are two, and so are
+ * the lines of a JSON or Python string. Prefixes of logs and blanks at both ends are gone.
+ */
 struct rp_error_line {
     const char *text; /* valid UTF-8, no control characters, not NUL-terminated                  */
     size_t length;
     enum rp_line_role role;
-    uint64_t number; /* from 1                                                                   */
+    uint64_t number; /* from 1, of those that are told                                           */
     /*
      * Which trace or message it belongs to, counted from 0. Python's "direct cause" and "During
      * handling", Java's and Rust's "Caused by", C++'s nested "Exception from" say that one block
@@ -36,8 +40,9 @@ struct rp_error_line {
      */
     unsigned block;
     uint64_t start; /* of text[0] in the input                                             */
-    const uint32_t
-        *from; /* text[i] stood at start + from[i], length + 1 of them; NULL: start + i */
+    /* text[i] stood at start + from[i]; from[length] is where what follows begins. NULL: text[i]
+     * stood at start + i. */
+    const uint32_t *from;
 };
 
 /* Further blocks count as the last. */
@@ -48,7 +53,7 @@ struct rp_error_text; /* opaque: the state of a stream */
 /* Called for each line, in order; the line is borrowed for the call. */
 typedef void rp_error_line_fn(const struct rp_error_line *line, void *user);
 
-/* NULL: no memory. About 64 KiB. */
+/* NULL: no memory. About 42 KiB. */
 struct rp_error_text *rp_error_text_create(rp_error_line_fn *take, void *user);
 void rp_error_text_feed(struct rp_error_text *text, const char *bytes, size_t length);
 

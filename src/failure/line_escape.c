@@ -43,6 +43,7 @@ static bool has_drive(const char *line, const char *backslash) {
     if (!colon || colon == line || !is_letter(colon[-1]) || colon[1] != '\\') return false;
     for (const char *at = colon + 1; at < backslash; at++) {
         if (!is_of_path(*at) && *at != ' ') return false;
+        if (*at == ' ' && ends_as_file(colon, at)) return false; /* it ended there */
     }
     return colon - line == 1 || (!is_letter(colon[-2]) && !is_digit(colon[-2]));
 }
@@ -88,7 +89,8 @@ static bool is_quoted(const char *line, size_t position) {
         } else if (open) {
             if (c == open) open = 0;
         } else if (c == '"' || c == '\'') {
-            char before = i ? line[i - 1] : ' ';
+            char before = ' ';
+            if (i > 0) before = line[i - 1];
             bool is_prefixed = strchr("bruf", before) && (i < 2 || !is_letter(line[i - 2]));
             if (is_prefixed || (!is_letter(before) && !is_digit(before))) open = c;
         }
@@ -202,28 +204,4 @@ size_t rp_line_escape_cut(const char *line, size_t length, size_t least,
         }
     }
     return 0;
-}
-
-size_t rp_utf8_write(uint32_t character, char out[4]) {
-    if (character >= 0xd800 && character <= 0xdfff) character = 0xfffd;
-    if (character < 0x80) {
-        out[0] = (char)character;
-        return 1;
-    }
-    if (character < 0x800) {
-        out[0] = (char)(0xc0 | character >> 6);
-        out[1] = (char)(0x80 | (character & 0x3f));
-        return 2;
-    }
-    if (character < 0x10000) {
-        out[0] = (char)(0xe0 | character >> 12);
-        out[1] = (char)(0x80 | (character >> 6 & 0x3f));
-        out[2] = (char)(0x80 | (character & 0x3f));
-        return 3;
-    }
-    out[0] = (char)(0xf0 | character >> 18);
-    out[1] = (char)(0x80 | (character >> 12 & 0x3f));
-    out[2] = (char)(0x80 | (character >> 6 & 0x3f));
-    out[3] = (char)(0x80 | (character & 0x3f));
-    return 4;
 }

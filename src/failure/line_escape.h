@@ -28,7 +28,4 @@ size_t rp_line_escape_read(const char *line, size_t length, size_t at,
 size_t rp_line_escape_cut(const char *line, size_t length, size_t least,
                           const struct rp_line_escapes *escapes);
 
-/* UTF-8 of a character, up to 4 bytes; a surrogate becomes U+FFFD. Returns how many. */
-size_t rp_utf8_write(uint32_t character, char out[4]);
-
 #endif

@@ -51,8 +51,7 @@ static const struct form digit_forms[] = {
 };
 
 static const struct form bracket_forms[] = {
-    {.text = "[{%b}%n.%6]{%b[%1%x]}", .is_kernel = true},
-    {.text = "[{%b}%n.%6]{ [T%n]}{ [C%n]}", .is_kernel = true},
+    {.text = "[{%b}%n.%6]{%b[{%b}T%n]}{%b[{%b}C%n]}", .is_kernel = true},
     {.text = "[%t]"},
     {.text = "[%t%b%l{%b%x}]"},
     {.text = "[%t%b%x]"},
@@ -66,7 +65,7 @@ static const struct form bracket_forms[] = {
     {.text = "[%l%b%w:%n{%b%x}]"},
     {.text = "[%E]", .when = BEFORE_BLANK},
     {.text = "[%E:%x]"},
-    {.text = "[%E%4%b%2:%2:%2{%c%n}%b{%n%b}%w:%n{%b%x}]"},
+    {.text = "[%E%n%b%2:%2:%2{%c%n}%b{%n%b}%w:%n{%b%x}]"},
     {.text = "[%E%b%w:%n{%b%x}]"},
     {.text = "[%n:%n/%n.%n:%l:%x]"},
     {.text = "[%n:%n:%n/%n.%n:%l:%x]"},
@@ -79,7 +78,7 @@ static const struct form bracket_forms[] = {
     {.text = "[pod/%x]"},
     {.text = "[%w:%n{:%x}]", .when = AFTER_ANOTHER},
     {.text = "[%w]%b%L{:}", .when = AFTER_ANOTHER},
-    {.text = "[%w]%b[%l]", .when = AFTER_ANOTHER},
+    {.text = "[%w]{%b}[%l]", .when = AFTER_ANOTHER},
     {.text = "<%n>"},
 };
 
@@ -196,6 +195,8 @@ static const char *read_level(const char *at, bool only_capitals, struct reader 
         if (same < length || (after < reader->end && (is_letter(*after) || *after == '_'))) {
             continue;
         }
+        /* "FATAL ERROR", "FATAL EXCEPTION" are words of the message. */
+        if (strcmp(word, "FATAL") == 0 && reader->end - after > 1 && after[1] == 'E') continue;
         reader->level = levels[i].level;
         return after;
     }
@@ -307,7 +308,8 @@ static const char *read_form(const char *form, const char *form_end, const char 
         } else if (at == reader->end) {
             return NULL;
         } else if (*form == '%') {
-            char stop = form[2] == '}' ? form[3] : form[2];
+            char stop = form[2];
+            if (stop == '}') stop = form[3];
             at = read_class(form[1], stop, at, reader);
             form += 2;
         } else {

@@ -9,9 +9,11 @@
  */
 #include "failure/line_role.h"
 
+#include "failure/line_noise.h"
+
 #include <string.h>
 
-enum { LOOK_BYTES = 400, BAR_SIGNS = 4 };
+enum { LOOK_BYTES = 400 };
 
 struct view {
     const char *at; /* the first byte that is not blank */
@@ -29,7 +31,7 @@ static const char *const message_beginnings[] = {
     "Error: ", "error: ", "ERROR: ", "Error [", "Error:", "fatal error: ", "fatal: ", "FATAL ERROR: ",
     "FATAL", "Fatal error", "Fatal Python error", "terminate called ", "libc++abi: ", "Uncaught ",
     "Unhandled ", "Exception in thread ", "panic: ", "[Error: ", "error[", "Exception: ", "Assertion failed",
-    "Caught signal ", "Fatal ",
+    "Caught signal ", "Fatal ", "Windows fatal exception",
 };
 
 static const char *const kernel_beginnings[] = {
@@ -126,93 +128,6 @@ static const char *skip_blanks(const char *at, const char *end) {
     return at;
 }
 
-/* ---- noise ------------------------------------------------------------------------------- */
-
-/* No letter or digit, nor a word in another script: rules, frames of tables, blanks. */
-static bool is_rule(const struct view *view) {
-    for (const char *at = view->at; at < view->end; at++) {
-        unsigned char c = (unsigned char)*at;
-        if (is_letter(*at) || is_digit(*at)) return false;
-        /* E2 begins punctuation, lines, arrows and blocks. */
-        if (c == 0xe2 && view->end - at >= 3) {
-            at += 2;
-        } else if (c >= 0x80) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* Blocks, braille and thick lines in a row, of which bars are drawn. */
-static bool has_drawn_bar(const struct view *view) {
-    unsigned signs = 0;
-    const char *at = view->at;
-    while ((at = memchr(at, '\xe2', (size_t)(view->end - at))) && view->end - at >= 3) {
-        unsigned char second = (unsigned char)at[1];
-        unsigned char third = (unsigned char)at[2];
-        bool is_block = second == 0x96 && third < 0xa0;
-        bool is_line = second == 0x94 && third == 0x81;
-        bool is_half_line = second == 0x95 && (third == 0xb8 || third == 0xba);
-        signs = is_block || is_line || is_half_line ? signs + 1 : 0;
-        if (signs >= BAR_SIGNS) return true;
-        at += 3;
-        /* Another byte between two signs ends the row. */
-        if (at < view->end && *at != '\xe2') signs = 0;
-    }
-    return false;
-}
-
-/* "[====>    ]", "|####----|". */
-static bool has_typed_bar(const struct view *view) {
-    const char *open = find_near(view, "[=");
-    if (!open) open = find_near(view, "[#");
-    if (!open) open = find_near(view, "|#");
-    if (!open) open = find_near(view, "[>");
-    if (!open) open = find_near(view, "[.....");
-    if (!open) return false;
-    const char *at = open + 1;
-    while (at < view->end && memchr("=#>-. ", *at, 6)) {
-        at++;
-    }
-    return at < view->end && (*at == ']' || *at == '|') && at - open > 8;
-}
-
-/* The layers of an image on their way: "3f4e2ab5c1d0: Pulling fs layer". */
-static bool is_layer(const struct view *view) {
-    static const char *const steps[] = {"Pulling fs layer",  "Waiting",       "Verifying Checksum",
-                                        "Download complete", "Downloading",   "Extracting",
-                                        "Pull complete",     "Already exists"};
-    const char *at = view->at;
-    while (at < view->end && (is_digit(*at) || (*at >= 'a' && *at <= 'f'))) {
-        at++;
-    }
-    if (at - view->at != 12 || !begins(at, view->end, ": ")) return false;
-    struct view step = {at + 2, view->end, 0};
-    return step.at < step.end && BEGINS_WITH_ONE(&step, steps);
-}
-
-/* Columns of figures and units, as downloads print them: no word of three letters. */
-static bool is_download_row(const struct view *view) {
-    if (!find_near(view, ":--")) return false;
-    unsigned letters = 0;
-    for (const char *at = view->at; at < view->end; at++) {
-        letters = is_letter(*at) ? letters + 1 : 0;
-        if (letters >= 3) return false;
-    }
-    return true;
-}
-
-static bool is_noise(const struct view *view) {
-    if (view->at == view->end || is_rule(view)) return true;
-    if (memchr(view->at, '\xe2', left(view)) && has_drawn_bar(view)) return true;
-    if (is_download_row(view)) return true;
-    if (begins(view->at, view->end, "% Total")) return true;
-    bool has_percent = memchr(view->at, '%', left(view)) != NULL;
-    if (has_percent && (find_near(view, "%|") || has_typed_bar(view))) return true;
-    if (find_near(view, "ETA") && has_typed_bar(view)) return true;
-    return is_layer(view);
-}
-
 /* ---- frames ------------------------------------------------------------------------------ */
 
 /* 'File "x.py", line 3', also of a notebook: 'File ~/x.py:3, in f(a)'. */
@@ -276,7 +191,7 @@ static bool is_hash_frame(const struct view *view) {
 }
 
 /* "  12: core::panicking::panic", "   4: 0x55..", "0   libX.dylib   0x0000000104 f + 12". */
-static bool is_numbered_frame(const struct view *view) {
+static bool is_numbered_frame(const struct view *view, enum rp_line_role last) {
     if (!is_digit(*view->at)) return false;
     if (is_address(view->at, view->end)) return true;
     const char *at = skip_digits(view->at, view->end);
@@ -285,6 +200,8 @@ static bool is_numbered_frame(const struct view *view) {
         const char *name = skip_blanks(at + 1, view->end);
         if (name == at + 1 || view->indent == 0) return false;
         if (begins(name, view->end, "0x")) return true;
+        /* Names without "::" among other frames: "0: rust_begin_unwind". */
+        if (last == RP_LINE_FRAME && !memchr(name, ' ', (size_t)(view->end - name))) return true;
         const char *space = memchr(name, ' ', (size_t)(view->end - name));
         const char *colons = find(name, view->end, "::");
         return colons && (!space || colons < space || *name == '<');
@@ -317,12 +234,13 @@ static bool is_gap(const struct view *view) {
 }
 
 static bool is_trace_head(const struct view *view) {
-    return find_near(view, "Traceback (most recent call") != NULL;
+    const char *head = find_near(view, "Traceback (most recent call");
+    return head && (head == view->at || head[-1] != '('); /* not one that is quoted in passing */
 }
 
-static bool is_frame(const struct view *view) {
+static bool is_frame(const struct view *view, enum rp_line_role last) {
     return is_python_frame(view) || is_at_frame(view) || is_hash_frame(view) ||
-           is_numbered_frame(view) || is_native_frame(view) || is_gap(view) ||
+           is_numbered_frame(view, last) || is_native_frame(view) || is_gap(view) ||
            BEGINS_WITH_ONE(view, frame_beginnings) || is_place_frame(view);
 }
 
@@ -386,7 +304,7 @@ static bool is_message(const struct view *view) {
 static bool is_warning(const struct view *view) {
     const char *at = find_near(view, "arning: ");
     if (at == NULL) {
-        return begins(view->at, view->end, "WARNING") || begins(view->at, view->end, "[W");
+        return begins(view->at, view->end, "WARNING");
     }
     if (at == view->at || (at[-1] | 0x20) != 'w') return false;
     /* At the beginning, behind a name ("UserWarning:"), or behind a place in a file. */
@@ -489,7 +407,9 @@ static bool read_listed_cause(struct rp_story *story, const struct view *view) {
     const char *after = skip_digits(view->at, view->end);
     bool is_numbered = after > view->at && begins(after, view->end, ": ");
     /* A stack has addresses and paths with "::" behind its numbers. */
-    if (is_numbered && !story->is_cause_next && is_numbered_frame(view)) return false;
+    if (is_numbered && !story->is_cause_next && is_numbered_frame(view, RP_LINE_PLAIN)) {
+        return false;
+    }
     if (story->is_cause_next || is_numbered) begin_cause_of(story, story->block);
     story->is_cause_next = false;
     story->is_touched = true;
@@ -526,19 +446,41 @@ static enum rp_line_role take_message(struct rp_story *story) {
     return RP_LINE_MESSAGE;
 }
 
+static bool has_letter(const char *at, const char *end) {
+    while (at < end && !is_letter(*at)) {
+        at++;
+    }
+    return at < end;
+}
+
+/* "Traceback ...", "ValueError       Traceback ..." of a notebook, or in the rule of a box. What a
+ * program says before it on the line is no frame. */
 static enum rp_line_role take_head(struct rp_story *story, const struct view *view) {
+    const char *head = find_near(view, "Traceback (");
+    bool is_box = begins(view->at, view->end, "\xe2\x95\xad");
+    bool is_notebook =
+        is_letter(*view->at) && head - view->at > 2 && head[-1] == ' ' && head[-2] == ' ';
     begin_block_if_touched(story);
     story->is_touched = true;
     story->awaits_message = true;
-    story->trace_indent = view->indent;
-    bool is_box = begins(view->at, view->end, "\xe2\x95\xad");
-    bool is_first =
-        begins(view->at, view->end, "Trace") || begins(view->at, view->end, "Exception G");
-    story->trace = is_box ? RP_TRACE_BOX : is_first ? RP_TRACE_PYTHON : RP_TRACE_NOTEBOOK;
-    return RP_LINE_FRAME;
+    story->trace = is_box ? RP_TRACE_BOX : is_notebook ? RP_TRACE_NOTEBOOK : RP_TRACE_PYTHON;
+    story->trace_indent = head == view->at ? view->indent : 0;
+    bool is_frame = is_box || is_notebook || begins(view->at, view->end, "Exception Group") ||
+                    !has_letter(view->at, head);
+    return is_frame ? RP_LINE_FRAME : RP_LINE_PLAIN;
+}
+
+/* 'File "x.py", line 3 in f' of a dump: no message comes behind those. */
+static bool is_frame_of_dump(const struct view *view) {
+    const char *line = find(view->at, view->end, "\", line ");
+    return line && begins(skip_digits(line + 8, view->end), view->end, " in ");
 }
 
 static enum rp_line_role take_python_frame(struct rp_story *story, const struct view *view) {
+    if (is_frame_of_dump(view)) {
+        story->is_touched = true;
+        return RP_LINE_FRAME;
+    }
     if (story->has_message) begin_block(story);
     story->is_touched = true;
     if (story->trace == RP_TRACE_NONE) {
@@ -635,7 +577,7 @@ static enum rp_line_role read_text(struct rp_story *story, const struct view *vi
     if (read_tie(story, view, &role)) return role;
     if (is_trace_head(view)) return take_head(story, view);
     if (ends_trace(story, view)) return read_message(story, view);
-    if (is_frame(view)) return read_frame(story, view);
+    if (is_frame(view, story->last)) return read_frame(story, view);
     if (is_kernel(view, prefix)) {
         story->is_touched = true;
         return RP_LINE_KERNEL;
@@ -674,9 +616,10 @@ enum rp_line_role rp_story_read(struct rp_story *story, const char *line, size_t
     if (is_empty) story->awaits_source = story->was_warning = false;
     if (is_empty || prefix->is_all) return RP_LINE_NOISE;
     /* The marks below a line of source are no rules. */
-    bool is_mark = rp_story_awaits_source(story, view.indent) && is_rule(&view);
+    bool is_mark =
+        rp_story_awaits_source(story, view.indent) && rp_line_is_rule(view.at, left(&view));
     if (is_mark) return RP_LINE_SOURCE;
-    if (!is_trace_head(&view) && is_noise(&view)) {
+    if (!is_trace_head(&view) && rp_line_is_noise(view.at, left(&view))) {
         if (begins(view.at, view.end, "\xe2\x95\xb0") && story->trace == RP_TRACE_BOX) {
             story->trace = RP_TRACE_PYTHON; /* the box ends, its message follows */
             story->trace_indent = 0;
@@ -684,7 +627,7 @@ enum rp_line_role rp_story_read(struct rp_story *story, const char *line, size_t
         return RP_LINE_NOISE;
     }
     if (is_overwritten) {
-        bool tells = is_message(&view) || is_frame(&view);
+        bool tells = is_message(&view) || is_frame(&view, story->last);
         if (!tells && !is_trace_head(&view)) return RP_LINE_NOISE;
     }
     bool announces = announces_cause(&view);

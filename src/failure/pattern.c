@@ -285,22 +285,17 @@ void rp_pattern_destroy(struct rp_pattern *pattern) {
     rp_free(pattern);
 }
 
-/* The longest run without white space; NULL for an empty text. */
-static const char *longest_run(const char *text, size_t length, size_t *run_length) {
-    const char *best = NULL;
-    *run_length = 0;
-    for (size_t at = 0; at < length;) {
-        size_t end = at;
-        while (end < length && text[end] != ' ') {
-            end++;
-        }
-        if (end - at > *run_length) {
-            best = text + at;
-            *run_length = end - at;
-        }
-        at = end + 1;
+/* A text without the blanks at its ends. */
+static const char *trim(const char *text, size_t length, size_t *trimmed) {
+    while (length > 0 && *text == ' ') {
+        text++;
+        length--;
     }
-    return best;
+    while (length > 0 && text[length - 1] == ' ') {
+        length--;
+    }
+    *trimmed = length;
+    return text;
 }
 
 void rp_pattern_runs(const struct rp_pattern *pattern, rp_pattern_run_fn *take, void *user) {
@@ -308,15 +303,15 @@ void rp_pattern_runs(const struct rp_pattern *pattern, rp_pattern_run_fn *take, 
     for (size_t i = 0; i < pattern->count; i++) {
         const struct element *element = &pattern->elements[i];
         if (element->kind == LITERAL) {
-            const char *run = longest_run(element->text, element->length, &length);
-            if (run) take(run, length, (unsigned)i, user);
+            const char *run = trim(element->text, element->length, &length);
+            if (length > 0) take(run, length, (unsigned)i, user);
         }
         if (element->kind != CHOICE || !is_whole(element)) continue;
         const char *at = element->text;
         size_t choice_length = 0;
         for (const char *each; (each = next_choice(element, &at, &choice_length));) {
-            const char *run = longest_run(each, choice_length, &length);
-            if (run) take(run, length, (unsigned)i, user);
+            const char *run = trim(each, choice_length, &length);
+            take(run, length, (unsigned)i, user);
         }
     }
 }

@@ -50,9 +50,8 @@ bool rp_pattern_find(const struct rp_pattern *pattern, const char *line, size_t 
                      struct rp_pattern_match *match);
 
 /*
- * What every match has, in small letters and without white space: of each literal its longest run,
- * and one of each of the choices of a part, of which a match has one. Runs of one part have its
- * number.
+ * What every match has, in small letters and with single blanks: each literal, and one of the
+ * choices of a part, of which a match has one. Runs of one part have its number.
  */
 typedef void rp_pattern_run_fn(const char *run, size_t length, unsigned part, void *user);
 void rp_pattern_runs(const struct rp_pattern *pattern, rp_pattern_run_fn *take, void *user);

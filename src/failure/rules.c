@@ -13,7 +13,7 @@
 #include "failure/built_in.h"
 
 #include <limits.h>
-#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 
 enum {
@@ -25,10 +25,14 @@ enum {
 
 #define NOBODY UINT32_MAX
 
-/* Who is to be asked where a gram stands: a pattern with choices, for one gram of each. */
+/* Who is to be asked where a gram stands, if the whole run is there: a pattern with choices, for
+ * one run of each. */
 struct asker {
+    const char *run; /* of the pattern */
     uint32_t pattern;
     uint32_t next;
+    uint16_t length;
+    uint16_t gram_at; /* in the run */
 };
 
 /* Grams of one length. */
@@ -210,6 +214,7 @@ static rp_status read_kinds(struct reading *reading, struct rp_failure_rule *rul
 static rp_status begin_rule(struct reading *reading, const char *at, const char *end) {
     struct rp_failure_rules *rules = reading->rules;
     if (!GROW(rules->rows, reading->rule_capacity, rules->count)) return no_memory(reading);
+    if (rules->count == UINT16_MAX) return refuse(reading, "more than %d rules", UINT16_MAX);
     struct rp_failure_rule *rule = &rules->rows[rules->count];
     *rule = (struct rp_failure_rule){.line = reading->line,
                                      .first = (uint32_t)rules->used_count,
@@ -289,7 +294,7 @@ static uint32_t hash_gram(const char *at, bool is_short) {
     } else {
         memcpy(&four, at, GRAM_BYTES);
     }
-    return ((four | 0x20202020u) * 2654435761u) >> (32 - GRAM_BITS);
+    return (four * 2654435761u) >> (32 - GRAM_BITS);
 }
 
 /* The runs of a pattern while its part is chosen whose grams are rarest. */
@@ -312,13 +317,16 @@ static void take_run(const char *run, size_t length, unsigned part, void *user) 
     runs->parts[runs->count++] = part;
 }
 
-/* The rarest gram of a run; NOBODY: it is too short. */
-static uint32_t rarest_gram(const char *run, size_t length, bool is_short, const uint32_t *counts) {
+/* The rarest gram of a run, which stands at *at of it; NOBODY: it is too short. */
+static uint32_t rarest_gram(const char *run, size_t length, bool is_short, const uint32_t *counts,
+                            size_t *at) {
     uint32_t best = NOBODY;
     size_t gram_bytes = is_short ? SHORT_GRAM_BYTES : GRAM_BYTES;
     for (size_t i = 0; i + gram_bytes <= length; i++) {
         uint32_t gram = hash_gram(run + i, is_short);
-        if (best == NOBODY || counts[gram] < counts[best]) best = gram;
+        if (best != NOBODY && counts[gram] >= counts[best]) continue;
+        best = gram;
+        *at = i;
     }
     return best;
 }
@@ -340,7 +348,8 @@ static unsigned choose_part(const struct runs *runs, bool is_short, const uint32
         uint64_t cost = 0;
         bool is_usable = true;
         for (; i < runs->count && runs->parts[i] == part; i++) {
-            uint32_t gram = rarest_gram(runs->texts[i], runs->lengths[i], is_short, counts);
+            size_t at = 0;
+            uint32_t gram = rarest_gram(runs->texts[i], runs->lengths[i], is_short, counts, &at);
             is_usable = is_usable && gram != NOBODY;
             if (gram != NOBODY) cost += counts[gram];
         }
@@ -352,11 +361,12 @@ static unsigned choose_part(const struct runs *runs, bool is_short, const uint32
     return best;
 }
 
-static bool add_asker(struct rp_gram_index *index, bool is_short, uint32_t gram, uint32_t pattern) {
+static bool add_asker(struct rp_gram_index *index, bool is_short, uint32_t gram,
+                      struct asker asker) {
     struct grams *grams = &index->grams[is_short];
     if (!GROW(index->askers, index->asker_capacity, index->asker_count)) return false;
-    index->askers[index->asker_count] =
-        (struct asker){.pattern = pattern, .next = grams->first[gram]};
+    asker.next = grams->first[gram];
+    index->askers[index->asker_count] = asker;
     grams->first[gram] = (uint32_t)index->asker_count++;
     grams->bits[gram / 64] |= UINT64_C(1) << (gram % 64);
     return true;
@@ -377,8 +387,14 @@ static bool index_pattern(struct rp_gram_index *index, const struct rp_pattern *
         return true;
     }
     for (size_t i = 0; i < runs.count; i++) {
-        uint32_t gram = rarest_gram(runs.texts[i], runs.lengths[i], is_short, counts);
-        if (runs.parts[i] == part && !add_asker(index, is_short, gram, number)) return false;
+        if (runs.parts[i] != part) continue;
+        size_t at = 0;
+        uint32_t gram = rarest_gram(runs.texts[i], runs.lengths[i], is_short, counts, &at);
+        struct asker asker = {.run = runs.texts[i],
+                              .pattern = number,
+                              .length = (uint16_t)runs.lengths[i],
+                              .gram_at = (uint16_t)at};
+        if (!add_asker(index, is_short, gram, asker)) return false;
     }
     return true;
 }
@@ -411,6 +427,29 @@ static rp_status make_index(struct reading *reading) {
     }
     rp_free(counts);
     return is_whole ? RP_OK : no_memory(reading);
+}
+
+/* Which rules a pattern is one of. */
+static rp_status note_users(struct reading *reading) {
+    struct rp_failure_rules *rules = reading->rules;
+    rules->of_pattern_first = rp_alloc_array(rules->pattern_count + 2, sizeof(uint32_t));
+    rules->of_pattern = rp_alloc_array(rules->used_count + 1, sizeof(uint16_t));
+    if (!rules->of_pattern_first || !rules->of_pattern) return no_memory(reading);
+    uint32_t *first = rules->of_pattern_first;
+    for (size_t i = 0; i < rules->count; i++) {
+        for (size_t j = 0; j < rules->rows[i].any_count; j++) {
+            first[rules->used[rules->rows[i].first + j] + 2]++;
+        }
+    }
+    for (size_t i = 2; i < rules->pattern_count + 2; i++) {
+        first[i] += first[i - 1];
+    }
+    for (size_t i = 0; i < rules->count; i++) {
+        for (size_t j = 0; j < rules->rows[i].any_count; j++) {
+            rules->of_pattern[first[rules->used[rules->rows[i].first + j] + 1]++] = (uint16_t)i;
+        }
+    }
+    return RP_OK;
 }
 
 /* --- the whole ----------------------------------------------------------------------------- */
@@ -453,6 +492,7 @@ rp_status rp_failure_rules_create(const char *text, size_t length, const char *s
     }
     if (status == RP_OK) status = read_text(&reading, text, length);
     if (status == RP_OK) status = make_index(&reading);
+    if (status == RP_OK) status = note_users(&reading);
     rp_free(reading.table);
     rp_free(reading.texts);
     rp_free(reading.lengths);
@@ -473,23 +513,34 @@ void rp_failure_rules_destroy(struct rp_failure_rules *rules) {
     rp_free(rules->rows);
     rp_free(rules->used);
     rp_free(rules->examples);
+    rp_free(rules->of_pattern_first);
+    rp_free(rules->of_pattern);
     destroy_index(rules->index);
     rp_free(rules);
 }
 
-static pthread_mutex_t process_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct rp_failure_rules *process_rules; /* guarded by process_lock; then constant */
+/*
+ * No lock: one that another thread held while this one forked would never be free in the child. Two
+ * that come first both make rules, and one of them throws its away.
+ */
+static _Atomic(struct rp_failure_rules *) process_rules; /* acquire and release pair */
 
 rp_status rp_failure_rules_of_process(const struct rp_failure_rules **out, rp_error *err) {
-    pthread_mutex_lock(&process_lock);
-    rp_status status = RP_OK;
-    if (!process_rules) {
-        status = rp_failure_rules_create(rp_built_in_error_rules, rp_built_in_error_rules_bytes,
-                                         "data/errors", &process_rules, err);
+    struct rp_failure_rules *rules = atomic_load_explicit(&process_rules, memory_order_acquire);
+    if (!rules) {
+        struct rp_failure_rules *made = NULL;
+        rp_status status = rp_failure_rules_create(
+            rp_built_in_error_rules, rp_built_in_error_rules_bytes, "data/errors", &made, err);
+        if (status != RP_OK) return status;
+        if (atomic_compare_exchange_strong_explicit(&process_rules, &rules, made,
+                                                    memory_order_acq_rel, memory_order_acquire)) {
+            rules = made;
+        } else {
+            rp_failure_rules_destroy(made);
+        }
     }
-    if (status == RP_OK) *out = process_rules;
-    pthread_mutex_unlock(&process_lock);
-    return status;
+    *out = rules;
+    return RP_OK;
 }
 
 /* --- scanning ------------------------------------------------------------------------------ */
@@ -504,6 +555,8 @@ struct scan {
     const struct rp_failure_rules *rules;
     const char *line;
     size_t length;
+    const char *small; /* the same in small letters and with single blanks */
+    size_t small_length;
     unsigned char *seen;
     uint32_t asked[ASKED_MAX];
     size_t asked_count;
@@ -522,35 +575,57 @@ static void ask_pattern(struct scan *scan, uint32_t number) {
     }
 }
 
+/* Whether the whole of an asker's run stands where its gram was found. */
+static bool has_run(const struct scan *scan, const struct asker *asker, size_t gram_at) {
+    if (gram_at < asker->gram_at) return false;
+    size_t begin = gram_at - asker->gram_at;
+    return asker->length <= scan->small_length - begin &&
+           memcmp(scan->small + begin, asker->run, asker->length) == 0;
+}
+
 static void scan_grams(struct scan *scan, bool is_short) {
     const struct rp_gram_index *index = scan->rules->index;
     const struct grams *grams = &index->grams[is_short];
     size_t gram_bytes = is_short ? SHORT_GRAM_BYTES : GRAM_BYTES;
-    for (size_t i = 0; i + gram_bytes <= scan->length; i++) {
-        uint32_t gram = hash_gram(scan->line + i, is_short);
+    for (size_t i = 0; i + gram_bytes <= scan->small_length; i++) {
+        uint32_t gram = hash_gram(scan->small + i, is_short);
         if (!(grams->bits[gram / 64] >> (gram % 64) & 1)) continue;
         for (uint32_t at = grams->first[gram]; at != NOBODY; at = index->askers[at].next) {
-            ask_pattern(scan, index->askers[at].pattern);
+            const struct asker *asker = &index->askers[at];
+            if (has_run(scan, asker, i)) ask_pattern(scan, asker->pattern);
         }
+    }
+}
+
+static void scan_line(struct scan *scan, const char *line, size_t length) {
+    char small[RP_RULES_LINE_BYTES];
+    size_t count = 0;
+    for (size_t i = 0; i < length; i++) {
+        char c = line[i];
+        if (c >= 'A' && c <= 'Z') c = (char)(c + 32);
+        if (c == '\t') c = ' ';
+        if (c != ' ' || count == 0 || small[count - 1] != ' ') small[count++] = c;
+    }
+    scan->line = line;
+    scan->length = length;
+    scan->small = small;
+    scan->small_length = count;
+    scan_grams(scan, false);
+    scan_grams(scan, true);
+    for (size_t i = 0; i < scan->rules->index->always_count; i++) {
+        ask_pattern(scan, scan->rules->index->always[i]);
     }
 }
 
 void rp_failure_rules_scan(const struct rp_failure_rules *rules, const char *line, size_t length,
                            unsigned char *seen, rp_failure_hit_fn *take, void *user) {
-    const struct rp_gram_index *index = rules->index;
     struct scan scan;
     scan.rules = rules;
-    scan.line = line;
-    scan.length = length;
     scan.seen = seen;
     scan.asked_count = 0;
     scan.take = take;
     scan.user = user;
-    scan_grams(&scan, false);
-    scan_grams(&scan, true);
-    for (size_t i = 0; i < index->always_count; i++) {
-        ask_pattern(&scan, index->always[i]);
-    }
+    scan_line(&scan, line, length < RP_RULES_LINE_BYTES ? length : RP_RULES_LINE_BYTES);
     for (size_t i = 0; i < scan.asked_count; i++) {
         seen[scan.asked[i] / 8] = 0;
     }

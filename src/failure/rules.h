@@ -63,6 +63,10 @@ struct rp_failure_rules {
     size_t used_count;
     struct rp_failure_example *examples;
     size_t example_count;
+    /* The rules in which pattern i is one of "any": of_pattern[of_pattern_first[i]] and so on, up
+     * to the next one's first. */
+    uint32_t *of_pattern_first; /* pattern_count + 1 of them */
+    uint16_t *of_pattern;
     struct rp_gram_index *index;
 };
 
@@ -76,6 +80,8 @@ void rp_failure_rules_destroy(struct rp_failure_rules *rules);
 
 /* Called for each pattern that a line holds, once; borrowed for the call. */
 typedef void rp_failure_hit_fn(uint32_t pattern, const struct rp_pattern_match *match, void *user);
+
+enum { RP_RULES_LINE_BYTES = 8192 }; /* of longer lines the beginning is looked at */
 
 /* `seen` has rp_failure_rules_seen_bytes() bytes of the caller's, zero before and after. */
 size_t rp_failure_rules_seen_bytes(const struct rp_failure_rules *rules);

@@ -47,7 +47,8 @@ static void add_parts(struct rp_words *words, const char *word, size_t length) {
     }
 }
 
-/* The next word from *at: letters (two or more), or digits; its length, 0 at the end of the line. */
+/* The next word from *at: letters (two or more), or digits; its length, 0 at the end of the line.
+ */
 static size_t next_word(const char *line, size_t length, size_t *at, char *word) {
     while (*at < length) {
         size_t count = 0;
@@ -79,26 +80,34 @@ void rp_words_add(struct rp_words *words, const char *line, size_t length) {
     }
 }
 
-bool rp_words_weigh(const struct rp_words *words, double shares[RP_CATEGORY_COUNT]) {
-    double sums[RP_CATEGORY_COUNT] = {0};
-    double square = 0;
-    for (size_t bucket = 0; bucket < RP_WORDS_BUCKETS; bucket++) {
-        if (!(words->bits[bucket / 64] >> (bucket % 64) & 1)) continue;
-        double rarity = rp_word_rarities[bucket] / 16.0;
-        square += rarity * rarity;
-        for (size_t i = 0; i < RP_CATEGORY_COUNT; i++) {
-            sums[i] += rarity * rp_word_weights[bucket][i];
+/* The sum of the rows of all buckets, each times its rarity; returns the square of its length. */
+static int64_t add_rows(const struct rp_words *words, int32_t sums[RP_WORDS_COLUMNS]) {
+    int64_t square = 0;
+    for (size_t i = 0; i < RP_WORDS_BUCKETS / 64; i++) {
+        for (uint64_t left = words->bits[i]; left; left &= left - 1) {
+            size_t bucket = i * 64 + (size_t)__builtin_ctzll(left);
+            int32_t rarity = rp_word_rarities[bucket];
+            square += (int64_t)rarity * rarity;
+            for (size_t j = 0; j < RP_WORDS_COLUMNS; j++) {
+                sums[j] += rarity * rp_word_weights[bucket][j];
+            }
         }
     }
+    return square;
+}
+
+bool rp_words_weigh(const struct rp_words *words, double shares[RP_CATEGORY_COUNT]) {
+    int32_t sums[RP_WORDS_COLUMNS] = {0}; /* 8192 * 255 * 127 is below 2^31 */
+    int64_t square = add_rows(words, sums);
     if (square <= 0) return false;
     double total = 0;
     double most = -INFINITY;
     for (size_t i = 0; i < RP_CATEGORY_COUNT; i++) {
-        sums[i] = (sums[i] / sqrt(square) + rp_word_biases[i]) * (double)rp_word_unit;
-        if (sums[i] > most) most = sums[i];
+        shares[i] = (sums[i] / sqrt((double)square) + rp_word_biases[i]) * (double)rp_word_unit;
+        if (shares[i] > most) most = shares[i];
     }
     for (size_t i = 0; i < RP_CATEGORY_COUNT; i++) {
-        shares[i] = exp(sums[i] - most);
+        shares[i] = exp(shares[i] - most);
         total += shares[i];
     }
     for (size_t i = 0; i < RP_CATEGORY_COUNT; i++) {

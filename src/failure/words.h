@@ -13,8 +13,11 @@
 
 enum {
     RP_WORDS_BUCKETS = 8192,
+    RP_WORDS_COLUMNS = 32,   /* RP_CATEGORY_COUNT, and filled up to what processors add at once */
     RP_WORDS_LINES_MAX = 64, /* a log of thousands of lines has every word */
 };
+
+_Static_assert((int)RP_CATEGORY_COUNT <= (int)RP_WORDS_COLUMNS, "a column for each category");
 
 /* The buckets of a text. Zero-initialise. */
 struct rp_words {
@@ -25,11 +28,12 @@ struct rp_words {
 /* A line of it; beyond RP_WORDS_LINES_MAX they do not count. */
 void rp_words_add(struct rp_words *words, const char *line, size_t length);
 
-/* How likely each category is, as far as the words tell: they sum up to 1. False: there are none. */
+/* How likely each category is, as far as the words tell: they sum up to 1. False: there are none.
+ */
 bool rp_words_weigh(const struct rp_words *words, double shares[RP_CATEGORY_COUNT]);
 
 /* Learnt; made of data/error_words.txt by tools/error-tables. */
-extern const signed char rp_word_weights[RP_WORDS_BUCKETS][RP_CATEGORY_COUNT];
+extern const signed char rp_word_weights[RP_WORDS_BUCKETS][RP_WORDS_COLUMNS];
 extern const unsigned char rp_word_rarities[RP_WORDS_BUCKETS]; /* of a bucket; 16 is 1.0 */
 extern const signed char rp_word_biases[RP_CATEGORY_COUNT];
 extern const float rp_word_unit; /* of a weight and a bias */

@@ -253,6 +253,9 @@ static rp_status open_broker(struct rp_broker *broker, rp_error *err) {
     if (status == RP_OK && broker->host.watch) {
         broker->host.watch(broker->host.user, rp_broker_note_death, broker);
     }
+    if (status == RP_OK && broker->host.watch_memory) {
+        broker->host.watch_memory(broker->host.user, rp_broker_look_at_memory, broker);
+    }
     if (status != RP_OK || !broker->store_ops.open) return status;
     return broker->store_ops.open(broker, &broker->store, err);
 }
@@ -264,6 +267,9 @@ static rp_status close_broker(struct rp_broker *broker, rp_error *err) {
     if (broker->accept_again) event_del(broker->accept_again);
     rp_broker_unwatch_folder(broker);
     if (broker->pool && broker->host.watch) broker->host.watch(broker->host.user, NULL, NULL);
+    if (broker->pool && broker->host.watch_memory) {
+        broker->host.watch_memory(broker->host.user, NULL, NULL);
+    }
     rp_claim_leave(&broker->claim);
     if (broker->frame) rp_broker_call_off_all(broker);
     while (broker->clients) {

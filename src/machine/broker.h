@@ -9,6 +9,7 @@
 #define RP_MACHINE_BROKER_H
 
 #include "machine/channel.h"
+#include "machine/memory_look.h"
 #include "machine/protocol.h"
 
 #include <jansson.h>
@@ -57,6 +58,13 @@ struct rp_broker_host {
      * locks of the host; watcher NULL: never again from now on. NULL: the next lease finds out.
      */
     void (*watch)(void *user, void (*died)(void *watcher), void *watcher);
+
+    /*
+     * Have `look` called with `watcher` when the kernel took a process for lack of memory, so that
+     * the story of its models says who holds what; look NULL: never again from now on, once those
+     * calls have ended that are under way. NULL: stories do without.
+     */
+    void (*watch_memory)(void *user, rp_memory_looker *look, void *watcher);
 
     /* Whether it lives, and if not, its story. Under the pool's lock: waits for nobody. Comes with
      * `watch`. */

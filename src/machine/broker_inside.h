@@ -10,6 +10,7 @@
 #include "base/lock.h"
 #include "base/log.h"
 #include "base/table.h"
+#include "failure/own.h"
 #include "machine/broker.h"
 #include "machine/claim.h"
 #include "pool/entry.h"
@@ -90,6 +91,7 @@ struct rp_broker_job {
     bool is_hit;
     rp_status status;
     rp_error why;
+    struct rp_explanation explanation; /* of `why` */
 };
 
 struct rp_broker_order;
@@ -98,12 +100,17 @@ struct rp_broker_order;
 enum { RP_BROKER_NOTES_KEPT = 32 };
 
 struct rp_broker_note {
-    uint64_t number; /* 1 for the first */
-    int64_t wall_ns;
-    rp_status status; /* of a failure */
-    pid_t pid;        /* of a leak */
-    size_t leases;    /* of a leak */
-    char name[128];   /* of what was asked for, or leased; cut when longer */
+    uint64_t number;                           /* 1 for the first */
+    int64_t wall_ns;                           /* of the latest, where there were several */
+    rp_status status;                          /* of a failure */
+    int64_t first_wall_ns;                     /* likewise */
+    uint64_t met_count;                        /* likewise: how many requests met it */
+    char device[RP_LIMIT_DEVICE_BYTES];        /* likewise, as asked for; "": any, or not known */
+    char hint[sizeof((rp_error *)NULL)->hint]; /* likewise */
+    struct rp_explanation explanation;         /* likewise */
+    pid_t pid;                                 /* of a leak */
+    size_t leases;                             /* of a leak */
+    char name[128]; /* of what was asked for, or leased; cut when longer */
     char message[sizeof(((rp_error *)NULL)->message)]; /* of a leak: the process's command */
 };
 
@@ -288,6 +295,14 @@ void rp_broker_unwatch_folder(struct rp_broker *broker);
 /* What the host calls when a model has died; its entry leaves the pool soon. From any thread. */
 void rp_broker_note_death(void *user);
 
+/* As rp_memory_looker, of a broker. */
+void rp_broker_look_at_memory(void *user, pid_t process, const char *path,
+                              struct rp_memory_look *look);
+
+/* A death that the loop met: it is explained on the housekeeper, and noted then. */
+void rp_broker_note_dead_key(struct rp_broker *broker, const char *key, const char *device,
+                             const rp_error *story);
+
 /* ---- broker_tell.c ---- */
 
 /* On a helper thread. `is_whole`: with all that STATUS tells. */
@@ -300,8 +315,17 @@ json_t *rp_broker_tell_status(struct rp_broker *broker, const struct rp_broker_l
                               bool all);
 json_t *rp_broker_tell_stats(const struct rp_broker *broker, const struct rp_broker_look *look);
 
-/* A request was not fulfilled. */
-void rp_broker_note_failure(struct rp_broker *broker, const char *name, const rp_error *why);
+/* What was not fulfilled, for whom. Texts are borrowed for the call. */
+struct rp_broker_failure {
+    const char *name;
+    const char *device; /* NULL: any, or not known  */
+    const rp_error *why;
+    const struct rp_explanation *explanation; /* NULL: nobody explained it */
+    size_t met_count;                         /* how many requests met it */
+};
+
+/* Requests were not fulfilled. One that is remembered already is counted again. In the loop. */
+void rp_broker_note_failure(struct rp_broker *broker, const struct rp_broker_failure *failure);
 
 /* A client has gone, perhaps with leases. */
 void rp_broker_note_leaks(const struct rp_broker_client *client);

@@ -265,7 +265,8 @@ static rp_status answer_with(struct rp_broker_client *client, uint32_t number, r
     if (status == RP_ERR_STATE) {
         rp_broker_log(broker, "warning", "event=dead key=\"%s\" message=\"%s\"",
                       rp_lease_key(ticket), why->message);
-        rp_broker_note_failure(broker, rp_lease_key(ticket), why);
+        rp_broker_note_dead_key(broker, rp_lease_key(ticket), rp_lease_placement(ticket)->device,
+                                why);
         rp_pool_evict(broker->pool, rp_lease_key(ticket), NULL, NULL);
     }
     end_lease(lease);
@@ -533,6 +534,22 @@ static void job_work(void *user) {
         }
     }
     rp_preferences_destroy(preferences);
+    if (job->status != RP_OK) {
+        (void)rp_explain(&job->why, request.device, request.path ? request.path : request.name,
+                         &job->explanation);
+    }
+}
+
+static void note_failure(const struct rp_broker_job *job) {
+    struct rp_broker_failure failure = {.name = job->asked.acquire.name,
+                                        .device = job->asked.acquire.device,
+                                        .why = &job->why,
+                                        .explanation = &job->explanation};
+    for (const struct rp_broker_wait *wait = job->waits; wait; wait = wait->next) {
+        failure.met_count++;
+    }
+    if (failure.met_count == 0) failure.met_count = 1; /* who asked has gone meanwhile */
+    rp_broker_note_failure(job->broker, &failure);
 }
 
 static void remove_job(struct rp_broker_job *job) {
@@ -612,7 +629,7 @@ static void job_done(void *user) {
     } else {
         rp_broker_log(broker, "warning", "event=not_leased name=\"%s\" status=%s message=\"%s\"",
                       job->asked.acquire.name, rp_status_name(job->status), job->why.message);
-        rp_broker_note_failure(broker, job->asked.acquire.name, &job->why);
+        note_failure(job);
         if (fail_waits(job) && !job->is_abandoned) {
             if (start_job(job)) return;
             job->status = rp_fail(&job->why, RP_ERR_MEMORY, "no thread to load '%s'",

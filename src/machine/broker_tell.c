@@ -64,8 +64,61 @@ static struct rp_broker_note *add_note(struct rp_broker_notes *notes, const char
     return row;
 }
 
-void rp_broker_note_failure(struct rp_broker *broker, const char *name, const rp_error *why) {
-    add_note(&broker->failures, name, why->message)->status = why->status;
+/* What a failure says, behind what varies while it stays the same. */
+static const char *kernel_of(const char *message) {
+    static const char again[] = "not tried again for ";
+    if (strncmp(message, again, sizeof again - 1) != 0) return message;
+    const char *colon = strstr(message, ": ");
+    return colon ? colon + 2 : message;
+}
+
+static bool is_digit(char byte) {
+    return byte >= '0' && byte <= '9';
+}
+
+/* The same but for its figures: times, numbers of threads and processes. */
+static bool says_the_same(const char *one, const char *other) {
+    one = kernel_of(one);
+    other = kernel_of(other);
+    while (*one && *other) {
+        while (is_digit(*one) || (*one == '.' && is_digit(one[1]))) {
+            one++;
+        }
+        while (is_digit(*other) || (*other == '.' && is_digit(other[1]))) {
+            other++;
+        }
+        if (*one != *other) return false;
+        if (*one) one++, other++;
+    }
+    return *one == *other;
+}
+
+static struct rp_broker_note *find_failure(struct rp_broker_notes *notes,
+                                           const struct rp_broker_failure *failure) {
+    uint64_t kept = notes->count < RP_BROKER_NOTES_KEPT ? notes->count : RP_BROKER_NOTES_KEPT;
+    for (uint64_t number = notes->count; number > notes->count - kept; number--) {
+        struct rp_broker_note *row = &notes->rows[number % RP_BROKER_NOTES_KEPT];
+        if (row->status == failure->why->status &&
+            strncmp(row->name, failure->name, sizeof row->name - 1) == 0 &&
+            says_the_same(row->message, failure->why->message)) {
+            return row;
+        }
+    }
+    return NULL;
+}
+
+void rp_broker_note_failure(struct rp_broker *broker, const struct rp_broker_failure *failure) {
+    struct rp_broker_note *row = find_failure(&broker->failures, failure);
+    if (!row) {
+        row = add_note(&broker->failures, failure->name, failure->why->message);
+        row->status = failure->why->status;
+        row->first_wall_ns = row->wall_ns;
+        snprintf(row->device, sizeof row->device, "%s", failure->device ? failure->device : "");
+        snprintf(row->hint, sizeof row->hint, "%s", failure->why->hint);
+        if (failure->explanation) row->explanation = *failure->explanation;
+    }
+    row->wall_ns = rp_wall_ns();
+    row->met_count += failure->met_count;
 }
 
 void rp_broker_note_leaks(const struct rp_broker_client *client) {
@@ -76,10 +129,28 @@ void rp_broker_note_leaks(const struct rp_broker_client *client) {
     row->leases = client->lease_count;
 }
 
+static json_t *json_or_null(const char *text) {
+    return text[0] ? json_printable(text) : json_null();
+}
+
+/* Of what was called off, or asked for wrongly, there is no diagnosis. */
 static json_t *describe_failure(const struct rp_broker_note *note) {
-    return json_pack("{s:I, s:o, s:s, s:o}", "number", (json_int_t)note->number, "name",
-                     json_printable(note->name), "status", rp_status_name(note->status), "message",
-                     json_printable(note->message));
+    const struct rp_explanation *explanation = &note->explanation;
+    bool is_explained = explanation->line[0] != '\0';
+    json_t *row =
+        json_pack("{s:I, s:o, s:s, s:o, s:o, s:o, s:I, s:o}", "number", (json_int_t)note->number,
+                  "name", json_printable(note->name), "status", rp_status_name(note->status),
+                  "message", json_printable(note->message), "hint", json_or_null(note->hint),
+                  "device", json_or_null(note->device), "count", (json_int_t)note->met_count,
+                  "first", json_time(note->first_wall_ns));
+    json_object_set_new(row, "category",
+                        is_explained ? json_string(rp_category_name(explanation->category))
+                                     : json_null());
+    json_object_set_new(row, "confidence",
+                        is_explained ? json_real(explanation->confidence) : json_null());
+    json_object_set_new(row, "line", json_or_null(explanation->line));
+    json_object_set_new(row, "recommendation", json_or_null(explanation->advice));
+    return row;
 }
 
 static json_t *describe_leak(const struct rp_broker_note *note) {

@@ -9,6 +9,7 @@
 #include "base/limits.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "failure/own.h"
 #include "machine/client.h"
 #include "machine/share.h"
 #include "pool/hooks.h"
@@ -69,8 +70,10 @@ static int unlink_socket(void) {
     return unlink(path);
 }
 
-/* The machine's description, the rules of placement: made once in a process, and kept. */
+/* The machine's description, the rules of placement and of errors: made once in a process, and
+ * kept. */
 static void keep_what_a_process_keeps(void) {
+    rp_error failure = {.status = RP_ERR_DATA};
     rp_pool *pool = NULL;
     rp_lease *lease = NULL;
     rp_request request = RP_REQUEST_INIT;
@@ -83,6 +86,7 @@ static void keep_what_a_process_keeps(void) {
     }
     rp_lease_release(lease, NULL);
     rp_pool_close(pool, NULL);
+    if (!rp_explain(&failure, "cpu", NULL, NULL)) _exit(98);
 }
 
 /* A broker in a process of its own; its exit status is that of rp_broker_run(). */
@@ -721,10 +725,44 @@ static void what_failed_and_who_leaked_is_remembered(void **state) {
     assert_string_equal(json_string_value(json_object_get(first, "name")), "bad8?fail=load");
     assert_string_equal(json_string_value(json_object_get(first, "status")), "load");
     assert_int_equal(json_integer_value(json_object_get(first, "number")), 9);
+    assert_int_equal(json_integer_value(json_object_get(first, "count")), 1);
     const json_t *leak = json_array_get(json_object_get(document, "leaks"), 0);
     assert_int_equal(json_integer_value(json_object_get(leak, "pid")), pid);
     assert_string_equal(json_string_value(json_object_get(leak, "key")), "model:b@cpu");
     assert_int_equal(json_integer_value(json_object_get(leak, "leases")), 1);
+    json_decref(document);
+    rp_client_drop(client);
+    end();
+}
+
+static void a_failure_is_kept_with_its_diagnosis_and_counted(void **state) {
+    (void)state;
+    begin();
+    struct rp_client *client = connect_to_broker();
+    struct rp_reply reply;
+    /* The second and the third answer come from a negative entry, which says for how long. */
+    for (int i = 0; i < 3; i++) {
+        assert_status(acquire(client, "poor?fail=memory&memory_bytes=3MiB", 0, &reply),
+                      RP_ERR_MEMORY);
+    }
+    assert_says(err.message, "not tried again for ");
+    assert_status(acquire(client, "slow?load_ms=5000", 50, &reply), RP_ERR_TIMEOUT);
+    json_t *document = ask_for(true);
+    const json_t *failures = json_object_get(document, "failures");
+    const json_t *row = json_array_get(failures, 0);
+    assert_string_equal(json_string_value(json_object_get(row, "category")), "out_of_memory_host");
+    assert_true(json_real_value(json_object_get(row, "confidence")) > 0.5);
+    assert_true(json_string_length(json_object_get(row, "line")) > 0);
+    assert_int_equal(json_integer_value(json_object_get(row, "count")), 3);
+    assert_null(strstr(json_string_value(json_object_get(row, "message")), "not tried again"));
+    const json_t *counted = json_object_get(
+        json_object_get(json_object_get(document, "totals"), "failures"), "out_of_memory_host");
+    assert_int_equal(json_integer_value(counted), 1); /* loads: the others were none */
+    /* Patience that ran out is nobody's fault: nothing is diagnosed. */
+    row = json_array_get(failures, 1);
+    assert_string_equal(json_string_value(json_object_get(row, "status")), "timeout");
+    assert_true(json_is_null(json_object_get(row, "category")));
+    assert_true(json_is_null(json_object_get(row, "line")));
     json_decref(document);
     rp_client_drop(client);
     end();
@@ -1943,6 +1981,7 @@ int main(void) {
         cmocka_unit_test(orders_respect_leases_unless_forced),
         cmocka_unit_test(a_model_moves_and_who_holds_the_old_one_keeps_it_unless_forced),
         cmocka_unit_test(what_failed_and_who_leaked_is_remembered),
+        cmocka_unit_test(a_failure_is_kept_with_its_diagnosis_and_counted),
         cmocka_unit_test(it_ends_when_idle_and_not_before),
         cmocka_unit_test(who_counts_keeps_it_and_who_looks_does_not),
         cmocka_unit_test(sigterm_waits_for_leases_and_a_second_one_does_not),

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/memory.h"
+#include "failure/own.h"
 #include "machine/channel.h"
 #include "machine/protocol.h"
 #include "machine/segment.h"
@@ -665,6 +666,8 @@ static void each_allocation_may_fail(void **state) {
     int descriptors = open_descriptors();
     int64_t blocks = 0;
     bool is_over = false;
+    rp_error failure = {.status = RP_ERR_DATA};
+    assert_true(rp_explain(&failure, "cpu", NULL, NULL)); /* a process keeps its rules of errors */
     for (uint64_t n = 1; !is_over; n++) {
         struct desk desk = {0};
         open_desk(&desk, NULL, 0);

@@ -131,6 +131,7 @@ rp_status rp_worker_begin(const struct rp_worker_request *request, struct rp_wor
         return rp_fail(err, RP_ERR_MEMORY, "no memory for a worker");
     }
     made->crashed = request->crashed;
+    made->look_at_memory = request->look_at_memory;
     made->user = request->user;
     rp_status status = request->beside ? enter(made, request->beside->process, request, err)
                                        : begin_process(made, request, err);

@@ -14,6 +14,7 @@
 #define RP_MACHINE_WORKER_H
 
 #include "engine/engine.h"
+#include "machine/memory_look.h"
 
 #include <resourcepool/status.h>
 #include <stdatomic.h>
@@ -35,15 +36,16 @@ typedef void rp_worker_crashed(void *user, const struct rp_worker *worker, const
 struct rp_worker_request {
     const char *program; /* runs `PROGRAM serve --worker 3`; an absolute path               */
     const char *path;
-    const char *engine;              /* NULL: the first real one that can                      */
-    const char *device;              /* NULL: "cpu"                                            */
-    const char *precision;           /* NULL: as stored                                        */
-    uint32_t threads;                /* 0: one                                                 */
-    struct rp_worker *beside;        /* load it into the process of that one; NULL: a new one  */
-    int turns_fd;                    /* of rp_turns_create(); 0: a budget of its own           */
-    struct rp_worker_groups *groups; /* NULL: no memory cgroup                                 */
-    uint64_t limit_bytes;            /* of that cgroup; 0: none                                */
-    rp_worker_crashed *crashed;      /* NULL: nobody wants to know                             */
+    const char *engine;               /* NULL: the first real one that can                      */
+    const char *device;               /* NULL: "cpu"                                            */
+    const char *precision;            /* NULL: as stored                                        */
+    uint32_t threads;                 /* 0: one                                                 */
+    struct rp_worker *beside;         /* load it into the process of that one; NULL: a new one  */
+    int turns_fd;                     /* of rp_turns_create(); 0: a budget of its own           */
+    struct rp_worker_groups *groups;  /* NULL: no memory cgroup                                 */
+    uint64_t limit_bytes;             /* of that cgroup; 0: none                                */
+    rp_worker_crashed *crashed;       /* NULL: nobody wants to know                             */
+    rp_memory_looker *look_at_memory; /* NULL: nobody keeps a ledger                           */
     void *user;
     const _Atomic int *cancelled; /* NULL: cannot be cancelled  */
     int64_t deadline_ns;          /* RP_NEVER_NS: none          */

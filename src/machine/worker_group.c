@@ -126,19 +126,36 @@ void rp_worker_group_enter(const char *file) {
     close(fd);
 }
 
-uint64_t rp_worker_group_kills(const struct rp_worker_group *group) {
+/* A file of the group's, the caller's; NULL: there is none. */
+static char *read_file(const struct rp_worker_group *group, const char *name, size_t *length) {
     char path[sizeof group->folder + 40];
     char *text = NULL;
+    if (group->version == 0) return NULL;
+    snprintf(path, sizeof path, "%s/%s", group->folder, name);
+    int failed = rp_text_read_file(path, RP_LIMIT_SYSTEM_FILE_BYTES, &text, length);
+    return failed ? NULL : text;
+}
+
+uint64_t rp_worker_group_kills(const struct rp_worker_group *group) {
     size_t length = 0;
-    if (group->version == 0) return RP_UNKNOWN_U64;
-    snprintf(path, sizeof path, "%s/%s", group->folder,
-             group->version == 1 ? "memory.oom_control" : "memory.events");
-    if (rp_text_read_file(path, RP_LIMIT_SYSTEM_FILE_BYTES, &text, &length) != 0) {
-        return RP_UNKNOWN_U64;
-    }
+    const char *name = group->version == 1 ? "memory.oom_control" : "memory.events";
+    char *text = read_file(group, name, &length);
+    if (!text) return RP_UNKNOWN_U64;
     uint64_t kills = rp_proc_stat_value((struct rp_span){text, length}, "oom_kill");
     rp_free(text);
     return kills;
+}
+
+uint64_t rp_worker_group_peak(const struct rp_worker_group *group) {
+    size_t length = 0;
+    uint64_t peak_bytes = RP_UNKNOWN_U64;
+    const char *name = group->version == 1 ? "memory.max_usage_in_bytes" : "memory.peak";
+    char *text = read_file(group, name, &length);
+    if (!text) return RP_UNKNOWN_U64;
+    text[strcspn(text, "\n")] = '\0';
+    if (!rp_text_parse_u64(text, &peak_bytes)) peak_bytes = RP_UNKNOWN_U64;
+    rp_free(text);
+    return peak_bytes;
 }
 
 void rp_worker_group_remove(struct rp_worker_group *group) {

@@ -45,6 +45,9 @@ void rp_worker_group_file(const struct rp_worker_group *group,
 /* How many processes of it the kernel has killed for lack of memory; RP_UNKNOWN_U64. */
 uint64_t rp_worker_group_kills(const struct rp_worker_group *group);
 
+/* The most memory that it had at once, its file cache included; RP_UNKNOWN_U64. */
+uint64_t rp_worker_group_peak(const struct rp_worker_group *group);
+
 /* Once its processes are gone. */
 void rp_worker_group_remove(struct rp_worker_group *group);
 

@@ -39,6 +39,10 @@ struct rp_worker_host {
     struct rp_lock watch_lock;
     void (*died)(void *watcher); /* guarded by watch_lock */
     void *watcher;               /* guarded by watch_lock; NULL: nobody */
+    struct rp_condition looked;
+    rp_memory_looker *look; /* guarded by watch_lock; NULL: nobody keeps a ledger */
+    void *looker;           /* guarded by watch_lock */
+    uint32_t look_count;    /* guarded by watch_lock: calls of it that are under way */
 };
 
 /* A model that shares its process, or would; from before it is loaded until it is taken out. */
@@ -166,6 +170,23 @@ static void note_crash(void *user, const struct rp_worker *worker, const rp_erro
     rp_lock_release(&host->watch_lock);
 }
 
+/* On a minder's thread, under no lock: it ends up in the pool, whose lock comes before ours. */
+static void look_at_memory(void *user, pid_t process, const char *path,
+                           struct rp_memory_look *look) {
+    struct rp_worker_host *host = user;
+    rp_lock_acquire(&host->watch_lock);
+    rp_memory_looker *ask = host->look;
+    void *looker = host->looker;
+    host->look_count += ask != NULL;
+    rp_lock_release(&host->watch_lock);
+    if (!ask) return;
+    ask(looker, process, path, look);
+    rp_lock_acquire(&host->watch_lock);
+    host->look_count--;
+    rp_condition_broadcast(&host->looked);
+    rp_lock_release(&host->watch_lock);
+}
+
 /* Whether its weights, wherever they are kept, take less than an engine does. */
 static bool is_small(struct rp_worker_host *host, const struct rp_worker_request *request) {
     rp_model_facts facts;
@@ -249,6 +270,7 @@ static rp_status host_open_model(void *user, const char *path, const rp_model_op
         .groups = &host->groups,
         .limit_bytes = host->limit_bytes,
         .crashed = note_crash,
+        .look_at_memory = look_at_memory,
         .user = host,
         .cancelled = cancelled,
         .deadline_ns = RP_NEVER_NS,
@@ -316,6 +338,17 @@ static void host_watch(void *user, void (*died)(void *watcher), void *watcher) {
     rp_lock_release(&host->watch_lock);
 }
 
+static void host_watch_memory(void *user, rp_memory_looker *look, void *watcher) {
+    struct rp_worker_host *host = user;
+    rp_lock_acquire(&host->watch_lock);
+    host->look = look;
+    host->looker = watcher;
+    while (!look && host->look_count > 0) {
+        rp_condition_wait(&host->looked, &host->watch_lock, RP_NEVER_NS);
+    }
+    rp_lock_release(&host->watch_lock);
+}
+
 static bool host_is_alive(void *user, const rp_model *model, rp_error *story) {
     (void)user;
     return rp_worker_is_alive(rp_worker_of(model), story);
@@ -330,6 +363,7 @@ struct rp_broker_host rp_worker_host_calls(struct rp_worker_host *host) {
         .has_ring = host_has_ring,
         .close_ring = host_close_ring,
         .watch = host_watch,
+        .watch_memory = host_watch_memory,
         .is_alive = host_is_alive,
         .process_of = host_process_of,
     };
@@ -350,6 +384,7 @@ rp_status rp_worker_host_open(const char *program, uint64_t limit_bytes,
     rp_crashes_init(&made->crashes);
     rp_lock_init(&made->lock);
     rp_lock_init(&made->watch_lock);
+    rp_condition_init(&made->looked);
     *host = made;
     return RP_OK;
 }
@@ -359,6 +394,7 @@ void rp_worker_host_close(struct rp_worker_host *host) {
     assert(!host->smalls);
     close(host->turns_fd);
     rp_crashes_fini(&host->crashes);
+    rp_condition_fini(&host->looked);
     rp_lock_fini(&host->watch_lock);
     rp_lock_fini(&host->lock);
     rp_free(host);

@@ -39,7 +39,8 @@ struct rp_worker {
     struct rp_process *process;
     uint32_t number; /* its name in frames */
     char *path;
-    rp_worker_crashed *crashed; /* NULL: nobody wants to know */
+    rp_worker_crashed *crashed;       /* NULL: nobody wants to know */
+    rp_memory_looker *look_at_memory; /* NULL: nobody keeps a ledger */
     void *user;
 
     struct rp_worker_facts facts; /* set before READY, constant afterwards */
@@ -86,7 +87,8 @@ struct rp_process {
     /* The minder's own. */
     int child_channel; /* closed, and -1, once the child has them */
     int child_printed;
-    rp_error why; /* it was given up, and ends; RP_OK: it was not */
+    rp_error why;                 /* it was given up, and ends; RP_OK: it was not */
+    uint64_t resident_bytes_peak; /* once reaped: the most that it had; RP_UNKNOWN_U64 */
     int printed_fd;
     char printed[RP_PROCESS_PRINTED_BYTES + 1];
     size_t printed_used;

@@ -37,6 +37,8 @@
 enum {
     CHANNEL_FD = 3,
     PRINTED_SHOWN = 160, /* so much of what it printed fits into a story */
+    PRINTED_LEAST = 40,  /* less of it says nothing */
+    PATH_SHOWN = 90,     /* of a model, in a story that has more to tell */
     STACK_BYTES = 512 << 10,
     WAITING_MAX = 4096, /* rings that a process has not opened yet: a descriptor each */
     END_MS = 2000,      /* how long one may take to end that was asked to */
@@ -242,48 +244,149 @@ static const char *last_words(struct rp_process *process) {
 
 /* How the process ended, for all of its models. */
 struct end {
-    int wait_status;    /* negative: not known */
-    uint64_t oom_kills; /* since it began: of its own group, else of the machine */
-    bool is_certain;    /* of its own group */
-    const char *words;  /* "" or the last that it printed */
+    int wait_status;     /* negative: not known */
+    uint64_t oom_kills;  /* since it began: of its own group, else of the machine */
+    bool is_certain;     /* of its own group */
+    bool is_counted;     /* one of the two counters could be read */
+    const char *words;   /* "" or the last that it printed */
+    uint64_t peak_bytes; /* the most that it had; RP_UNKNOWN_U64 */
+    struct rp_memory_look look;
 };
 
 static struct end find_end(struct rp_process *process, int wait_status) {
-    struct end end = {.wait_status = wait_status, .words = last_words(process)};
+    struct end end = {
+        .wait_status = wait_status,
+        .words = last_words(process),
+        .peak_bytes = RP_UNKNOWN_U64,
+        .look = {.needed_bytes = RP_UNKNOWN_U64, .free_bytes = RP_UNKNOWN_U64},
+    };
     if (wait_status < 0 || !WIFSIGNALED(wait_status) || WTERMSIG(wait_status) != SIGKILL)
         return end;
     uint64_t kills = rp_worker_group_kills(&process->group);
-    end.is_certain = kills != RP_UNKNOWN_U64;
+    end.is_certain = end.is_counted = kills != RP_UNKNOWN_U64;
     if (end.is_certain) {
         end.oom_kills = kills;
         return end;
     }
     uint64_t now = count_oom_kills();
-    bool is_known = process->oom_kills != RP_UNKNOWN_U64 && now != RP_UNKNOWN_U64;
-    if (is_known && now > process->oom_kills) end.oom_kills = now - process->oom_kills;
+    end.is_counted = process->oom_kills != RP_UNKNOWN_U64 && now != RP_UNKNOWN_U64;
+    if (end.is_counted && now > process->oom_kills) end.oom_kills = now - process->oom_kills;
     return end;
 }
 
-static void tell_oom(const struct rp_worker *worker, const struct end *end, rp_error *story) {
-    const struct rp_process *process = worker->process;
-    const char *said = end->words[0] ? "; it printed: " : "";
-    char limit[RP_BYTES_TEXT_BYTES];
-    if (end->is_certain && process->limit_bytes > 0) {
-        rp_fail(story, RP_ERR_MEMORY,
-                "the kernel killed the worker of '%s' for lack of memory: it may have %s, the "
-                "budget, or the machine had no more%s%s",
-                worker->path, rp_text_bytes(process->limit_bytes, limit, sizeof limit), said,
-                end->words);
-    } else if (end->is_certain) {
-        rp_fail(story, RP_ERR_MEMORY, "the kernel killed the worker of '%s' for lack of memory%s%s",
-                worker->path, said, end->words);
-    } else {
-        rp_fail(story, RP_ERR_MEMORY,
-                "the worker of '%s' was killed, as it seems for lack of memory: the kernel has "
-                "killed %" PRIu64 " process%s for that since it began%s%s",
-                worker->path, end->oom_kills, end->oom_kills == 1 ? "" : "es", said, end->words);
+/*
+ * How memory stood, by whoever keeps the ledger: the first model of the process says whom to ask.
+ * Under no lock, since that may wait for the pool's.
+ */
+static void look_at_memory(struct rp_process *process, struct end *end) {
+    rp_lock_acquire(&process->lock);
+    const struct rp_worker *worker = process->workers;
+    rp_memory_looker *look = worker ? worker->look_at_memory : NULL;
+    void *user = worker ? worker->user : NULL;
+    char *path = look ? rp_strdup(worker->path) : NULL;
+    pid_t pid = process->pid_shown;
+    rp_lock_release(&process->lock);
+    uint64_t group_bytes = rp_worker_group_peak(&process->group);
+    end->peak_bytes = process->resident_bytes_peak;
+    if (group_bytes != RP_UNKNOWN_U64) end->peak_bytes = group_bytes;
+    if (path) look(user, pid, path, &end->look);
+    rp_free(path);
+    uint64_t limit_bytes = process->limit_bytes;
+    if (process->group.version != 0 && limit_bytes > 0 && limit_bytes <= end->look.free_bytes) {
+        end->look.free_bytes = limit_bytes;
+        end->look.is_budget = true;
     }
-    rp_hint(story, "use a smaller model or batch, or a lower --budget");
+}
+
+/* The end of a long path, from a '/' on. */
+static const char *shown_path(const char *path) {
+    size_t length = strlen(path);
+    if (length <= PATH_SHOWN) return path;
+    const char *end = path + length - PATH_SHOWN;
+    const char *slash = strchr(end, '/');
+    return slash ? slash : end;
+}
+
+/* ": needed 2.1 GiB, 1.3 GiB free on the machine", as far as it is known. What it had when it was
+ * killed is the least that it needed. */
+static void append_figures(const struct end *end, struct rp_text *text) {
+    const struct rp_memory_look *look = &end->look;
+    char bytes[RP_BYTES_TEXT_BYTES];
+    bool has_charge = look->needed_bytes != RP_UNKNOWN_U64 && look->needed_bytes > 0;
+    bool has_peak = end->peak_bytes != RP_UNKNOWN_U64 && end->peak_bytes > 0;
+    if (!has_charge && !has_peak) return;
+    if (has_charge && (!has_peak || look->needed_bytes > end->peak_bytes)) {
+        rp_text_print(text, "needed %s", rp_text_bytes(look->needed_bytes, bytes, sizeof bytes));
+    } else {
+        rp_text_print(text, "needed more than %s",
+                      rp_text_bytes(end->peak_bytes, bytes, sizeof bytes));
+    }
+    if (look->free_bytes == RP_UNKNOWN_U64) return;
+    rp_text_print(text, ", %s free %s", rp_text_bytes(look->free_bytes, bytes, sizeof bytes),
+                  look->is_budget ? "in the budget" : "on the machine");
+}
+
+/* As many names as fit; where none does, none. */
+static void append_holders(const char *holders, struct rp_text *text) {
+    static const char begin[] = "; held by ";
+    size_t used = text->length + sizeof begin - 1;
+    size_t room = sizeof((rp_error *)NULL)->message - 1;
+    size_t length = strlen(holders);
+    if (length == 0 || used >= room) return;
+    if (used + length > room) {
+        const char *cut = NULL;
+        for (const char *at = strstr(holders, "), "); at; at = strstr(at + 1, "), ")) {
+            if (used + (size_t)(at - holders) + 1 <= room) cut = at;
+        }
+        if (!cut) return;
+        length = (size_t)(cut - holders) + 1;
+    }
+    rp_text_print(text, "%s%.*s", begin, (int)length, holders);
+}
+
+static void append_words(const char *words, struct rp_text *text) {
+    static const char begin[] = "; it printed: ";
+    size_t room = sizeof((rp_error *)NULL)->message - 1;
+    if (words[0] == '\0' || text->length + sizeof begin + PRINTED_LEAST > room) return;
+    rp_text_print(text, "%s%s", begin, words);
+}
+
+static void tell_oom(const struct rp_worker *worker, const struct end *end, rp_error *story) {
+    const char *path = shown_path(worker->path);
+    struct rp_text text = RP_TEXT_INIT;
+    if (end->is_certain) {
+        rp_text_print(&text, "the kernel killed the worker of '%s' for lack of memory: ", path);
+    } else {
+        rp_text_print(
+            &text,
+            "the worker of '%s' was killed, as it seems for lack of memory, for which the "
+            "kernel has killed %" PRIu64 " process%s since it began: ",
+            path, end->oom_kills, end->oom_kills == 1 ? "" : "es");
+    }
+    size_t head = text.length;
+    append_figures(end, &text);
+    if (text.length == head && head > 0) text.length -= 2; /* nothing follows the colon */
+    append_holders(end->look.holders, &text);
+    append_words(end->words, &text);
+    if (text.failed || !text.bytes) {
+        rp_fail(story, RP_ERR_MEMORY, "the kernel killed the worker of '%s' for lack of memory",
+                path);
+    } else {
+        rp_fail(story, RP_ERR_MEMORY, "%.*s", (int)text.length, text.bytes);
+    }
+    rp_text_fini(&text);
+    rp_hint(story, end->look.is_budget
+                       ? "raise --budget, or use a smaller model, batch or precision"
+                       : "use a smaller model or batch, or a lower --budget");
+}
+
+/* A signal whose sender nobody wrote down. */
+static const char *about_signal(const struct end *end) {
+    if (WTERMSIG(end->wait_status) != SIGKILL) return "";
+    return end->is_counted
+               ? ": the kernel counts no process killed for lack of memory, who sent it "
+                 "is not known"
+               : ": who sent it is not known";
 }
 
 static void tell_end(const struct rp_worker *worker, const struct end *end, rp_error *story) {
@@ -306,8 +409,8 @@ static void tell_end(const struct rp_worker *worker, const struct end *end, rp_e
         rp_fail(story, status, "the worker of '%s' ended%s%s", worker->path, said, end->words);
     } else if (WIFSIGNALED(code)) {
         const char *name = sigabbrev_np(WTERMSIG(code));
-        rp_fail(story, status, "the worker of '%s' was ended by SIG%s%s%s", worker->path,
-                name ? name : "?", said, end->words);
+        rp_fail(story, status, "the worker of '%s' was ended by SIG%s%s%s%s", worker->path,
+                name ? name : "?", about_signal(end), said, end->words);
     } else {
         rp_fail(story, status, "the worker of '%s' ended with exit code %d%s%s", worker->path,
                 WEXITSTATUS(code), said, end->words);
@@ -349,7 +452,11 @@ static int reap(struct rp_process *process) {
     int wait_status = -1;
     for (;;) {
         rp_lock_acquire(&process->lock);
-        pid_t reaped = process->pid > 0 ? waitpid(process->pid, &wait_status, WNOHANG) : -1;
+        struct rusage usage = {.ru_maxrss = 0};
+        pid_t reaped = process->pid > 0 ? wait4(process->pid, &wait_status, WNOHANG, &usage) : -1;
+        if (reaped > 0 && usage.ru_maxrss > 0) {
+            process->resident_bytes_peak = (uint64_t)usage.ru_maxrss * 1024;
+        }
         /* A host program that ignores SIGCHLD has its children reaped by the kernel. */
         bool is_gone = reaped != 0;
         if (!is_gone && rp_clock_ns() > patience_ns) kill(process->pid, SIGKILL);
@@ -366,6 +473,7 @@ static void bury(struct rp_process *process) {
     int wait_status = reap(process);
     if (process->printed_fd >= 0) read_printed(process);
     struct end end = find_end(process, wait_status);
+    if (end.oom_kills > 0) look_at_memory(process, &end);
     rp_lock_acquire(&process->lock);
     process->is_ending = true;
     bool was_alone = process->live_count == 1;
@@ -656,6 +764,7 @@ rp_status rp_process_create(const struct rp_worker_request *request, struct rp_p
     made->channel = made->printed_fd = made->child_channel = made->child_printed = -1;
     made->poke_fd = -1;
     made->oom_kills = count_oom_kills();
+    made->resident_bytes_peak = RP_UNKNOWN_U64;
     made->environment = make_environment();
     made->program = rp_strdup(request->program);
     made->limit_bytes = request->limit_bytes;

@@ -407,7 +407,8 @@ static void a_worker_killed_in_a_run_has_its_story_told(void **state) {
     assert_int_equal(kill(rp_worker_pid(worker), SIGKILL), 0);
     pthread_join(thread, NULL);
     assert_int_equal(caller.status, RP_ERR_RUN);
-    assert_says(caller.err.message, "the worker of 'x?run_ms=60000' was ended by SIGKILL");
+    assert_says(caller.err.message, "the worker of 'x?run_ms=60000' was ended by SIGKILL: ");
+    assert_says(caller.err.message, "who sent it is not known");
     assert_true(caller.ms < 5000);
     assert_false(rp_worker_is_alive(worker, &err));
     assert_says(err.message, "SIGKILL");
@@ -1051,6 +1052,12 @@ static void workers_share_the_processors(void **state) {
     close(fd);
 }
 
+static void tell_memory(void *user, pid_t process, const char *path, struct rp_memory_look *look) {
+    assert_true(process > 0);
+    assert_true(path[0] != '\0');
+    memcpy(look, user, sizeof *look);
+}
+
 static void the_kernel_takes_a_worker_that_is_over_its_limit(void **state) {
     (void)state;
     rp_error err = RP_ERROR_INIT;
@@ -1072,8 +1079,35 @@ static void the_kernel_takes_a_worker_that_is_over_its_limit(void **state) {
     request.groups = &groups;
     request.limit_bytes = 64 << 20;
     assert_status(rp_worker_spawn(&request, &worker, &err), RP_ERR_MEMORY);
-    assert_says(err.message, "the kernel killed the worker of 'x' for lack of memory");
-    assert_says(err.message, "64.0 MiB, the budget");
+    assert_says(err.message, "the kernel killed the worker of 'x' for lack of memory: needed more "
+                             "than 64.0 MiB, 64.0 MiB free in the budget");
+    assert_says(err.hint, "raise --budget");
+    /* With a ledger its story says who holds what, as far as there is room. */
+    request.look_at_memory = tell_memory;
+    struct rp_memory_look ledger = {.needed_bytes = UINT64_C(2) << 30,
+                                    .free_bytes = 32 << 20,
+                                    .holders = "'bert-large' 1.3 GiB (2 leases), 'x' 2 B (idle)"};
+    request.user = &ledger;
+    assert_status(rp_worker_spawn(&request, &worker, &err), RP_ERR_MEMORY);
+    assert_says(err.message,
+                "needed 2.0 GiB, 32.0 MiB free on the machine; held by 'bert-large' 1.3 GiB (2 "
+                "leases), 'x' 2 B (idle)");
+    assert_says(err.hint, "lower --budget");
+    char long_path[200];
+    memset(long_path, 'p', sizeof long_path - 1);
+    long_path[sizeof long_path - 1] = '\0';
+    memcpy(long_path + 150, "/bert.onnx?", 11);
+    request.path = long_path;
+    for (size_t i = 0; i < 4; i++) {
+        size_t used = strlen(ledger.holders);
+        snprintf(ledger.holders + used, sizeof ledger.holders - used,
+                 ", 'a-name-of-some-length-%zu' 1.0 MiB (idle)", i);
+    }
+    assert_status(rp_worker_spawn(&request, &worker, &err), RP_ERR_MEMORY);
+    assert_says(err.message, "the worker of '/bert.onnx?ppp");
+    assert_says(err.message, "needed 2.0 GiB, 32.0 MiB free");
+    assert_string_equal(err.message + strlen(err.message) - 6, "(idle)");
+    assert_null(strstr(err.message, "length-3"));
     /* What a broker that was killed left behind goes when the next one looks. */
     pid_t pid = fork();
     if (pid == 0) _exit(rp_worker_group_make(&groups, RP_UNKNOWN_U64, &group) ? 0 : 1);
@@ -1082,7 +1116,7 @@ static void the_kernel_takes_a_worker_that_is_over_its_limit(void **state) {
     assert_int_equal(ended, 0);
     char left[sizeof group.folder];
     char number[24];
-    snprintf(number, sizeof number, "%ld", strtol(strrchr(made, '-') + 1, NULL, 10) + 2);
+    snprintf(number, sizeof number, "%ld", strtol(strrchr(made, '-') + 1, NULL, 10) + 4);
     snprintf(left, sizeof left, "%s/rpool-worker-%d-%s", groups.folder, (int)pid, number);
     assert_int_equal(access(left, F_OK), 0);
     rp_worker_groups_find(&groups);

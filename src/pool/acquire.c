@@ -22,6 +22,7 @@
 #include "base/status.h"
 #include "base/text.h"
 #include "engine/engine.h"
+#include "failure/own.h"
 #include "hardware/detect.h"
 #include "placement/placement.h"
 #include "pool/admission.h"
@@ -51,8 +52,9 @@ struct ask {
     struct rp_seat *seat;
     int64_t deadline_ns;
 
-    bool is_counted; /* as a miss, by the load that it started */
-    bool is_present; /* what it brings is in memory already    */
+    bool is_counted;   /* as a miss, by the load that it started */
+    bool is_present;   /* what it brings is in memory already    */
+    bool is_explained; /* the failure was, by whoever loaded     */
 
     struct rp_choice *choice; /* where it may go; made by the first resolve() */
     char key_device[RP_LIMIT_DEVICE_BYTES];
@@ -455,6 +457,7 @@ static rp_status wait_for_load(struct ask *ask, struct rp_entry *entry, rp_lease
         status = rp_pool_take_lease(ask->seat, entry, request, !ask->is_counted, lease, err);
     } else if (entry->state == RP_ENTRY_FAILED) {
         status = build->was_called_off ? RP_OK : build->failure.status;
+        ask->is_explained = true;
         if (status != RP_OK && err) *err = build->failure;
     } else {
         status = tell_wait(ask, entry, status, err);
@@ -570,12 +573,28 @@ static void publish(struct rp_entry *entry, rp_status status, const rp_error *fa
     rp_waits_wake(entry);
 }
 
+/*
+ * What goes into a negative entry: who asks again is told the one line of the diagnosis, unless the
+ * place of the failure knew better what to do.
+ */
+static rp_error doomed_story(const rp_error *failure, const struct rp_explanation *explanation) {
+    rp_error story = *failure;
+    bool is_own_hint = strcmp(story.hint, explanation->advice) != 0;
+    if (!is_own_hint && explanation->category != RP_CATEGORY_UNKNOWN) {
+        rp_cut_text(story.hint, sizeof story.hint, explanation->line);
+    }
+    return story;
+}
+
 /* A load was tried and failed: count it, and remember it if there was no memory for it. */
 static void count_failure(struct rp_entry *entry, rp_status status, const rp_error *failure) {
     rp_pool *pool = entry->pool;
+    const struct rp_explanation *explanation = &entry->build->explanation;
     pool->load_failure_count++;
+    pool->counts.failures[explanation->category]++;
     if (status != RP_ERR_MEMORY) return;
-    rp_doomed_add(&pool->doomed, entry->instance->hash, failure, rp_clock_ns());
+    rp_error story = doomed_story(failure, explanation);
+    rp_doomed_add(&pool->doomed, entry->instance->hash, &story, rp_clock_ns());
     rp_event_tell(&pool->events, RP_EVENT_DOOMED, entry->text, rp_entry_device(entry),
                   entry->charge.bytes, RP_UNKNOWN_U64, (double)RP_DOOMED_NS / 1e6);
 }
@@ -604,8 +623,9 @@ static void tell_load(struct rp_entry *entry, rp_status status, const rp_error *
         rp_event_tell(&pool->events, RP_EVENT_LOAD_FAILED, entry->text, rp_entry_device(entry),
                       RP_UNKNOWN_U64, RP_UNKNOWN_U64, entry->load_ms);
         rp_log(&pool->logger, RP_LOG_WARNING,
-               "event=load_failed key=\"%s\" ms=%.1f status=%s message=\"%s\"", entry->text,
-               entry->load_ms, rp_status_name(status), err->message);
+               "event=load_failed key=\"%s\" ms=%.1f status=%s category=%s message=\"%s\"",
+               entry->text, entry->load_ms, rp_status_name(status),
+               rp_category_name(build->explanation.category), err->message);
     }
     rp_free(key);
 }
@@ -637,6 +657,14 @@ static void tell_place(const struct rp_entry *entry) {
            parts.type, parts.name, entry->placement.device, entry->placement.reason);
 }
 
+/* Once for all who wait for it. No lock held. */
+static void explain(struct rp_entry *entry, rp_error *story) {
+    rp_build *build = entry->build;
+    struct rp_key_parts parts = rp_key_parts_of(entry->instance);
+    (void)rp_explain(story, rp_entry_device(entry), build->path ? build->path : parts.name,
+                     &build->explanation);
+}
+
 /* Run the load; out of memory, free what is idle there and run it once more. No lock held. */
 static rp_status run_build(struct rp_entry *entry, rp_error *story) {
     rp_build *build = entry->build;
@@ -655,6 +683,7 @@ static rp_status run_build(struct rp_entry *entry, rp_error *story) {
                             rp_text_bytes(freed, text, sizeof text));
         }
     }
+    if (status != RP_OK && !is_called_off(build, status)) explain(entry, story);
     tell_load(entry, status, story);
     return status;
 }
@@ -690,6 +719,7 @@ static rp_status load_here(struct ask *ask, struct rp_entry *entry, rp_lease **l
     build->seat = ask->seat;
     rp_lock_release(&pool->lock);
     rp_status status = run_build(entry, story);
+    ask->is_explained = true;
     RP_POINT("load: built");
     bool is_late = ask->deadline_ns != RP_NEVER_NS && rp_clock_ns() >= ask->deadline_ns;
     bool was_called_off = is_called_off(build, status);
@@ -841,6 +871,7 @@ static rp_status look(struct ask *ask, rp_lease **lease, rp_error *err) {
     const struct rp_key *request = NULL;
     rp_status status = RP_OK;
 
+    ask->is_explained = false;
     rp_lock_acquire(&pool->lock);
     struct rp_alias *alias = find_alias(pool, &ask->asked);
     if (alias) {
@@ -866,6 +897,7 @@ static rp_status look(struct ask *ask, rp_lease **lease, rp_error *err) {
             rp_doomed_find(&pool->doomed, rp_key_hash(&ask->instance), now_ns);
         if (doomed) {
             status = tell_doomed(doomed, now_ns, err);
+            ask->is_explained = true;
             goto done;
         }
         entry = add_entry(ask);
@@ -919,6 +951,14 @@ static bool next_attempt(struct ask *ask, rp_status status) {
     return true;
 }
 
+/* What failed before a load began: the file, the device, the room. No lock held. */
+static void explain_refusal(const struct ask *ask, rp_error *err) {
+    const char *device = ask->is_resolved ? ask->instance.device : ask->asked.device;
+    const char *name = ask->file ? ask->file : ask->asked.path ? ask->asked.path : ask->asked.name;
+    if (ask->is_explained) return;
+    (void)rp_explain(err, device, name, NULL);
+}
+
 /* Ask until there is a lease, an error, or nothing left to try. */
 static rp_status ask_until_answered(struct ask *ask, rp_lease **lease, rp_error *err) {
     rp_status status = RP_OK;
@@ -933,7 +973,9 @@ static rp_status ask_until_answered(struct ask *ask, rp_lease **lease, rp_error 
         if (ask->steps.length > 2 && !ask->steps.failed) {
             rp_error_prefix(&why, "after %.*s", (int)ask->steps.length - 2, ask->steps.bytes);
         }
-        if (err) *err = why;
+        if (!err) continue;
+        *err = why;
+        explain_refusal(ask, err);
     }
     return status;
 }

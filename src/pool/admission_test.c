@@ -2,6 +2,7 @@
 /* Room: budgets, victims, waiting, fairness, dependencies, and what happens without memory. */
 #include "base/clock.h"
 #include "base/memory.h"
+#include "failure/own.h"
 #include "pool/admission.h"
 #include "pool/pool.h"
 
@@ -544,12 +545,21 @@ static void a_doomed_load_is_not_repeated_until_something_changes(void **state) 
     rp_error err = RP_ERROR_INIT;
     rp_lease *lease = NULL;
     assert_status(get(pool, "a", &plan, 0, &lease, &err), RP_ERR_MEMORY);
+    struct rp_explanation told;
+    rp_error first = err;
+    assert_true(rp_explain(&first, "cpu", "a", &told));
+    assert_int_equal(told.category, RP_CATEGORY_OUT_OF_MEMORY_HOST);
+    assert_string_equal(err.hint, told.advice); /* what to do first, as the pool filled it in */
+    char line[sizeof err.hint];
+    rp_cut_text(line, sizeof line, told.line);
     for (int i = 0; i < 24; i++) {
         assert_status(get(pool, "a", &plan, 0, &lease, &err), RP_ERR_MEMORY);
         assert_says(err.message, "not tried again for");
         assert_says(err.message, "planned: no memory");
+        assert_string_equal(err.hint, line); /* and the one line from then on */
     }
     assert_int_equal(plan.made, 1);
+    assert_int_equal(pool->counts.failures[RP_CATEGORY_OUT_OF_MEMORY_HOST], 1);
     load_and_leave(pool, "other", &other); /* a success: the world has changed */
     assert_ok(get(pool, "a", &plan, 0, &lease, &err));
     rp_lease_release(lease, NULL);

@@ -213,6 +213,11 @@ static void settle_shared(rp_build *build, uint64_t after) {
     }
 }
 
+/* A run of the model failed: what to do then. */
+static void explain_run(const rp_model *model, rp_error *err) {
+    (void)rp_explain(err, model->device, model->path, NULL);
+}
+
 static rp_status run(rp_build *build, rp_error *err) {
     rp_build *outer = current;
     current = build;
@@ -252,5 +257,6 @@ rp_status rp_build_run(rp_build *build, rp_error *err) {
     entry->destroy = build->destroy;
     entry->load_ms = rp_elapsed_ms(started_ns, rp_clock_ns());
     if (status == RP_OK && !entry->is_leased) settle_bytes(build, before);
+    if (status == RP_OK && entry->model) entry->model->run_failed = explain_run;
     return status;
 }

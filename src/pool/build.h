@@ -6,6 +6,7 @@
 #ifndef RP_POOL_BUILD_H
 #define RP_POOL_BUILD_H
 
+#include "failure/own.h"
 #include "pool/entry.h"
 
 #include <resourcepool/request.h>
@@ -50,6 +51,8 @@ struct rp_build {
     bool was_called_off;    /* it failed for a reason of its caller's own: others try again */
     bool has_retried;       /* without memory the first time */
     rp_error failure;       /* why, once the entry is FAILED */
+
+    struct rp_explanation explanation; /* of a failed load; the builder's until it is published */
 
     /* Guarded by the lock of the waits: for the search for cycles. */
     uint64_t walk_number;

@@ -18,7 +18,7 @@ enum { RP_DOOMED_MAX = 64 };
 struct rp_doomed_load {
     uint64_t hash; /* of the instance: 64 bits are taken for it */
     int64_t until_ns;
-    rp_error why;
+    rp_error why; /* with the one line of its diagnosis for a hint, if the load had none itself */
 };
 
 struct rp_doomed {

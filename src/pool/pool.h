@@ -14,6 +14,7 @@
 #include "pool/relief.h"
 #include "pool/seat.h"
 
+#include <resourcepool/failure.h>
 #include <resourcepool/pool.h>
 #include <resourcepool/statistics.h>
 
@@ -31,6 +32,7 @@ struct rp_pool_counts {
     uint64_t refusals;
     uint64_t retries;
     uint64_t fallbacks;
+    uint64_t failures[RP_CATEGORY_COUNT]; /* loads, by what was wrong */
 };
 
 struct rp_pool {

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/memory.h"
+#include "engine/engine.h"
+#include "failure/own.h"
 #include "placement/rules.h"
 #include "pool/pool.h"
 
@@ -187,10 +189,54 @@ static void a_failed_load_is_told_and_tried_again(void **state) {
     assert_null(lease);
     assert_int_equal(totals_of(pool).entry_count, 0);
     assert_int_equal(totals_of(pool).load_failures, 1);
+    assert_int_equal(totals_of(pool).failures[RP_CATEGORY_INVALID_MODEL_FILE], 1);
     plan.fails_with = RP_OK;
     assert_ok(rp_pool_get_model(pool, &request, &lease, &err));
     assert_int_equal(plan.made, 2);
     assert_int_equal(totals_of(pool).misses, 2);
+    rp_lease_release(lease, NULL);
+    close_pool(pool);
+}
+
+/* What was asked for wrongly, called off or too late is nobody's failure to diagnose. */
+static void what_has_no_cause_gets_no_hint(void **state) {
+    (void)state;
+    static const rp_status statuses[] = {RP_ERR_ARGUMENT, RP_ERR_TIMEOUT, RP_ERR_CANCELLED,
+                                         RP_ERR_STATE};
+    rp_pool *pool = open_pool();
+    for (size_t i = 0; i < sizeof statuses / sizeof statuses[0]; i++) {
+        rp_error err = RP_ERROR_INIT;
+        struct plan plan = {.fails_with = statuses[i]};
+        rp_request request = request_for("a", &plan);
+        rp_lease *lease = NULL;
+        assert_status(rp_pool_get_model(pool, &request, &lease, &err), statuses[i]);
+        assert_string_equal(err.hint, "");
+    }
+    assert_int_equal(totals_of(pool).failures[RP_CATEGORY_UNKNOWN], 4);
+    close_pool(pool);
+}
+
+/* The hook costs a run that goes well nothing; one that fails is explained like a load. */
+static void a_run_that_fails_says_what_to_do(void **state) {
+    (void)state;
+    rp_error err = RP_ERROR_INIT;
+    rp_pool *pool = open_pool();
+    rp_request request = RP_REQUEST_INIT;
+    rp_lease *lease = NULL;
+    request.type = "model";
+    request.name = "x?fail=run";
+    request.engine = "simulated";
+    assert_ok(rp_pool_get_model(pool, &request, &lease, &err));
+    assert_status(rp_model_run_sample(rp_lease_model(lease), NULL, NULL, &err), RP_ERR_RUN);
+    assert_says(err.message, "the simulated model 'x?fail=run' fails to run, as told");
+    assert_non_null(rp_lease_model(lease)->run_failed);
+    rp_error failure = RP_ERROR_INIT;
+    rp_fail(&failure, RP_ERR_MEMORY, "no memory to run 'x'");
+    rp_lease_model(lease)->run_failed(rp_lease_model(lease), &failure);
+    rp_error other = {.status = RP_ERR_MEMORY, .message = "no memory to run 'x'"};
+    struct rp_explanation told;
+    assert_true(rp_explain(&other, "cpu", "x?fail=run", &told));
+    assert_string_equal(failure.hint, told.advice);
     rp_lease_release(lease, NULL);
     close_pool(pool);
 }
@@ -928,6 +974,8 @@ int main(void) {
         cmocka_unit_test(what_is_asked_differently_but_is_the_same_is_one_instance),
         cmocka_unit_test(what_differs_in_any_part_is_another_instance),
         cmocka_unit_test(a_failed_load_is_told_and_tried_again),
+        cmocka_unit_test(what_has_no_cause_gets_no_hint),
+        cmocka_unit_test(a_run_that_fails_says_what_to_do),
         cmocka_unit_test(a_constructor_that_makes_nothing_or_says_nothing_is_an_error),
         cmocka_unit_test(a_lease_released_twice_is_refused),
         cmocka_unit_test(close_with_leases_out_is_refused_and_names_them),

@@ -226,6 +226,7 @@ static void add_counts(rp_pool *pool, rp_totals *totals) {
     totals->refusals = counts->refusals;
     totals->retries = counts->retries;
     totals->fallbacks = counts->fallbacks;
+    memcpy(totals->failures, counts->failures, sizeof totals->failures);
     totals->peak_bytes = pool->ledger.peak_bytes;
     totals->is_low_memory = pool->relief.low_memory != 0;
     totals->low_memory_reason = rp_relief_reason(pool);

@@ -154,6 +154,12 @@ static void put_totals(struct writer *writer, const rp_totals *totals) {
     put_u64(writer, "refusals", totals->refusals);
     put_u64(writer, "retries", totals->retries);
     put_u64(writer, "fallbacks", totals->fallbacks);
+    open_value(writer, "failures", "{");
+    for (int i = 0; i < RP_CATEGORY_COUNT; i++) {
+        if (totals->failures[i] == 0) continue;
+        put_u64(writer, rp_category_name((rp_category)i), totals->failures[i]);
+    }
+    close_value(writer, "}");
     open_value(writer, "cleanup", "{");
     put_u64(writer, "runs", totals->cleanup_runs);
     put_u64(writer, "removed", totals->cleanup_removed);

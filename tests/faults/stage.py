@@ -89,6 +89,12 @@ def slow(side=384, length=400):
     return onnx([side, side], [("MatMul", (names[i], "x"), names[i + 1]) for i in range(length)])
 
 
+def hungry(side=1024, length=64):
+    """The sum of x, 2 x, 3 x, ...: all of them are there at once, 4 MiB each."""
+    names = ["x"] + [f"t{i}" for i in range(length)]
+    return onnx([side, side], [("Add", (names[i], "x"), names[i + 1]) for i in range(length)] + [("Sum", names, "y")])
+
+
 # --- processes ------------------------------------------------------------------------------
 
 
