@@ -440,9 +440,10 @@ static void strip_quotes(struct rp_fact *fact) {
         if (first == '\\' && strchr("'\"", fact->text[1])) {
             is_escaped = true;
             cut_front(fact, 1);
-        } else if (strchr("'\"`(", first)) {
+        } else if (first == '\'' || first == '"' ||
+                   (first == '(' && strchr(fact->text, ')') == fact->text + length - 1)) {
             cut_front(fact, 1);
-        } else if (strchr("'\"`,;", last) || (last == '\\' && is_escaped) ||
+        } else if (strchr("'\",;", last) || (last == '\\' && is_escaped) ||
                    (last == ')' && !strchr(fact->text, '('))) {
             cut_back(fact, length - 1);
         } else {
@@ -481,7 +482,7 @@ static void tidy_text(struct rp_fact *fact) {
     if (rows[fact->name].type == RP_FACT_VERSION && (text[0] | 0x20) == 'v') text++;
     const char *colon = strrchr(text, ':');
     if (fact->name == RP_FACT_NAME_OPERATOR && colon && colon > text && colon[-1] != ':' &&
-        colon[1] != '\0') {
+        colon[1] != '\0' && colon[1] != '/') {
         text = colon + 1;
     }
     /* The C++ side's "_index_select" is the operator's private half. */
