@@ -904,6 +904,7 @@ static void names_lose_their_quotes_and_words_that_are_none_go(void **state) {
         {RP_FACT_NAME_DTYPE, "tensor(float16)", "tensor(float16)"},
         {RP_FACT_NAME_FILE, "D:\\\\a\\\\b.bin", "D:\\a\\b.bin"},
         {RP_FACT_NAME_GOT, "291'", "291"},
+        {RP_FACT_NAME_VALUE, "1,3 and 4.", "1,3 and 4"},
         {RP_FACT_NAME_EXPECTED, "'a' or 'b'", "'a' or 'b'"},
         {RP_FACT_NAME_COMPUTE, "8, 6", "8.6"},
     };
@@ -917,6 +918,9 @@ static void names_lose_their_quotes_and_words_that_are_none_go(void **state) {
     add(facts, RP_FACT_NAME_PACKAGE, "the", 0);
     add(facts, RP_FACT_NAME_PACKAGE, "...x", 0);
     add(facts, RP_FACT_NAME_DTYPE, "subgroups", 0);
+    add(facts, RP_FACT_NAME_DTYPE, "OES_texture_float", 0);
+    add(facts, RP_FACT_NAME_FILE, "3' at offset '0", 0);
+    add(facts, RP_FACT_NAME_PROCESS, "in", 0);
     add(facts, RP_FACT_NAME_FILE, "Operation", 0);
     add(facts, RP_FACT_NAME_NODE, "....", 0);
     add(facts, RP_FACT_NAME_PROCESS, "A=b", 0);
