@@ -24,7 +24,7 @@ enum {
 
 struct element {
     enum element_kind kind;
-    enum rp_fact_name fact; /* of a hole; RP_FACT_NAME_NONE: {}     */
+    enum rp_fact_name fact; /* of a hole, or a literal that is one; RP_FACT_NAME_NONE: none */
     const char *text;       /* of a literal; of a choice each with its length in front */
     size_t length;
 };
@@ -116,24 +116,42 @@ static rp_status add_byte(struct reading *reading, char byte) {
     return RP_OK;
 }
 
+/* What a hole is filled with that says it: "{library=NCCL}". */
+static rp_status read_words(struct reading *reading, const char *at, const char *end,
+                            struct element *hole) {
+    enum rp_fact_type type = rp_fact_type_of(hole->fact);
+    if (at == end || type == RP_FACT_BYTES || type == RP_FACT_NUMBER) {
+        return refuse(reading, "'%s' has no words", rp_fact_name_text(hole->fact));
+    }
+    rp_status status = RP_OK;
+    while (status == RP_OK && at < end) {
+        status = add_byte(reading, *at++);
+    }
+    reading->is_open = false;
+    return status;
+}
+
 static rp_status read_hole(struct reading *reading) {
     const char *name = reading->at;
     const char *close = memchr(name, '}', (size_t)(reading->end - name));
     if (!close) return refuse(reading, "a '{' is not closed");
+    const char *words = memchr(name, '=', (size_t)(close - name));
+    size_t length = (size_t)((words ? words : close) - name);
     struct element *hole = NULL;
-    rp_status status = add_element(reading, HOLE, &hole);
+    rp_status status = add_element(reading, words ? LITERAL : HOLE, &hole);
     if (status != RP_OK) return status;
-    if (close > name) {
-        hole->fact = rp_fact_name_of_text(name, (size_t)(close - name));
+    if (length > 0 || words) {
+        hole->fact = rp_fact_name_of_text(name, length);
         if (hole->fact == RP_FACT_NAME_NONE) {
-            return refuse(reading, "'%.*s' is no fact", (int)(close - name), name);
+            return refuse(reading, "'%.*s' is no fact", (int)length, name);
         }
         if (++reading->hole_count > RP_PATTERN_HOLES_MAX) {
             return refuse(reading, "more than %d facts", RP_PATTERN_HOLES_MAX);
         }
     }
+    if (words) status = read_words(reading, words + 1, close, hole);
     reading->at = close + 1;
-    return RP_OK;
+    return status;
 }
 
 /* One of the choices; *reading->at is behind it, at '|' or ']'. */
@@ -407,6 +425,7 @@ static bool is_between_quotes(const struct matching *matching, size_t at) {
 static size_t end_of_word(const struct matching *matching, size_t at, enum rp_fact_type type) {
     size_t end = at;
     const char *line = matching->line;
+    if (type == RP_FACT_PATH) return rp_fact_path_end(line, matching->length, at);
     if (type == RP_FACT_TEXT) {
         end = matching->length;
         if (end - at > HOLE_BYTES_MAX) end = at + HOLE_BYTES_MAX;
@@ -456,8 +475,10 @@ static bool match_text_hole(struct matching *matching, size_t index, size_t at,
     }
     bool takes_spaces =
         type == RP_FACT_TEXT || (type == RP_FACT_PATH && is_between_quotes(matching, at));
+    size_t path_end =
+        type == RP_FACT_PATH ? rp_fact_path_end(matching->line, matching->length, at) : at;
     for (size_t end = at; end < matching->length && end - at < HOLE_BYTES_MAX;) {
-        if (!takes_spaces && is_space(matching->line[end])) return false;
+        if (!takes_spaces && is_space(matching->line[end]) && end >= path_end) return false;
         end++;
         if (!is_last && hole[1].text[0] != ' ' &&
             (end == matching->length || small(matching->line[end]) != hole[1].text[0])) {
@@ -468,6 +489,18 @@ static bool match_text_hole(struct matching *matching, size_t index, size_t at,
         matching->match->hole_count = kept;
         if (matching->steps == 0) return false;
     }
+    return false;
+}
+
+/* Words that are a fact themselves are kept as one. */
+static bool match_words(struct matching *matching, size_t index, size_t at) {
+    const struct element *words = &matching->pattern->elements[index];
+    size_t kept = matching->match->hole_count;
+    size_t next = match_literal(matching, words->text, words->length, at);
+    if (next == SIZE_MAX) return false;
+    keep_hole(matching, words->fact, at, next, 0);
+    if (match_rest(matching, index + 1, next)) return true;
+    matching->match->hole_count = kept;
     return false;
 }
 
@@ -515,10 +548,8 @@ static bool match_rest(struct matching *matching, size_t index, size_t at) {
     }
     const struct element *element = &matching->pattern->elements[index];
     switch (element->kind) {
-    case LITERAL: {
-        size_t next = match_literal(matching, element->text, element->length, at);
-        return next != SIZE_MAX && match_rest(matching, index + 1, next);
-    }
+    case LITERAL:
+        return match_words(matching, index, at);
     case STAR:
         return match_star(matching, index, at);
     case HOLE:
