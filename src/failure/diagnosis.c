@@ -27,11 +27,8 @@ enum {
     HITS_MAX = 256,
     LINES_KEPT_MAX = 96,
     RAW_FACTS_MAX = 96,
-<<<<<<< HEAD
     NAMES_MAX = 32,
-=======
     RULES_MAX = 1024, /* more than HITS_MAX hits have, unless they share words */
->>>>>>> main
     NO_HIT = UINT16_MAX,
 };
 
