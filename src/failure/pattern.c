@@ -30,12 +30,20 @@ struct element {
 };
 
 struct rp_pattern {
+    size_t count;
+    uint64_t first[4]; /* the characters that a match may begin with, a bit for each */
+    bool is_at_start;
+    bool is_at_end;
+    struct element elements[]; /* and their texts behind them */
+};
+
+/* A pattern while it is read: most have a few elements of the many that one may have. */
+struct draft {
     struct element elements[ELEMENTS_MAX];
     size_t count;
     bool is_at_start;
     bool is_at_end;
-    uint64_t first[4]; /* the characters that a match may begin with, a bit for each */
-    char bytes[];
+    char bytes[RP_PATTERN_BYTES_MAX + 2];
 };
 
 static bool is_space(char c) {
@@ -55,7 +63,7 @@ static bool is_word(char c) {
 /* --- reading a pattern --------------------------------------------------------------------- */
 
 struct reading {
-    struct rp_pattern *pattern;
+    struct draft *draft;
     const char *text;
     const char *at;
     const char *end;
@@ -81,9 +89,9 @@ static rp_status refuse(const struct reading *reading, const char *format, ...) 
 
 static rp_status add_element(struct reading *reading, enum element_kind kind,
                              struct element **out) {
-    struct rp_pattern *pattern = reading->pattern;
-    if (pattern->count == ELEMENTS_MAX) return refuse(reading, "more than %d parts", ELEMENTS_MAX);
-    struct element *element = &pattern->elements[pattern->count++];
+    struct draft *draft = reading->draft;
+    if (draft->count == ELEMENTS_MAX) return refuse(reading, "more than %d parts", ELEMENTS_MAX);
+    struct element *element = &draft->elements[draft->count++];
     *element = (struct element){
         .kind = kind, .fact = RP_FACT_NAME_NONE, .text = reading->out, .length = 0};
     reading->is_open = kind == LITERAL;
@@ -94,7 +102,7 @@ static rp_status add_element(struct reading *reading, enum element_kind kind,
 static rp_status add_byte(struct reading *reading, char byte) {
     struct element *element = NULL;
     if (reading->is_open) {
-        element = &reading->pattern->elements[reading->pattern->count - 1];
+        element = &reading->draft->elements[reading->draft->count - 1];
     } else {
         rp_status status = add_element(reading, LITERAL, &element);
         if (status != RP_OK) return status;
@@ -193,7 +201,7 @@ static rp_status read_part(struct reading *reading) {
         return add_byte(reading, *reading->at++);
     case '$':
         if (reading->at != reading->end) return add_byte(reading, c);
-        reading->pattern->is_at_end = true;
+        reading->draft->is_at_end = true;
         return RP_OK;
     default:
         return add_byte(reading, c);
@@ -218,9 +226,9 @@ static bool is_whole(const struct element *choice) {
     return length > 0;
 }
 
-static bool has_words(const struct rp_pattern *pattern) {
-    for (size_t i = 0; i < pattern->count; i++) {
-        const struct element *element = &pattern->elements[i];
+static bool has_words(const struct draft *draft) {
+    for (size_t i = 0; i < draft->count; i++) {
+        const struct element *element = &draft->elements[i];
         if (element->kind == LITERAL || (element->kind == CHOICE && is_whole(element))) return true;
     }
     return false;
@@ -250,33 +258,51 @@ static void note_beginnings(struct rp_pattern *pattern) {
     }
 }
 
+/* As large as it is, in one block. */
+static struct rp_pattern *keep(const struct draft *draft, size_t bytes) {
+    size_t elements_bytes = draft->count * sizeof draft->elements[0];
+    struct rp_pattern *pattern = rp_alloc(sizeof *pattern + elements_bytes + bytes);
+    if (!pattern) return NULL;
+    char *texts = (char *)pattern->elements + elements_bytes;
+    pattern->count = draft->count;
+    pattern->is_at_start = draft->is_at_start;
+    pattern->is_at_end = draft->is_at_end;
+    memcpy(texts, draft->bytes, bytes);
+    for (size_t i = 0; i < draft->count; i++) {
+        pattern->elements[i] = draft->elements[i];
+        pattern->elements[i].text = texts + (draft->elements[i].text - draft->bytes);
+    }
+    note_beginnings(pattern);
+    return pattern;
+}
+
 rp_status rp_pattern_create(const char *text, size_t length, struct rp_pattern **out,
                             rp_error *err) {
-    struct reading reading = {.text = text, .at = text, .end = text + length, .err = err};
+    struct draft draft = {.count = 0};
+    struct reading reading = {.draft = &draft,
+                              .text = text,
+                              .at = text,
+                              .end = text + length,
+                              .out = draft.bytes,
+                              .err = err};
     if (length > RP_PATTERN_BYTES_MAX) {
         return rp_fail(err, RP_ERR_DATA, "pattern '%.40s...': longer than %d bytes", text,
                        RP_PATTERN_BYTES_MAX);
     }
-    struct rp_pattern *pattern = rp_alloc(sizeof *pattern + length + 2);
-    if (!pattern) return rp_fail(err, RP_ERR_MEMORY, "no memory for a pattern");
-    reading.pattern = pattern;
-    reading.out = pattern->bytes;
     if (length > 0 && *reading.at == '^') {
-        pattern->is_at_start = true;
+        draft.is_at_start = true;
         reading.at++;
     }
     rp_status status = RP_OK;
     while (status == RP_OK && reading.at < reading.end) {
         status = read_part(&reading);
     }
-    if (status == RP_OK && !has_words(pattern)) {
+    if (status == RP_OK && !has_words(&draft)) {
         status = refuse(&reading, "it has no word of its own");
     }
-    if (status != RP_OK) {
-        rp_pattern_destroy(pattern);
-        return status;
-    }
-    note_beginnings(pattern);
+    if (status != RP_OK) return status;
+    struct rp_pattern *pattern = keep(&draft, (size_t)(reading.out - draft.bytes));
+    if (!pattern) return rp_fail(err, RP_ERR_MEMORY, "no memory for a pattern");
     *out = pattern;
     return RP_OK;
 }
