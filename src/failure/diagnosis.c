@@ -80,10 +80,8 @@ struct reader {
     struct rp_error_text *text;
     unsigned char *seen;  /* of rp_failure_rules_scan() */
     uint16_t *first_hits; /* of each pattern, NO_HIT */
-    struct hit hits[HITS_MAX];
     size_t hit_count;
     struct kept_line *lines[LINES_KEPT_MAX]; /* NULL: free */
-    struct raw_fact facts[RAW_FACTS_MAX];
     size_t fact_count;
     struct kept_line last_message; /* for a text of which nothing is known */
     unsigned last_message_block;
@@ -97,6 +95,10 @@ struct reader {
     /* While a line is looked at. */
     const struct rp_error_line *line;
     uint16_t kept;
+
+    /* From here on nothing is zeroed. */
+    struct hit hits[HITS_MAX];
+    struct raw_fact facts[RAW_FACTS_MAX];
 };
 
 /* --- taking what is hit -------------------------------------------------------------------- */
@@ -569,8 +571,9 @@ static void reader_destroy(struct reader *reader) {
 }
 
 static struct reader *reader_create(const struct rp_failure_rules *rules) {
-    struct reader *reader = rp_alloc(sizeof *reader);
+    struct reader *reader = rp_realloc_array(NULL, 1, sizeof *reader);
     if (!reader) return NULL;
+    memset(reader, 0, offsetof(struct reader, hits));
     reader->rules = rules;
     reader->seen = rp_alloc(rp_failure_rules_seen_bytes(rules));
     reader->first_hits = rp_alloc_array(rules->pattern_count + 1, sizeof *reader->first_hits);
