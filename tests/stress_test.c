@@ -199,6 +199,11 @@ static void random_schedules_keep_every_promise(void **state) {
     assert_int_equal(rp_hardware_snapshot(&snapshot, NULL), RP_OK);
     assert_int_equal(rp_rules_of_process(&rules, NULL), RP_OK);
     rp_snapshot_release(snapshot);
+    /* What a process keeps once a failure was diagnosed. */
+    rp_failure_question question = RP_FAILURE_QUESTION_INIT;
+    rp_diagnosis *diagnosis = NULL;
+    assert_int_equal(rp_diagnose(&question, &diagnosis, NULL), RP_OK);
+    rp_diagnosis_destroy(diagnosis);
     int64_t blocks = rp_memory_live_count();
     for (uint64_t seed = first; seed < first + (given ? 1 : 6); seed++) {
         rp_error err = RP_ERROR_INIT;

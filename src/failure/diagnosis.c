@@ -27,6 +27,7 @@ enum {
     HITS_MAX = 256,
     LINES_KEPT_MAX = 96,
     RAW_FACTS_MAX = 96,
+    NAMES_MAX = 32,
     RULES_MAX = 1024, /* more than HITS_MAX hits have, unless they share words */
     NO_HIT = UINT16_MAX,
 };
@@ -38,9 +39,12 @@ static const double role_weights[] = {
 };
 static const double DEPTH_WEIGHT = 0.8; /* for each step towards the deepest cause */
 static const double DEPTH_WEIGHT_MAX = 2;
-static const double TRACE_WEIGHT = -0.5;  /* in a stack trace that came apart from the error */
-static const double SHARPNESS = 0.9;      /* how much more one step of strength counts */
-static const double WORDS_WEIGHT = 1.75;  /* of what words tell beside what rules tell */
+static const double TRACE_WEIGHT = -0.5;    /* in a stack trace that came apart from the error */
+static const double SHARPNESS = 0.9;        /* how much more one step of strength counts */
+static const double WORDS_WEIGHT = 2.25;    /* of what words tell, where no rule is strong */
+static const double WORDS_WEIGHT_MIN = 0.4; /* where one says it all */
+static const double WEAK_RULE = 6;
+static const double STRONG_RULE = 9.4;
 static const double SURE_RULE = 7.5;      /* of our own messages: beside it words say nothing */
 static const double UNKNOWN_WEIGHT = 3.6; /* how strong a rule must be to be believed */
 static const double NOTHING_WEIGHT = 0.5; /* of a category for which no rule speaks */
@@ -83,6 +87,8 @@ struct reader {
     size_t hit_count;
     struct kept_line *lines[LINES_KEPT_MAX]; /* NULL: free */
     size_t fact_count;
+    struct raw_fact names[NAMES_MAX]; /* of rp_facts_scan_names(), the last ones */
+    size_t name_count;
     struct kept_line last_message; /* for a text of which nothing is known */
     unsigned last_message_block;
     struct rp_words words;    /* of all lines */
@@ -148,23 +154,31 @@ static void drop_line(struct reader *reader, uint16_t number) {
     reader->lines[number] = NULL;
 }
 
-static void take_fact(struct reader *reader, const struct rp_pattern_hole *hole) {
-    /* Of a long log the beginning is kept, and the end, where the error stands. */
-    size_t slot = reader->fact_count++;
-    if (slot >= RAW_FACTS_MAX) slot = RAW_FACTS_MAX / 2 + slot % (RAW_FACTS_MAX / 2);
-    struct raw_fact *raw = &reader->facts[slot];
+static void fill_fact(const struct reader *reader, enum rp_fact_name name, size_t start, size_t end,
+                      struct raw_fact *raw) {
     const struct rp_error_line *line = reader->line;
     *raw = (struct raw_fact){.line = reader->line_base + line->number,
                              .block = line->block,
                              .role = line->role,
                              .is_trace = reader->is_trace};
-    raw->fact.name = hole->name;
-    raw->fact.number = hole->number;
-    raw->fact.start = offset_of(reader, hole->start);
-    raw->fact.end = offset_of(reader, hole->end - 1) + 1;
-    snprintf(raw->fact.text, sizeof raw->fact.text, "%.*s", (int)(hole->end - hole->start),
-             line->text + hole->start);
+    raw->fact.name = name;
+    raw->fact.start = offset_of(reader, start);
+    raw->fact.end = offset_of(reader, end - 1) + 1;
+    snprintf(raw->fact.text, sizeof raw->fact.text, "%.*s", (int)(end - start), line->text + start);
     rp_text_make_printable(raw->fact.text);
+}
+
+static void take_fact(struct reader *reader, const struct rp_pattern_hole *hole) {
+    /* Of a long log the beginning is kept, and the end, where the error stands. */
+    size_t slot = reader->fact_count++;
+    if (slot >= RAW_FACTS_MAX) slot = RAW_FACTS_MAX / 2 + slot % (RAW_FACTS_MAX / 2);
+    fill_fact(reader, hole->name, hole->start, hole->end, &reader->facts[slot]);
+    reader->facts[slot].fact.number = hole->number;
+}
+
+static void take_name(enum rp_fact_name name, size_t start, size_t end, void *user) {
+    struct reader *reader = user;
+    fill_fact(reader, name, start, end, &reader->names[reader->name_count++ % NAMES_MAX]);
 }
 
 /* The first hit of a pattern is kept, and the last one on a line that counts as much. */
@@ -222,6 +236,10 @@ static void take_line(const struct rp_error_line *line, void *user) {
         rp_words_add(&reader->messages, line->text, line->length);
     }
     rp_failure_rules_scan(reader->rules, line->text, line->length, reader->seen, take_hit, reader);
+    bool is_code = line->role == RP_LINE_FRAME || line->role == RP_LINE_SOURCE;
+    if ((is_cause || reader->kept != NO_HIT) && !is_code && !reader->is_trace) {
+        rp_facts_scan_names(line->text, line->length, take_name, reader);
+    }
 }
 
 /* --- weighing ------------------------------------------------------------------------------ */
@@ -384,6 +402,17 @@ static bool is_told(const struct weighing *weighing) {
     return weighing->prior && (has_prior(weighing) || best >= SURE_RULE);
 }
 
+/* The stronger the strongest rule, the less there is to guess. */
+static double weight_of_words(const struct weighing *weighing) {
+    double best = 0;
+    for (size_t i = 0; i < RP_CATEGORY_COUNT; i++) {
+        if (weighing->best[i] > best) best = weighing->best[i];
+    }
+    double part = (best - WEAK_RULE) / (STRONG_RULE - WEAK_RULE);
+    part = part < 0 ? 0 : part > 1 ? 1 : part;
+    return WORDS_WEIGHT + part * (WORDS_WEIGHT_MIN - WORDS_WEIGHT);
+}
+
 /*
  * What the words of the text speak for, as factors of the sums; 1 where they say nothing, or where
  * no guess is needed: words were learnt from what others print.
@@ -397,8 +426,9 @@ static void weigh_words(const struct weighing *weighing, double factors[RP_CATEG
     bool has_words =
         !is_told(weighing) &&
         rp_words_weigh(is_long && has_messages ? &reader->messages : &reader->words, shares);
+    double weight = weight_of_words(weighing);
     for (size_t i = 0; i < RP_CATEGORY_COUNT; i++) {
-        factors[i] = has_words ? pow(shares[i] + LEAST, WORDS_WEIGHT) : 1;
+        factors[i] = has_words ? pow(shares[i] + LEAST, weight) : 1;
     }
 }
 
@@ -475,6 +505,57 @@ static void collect_evidence(struct weighing *weighing) {
     }
 }
 
+static bool is_beside(const struct rp_diagnosis *diagnosis, const struct rp_fact *fact) {
+    return fact->start >= diagnosis->cause_start && fact->end <= diagnosis->cause_end;
+}
+
+static bool has_fact_at(const struct rp_facts *facts, const struct rp_fact *name) {
+    for (size_t i = 0; i < facts->count; i++) {
+        const struct rp_fact *row = &facts->rows[i];
+        if (row->start < name->end && name->start < row->end) return true;
+    }
+    return false;
+}
+
+/* What the cause's line names, where no rule reads it; the first of each kind, which is what the
+ * message is about. */
+static void collect_names(struct weighing *weighing) {
+    struct rp_diagnosis *diagnosis = weighing->diagnosis;
+    const struct reader *reader = weighing->reader;
+    size_t count = reader->name_count < NAMES_MAX ? reader->name_count : NAMES_MAX;
+    for (size_t i = 0; i < count; i++) {
+        size_t slot = (reader->name_count - count + i) % NAMES_MAX;
+        struct rp_fact fact = reader->names[slot].fact;
+        bool is_path = fact.name == RP_FACT_NAME_FILE || fact.name == RP_FACT_NAME_FOLDER;
+        bool is_told = is_path ? rp_facts_find(&diagnosis->facts, RP_FACT_NAME_FILE) ||
+                                     rp_facts_find(&diagnosis->facts, RP_FACT_NAME_FOLDER)
+                               : rp_facts_find(&diagnosis->facts, fact.name) != NULL;
+        if (is_told || !is_beside(diagnosis, &fact) || has_fact_at(&diagnosis->facts, &fact)) {
+            continue;
+        }
+        rp_facts_add(&diagnosis->facts, &fact);
+    }
+}
+
+/* Which memory a message means that says only how much of it. */
+static void derive_memory(struct rp_diagnosis *diagnosis) {
+    const char *memory = NULL;
+    if (diagnosis->category == RP_CATEGORY_OUT_OF_MEMORY_DEVICE) memory = "device";
+    if (diagnosis->category == RP_CATEGORY_OUT_OF_MEMORY_HOST) memory = "host";
+    if (diagnosis->category == RP_CATEGORY_DISK_FULL) memory = "disk";
+    if (!memory || rp_facts_find(&diagnosis->facts, RP_FACT_NAME_MEMORY)) return;
+    const struct rp_failure_subject *subject = &diagnosis->subject;
+    bool is_browser = subject->has_kind &&
+                      (subject->kind == RP_DEVICE_WEBGPU || subject->kind == RP_DEVICE_WEBNN);
+    if (is_browser && diagnosis->category == RP_CATEGORY_OUT_OF_MEMORY_HOST) memory = "browser";
+    struct rp_fact fact = {.name = RP_FACT_NAME_MEMORY,
+                           .is_derived = true,
+                           .start = diagnosis->cause_start,
+                           .end = diagnosis->cause_end};
+    snprintf(fact.text, sizeof fact.text, "%s", memory);
+    rp_facts_add(&diagnosis->facts, &fact);
+}
+
 /* Facts of the cause's own line come first, then those of deeper causes and of messages. */
 static void collect_facts(struct weighing *weighing) {
     struct rp_diagnosis *diagnosis = weighing->diagnosis;
@@ -482,11 +563,13 @@ static void collect_facts(struct weighing *weighing) {
     for (size_t i = 0; i < reader->fact_count && i < RAW_FACTS_MAX; i++) {
         const struct raw_fact *raw = &reader->facts[i];
         struct rp_fact fact = raw->fact;
-        bool is_beside = fact.start >= diagnosis->cause_start && fact.end <= diagnosis->cause_end;
         double depth = raw->is_trace ? -1.0 : (double)rp_error_text_depth(reader->text, raw->block);
-        fact.weight = (int)(10 * (depth + role_weights[raw->role])) + (is_beside ? 100 : 0);
+        fact.weight =
+            (int)(10 * (depth + role_weights[raw->role])) + (is_beside(diagnosis, &fact) ? 100 : 0);
         rp_facts_add(&diagnosis->facts, &fact);
     }
+    collect_names(weighing);
+    derive_memory(diagnosis);
     rp_facts_decode(&diagnosis->facts);
 }
 

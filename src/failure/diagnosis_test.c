@@ -58,6 +58,34 @@ static void a_message_says_its_category_cause_and_facts(void **state) {
     rp_diagnosis_destroy(diagnosis);
 }
 
+static void a_text_for_people_has_each_figure_once(void **state) {
+    (void)state;
+    static const char *const cases[][3] = {
+        /* error, what stands there, what does not */
+        {"worker exited with code 137", "exit code: 137 (SIGKILL)\n", "signal:"},
+        {"CUDA out of memory. Tried to allocate 1.50 GiB (GPU 1; 11.76 GiB total capacity; 8.25 "
+         "GiB "
+         "already allocated; 512.00 MiB free; 9.25 GiB reserved in total by PyTorch)",
+         "bytes asked: 1.5 GiB\n", "memory:"},
+        {"The NVIDIA driver on your system is too old (found version 11060).",
+         "cuda code: 11060 (runs CUDA up to 11.6)\n", "version found:"},
+        {"/usr/lib/libstdc++.so.6: version `GLIBCXX_3.4.32' not found (required by /opt/a.so)",
+         "glibcxx needed: 3.4.32 (GCC 13.2, first in RHEL 10", "version needed:"},
+        {"RuntimeError: CUDA error code=35(b'cudaErrorInsufficientDriver')",
+         "cuda error: 35 (cudaErrorInsufficientDriver)\n", "error code:"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct rp_diagnosis *diagnosis = read_error(cases[i][0]);
+        rp_error err = RP_ERROR_INIT;
+        char *text = NULL;
+        assert_ok(rp_diagnosis_to_text(diagnosis, &text, &err));
+        assert_says(text, cases[i][1]);
+        assert_null(strstr(text, cases[i][2]));
+        rp_string_free(text);
+        rp_diagnosis_destroy(diagnosis);
+    }
+}
+
 static void nothing_is_unknown_with_a_low_confidence(void **state) {
     (void)state;
     static const char *const texts[] = {"", "\n\n\n", "hello", "\xff\xfe\x01\x02", "what is this"};
@@ -241,6 +269,7 @@ static void any_allocation_may_fail(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_message_says_its_category_cause_and_facts),
+        cmocka_unit_test(a_text_for_people_has_each_figure_once),
         cmocka_unit_test(nothing_is_unknown_with_a_low_confidence),
         cmocka_unit_test(a_cause_wins_over_what_wraps_it),
         cmocka_unit_test(words_in_source_lines_are_no_messages),

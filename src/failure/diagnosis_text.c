@@ -163,16 +163,105 @@ static void print_head(struct rp_text *text, const struct rp_diagnosis *diagnosi
     }
 }
 
+/* What a derived fact is called beside the one that it follows from; those without a row say it
+ * themselves. */
+static const struct {
+    enum rp_fact_name name;
+    const char *label;
+} derived_labels[] = {
+    {RP_FACT_NAME_BYTES_FREE, "free "},
+    {RP_FACT_NAME_BYTES_RESERVED, "of it unused "},
+    {RP_FACT_NAME_CUDA_MAX, "runs CUDA up to "},
+    {RP_FACT_NAME_CUDA_NEEDED, "CUDA "},
+    {RP_FACT_NAME_CUDA_VERSION, "CUDA "},
+    {RP_FACT_NAME_DRIVER_MIN, "needs driver "},
+    {RP_FACT_NAME_DRIVER_MIN_WINDOWS, "on Windows "},
+    {RP_FACT_NAME_DRIVER_MIN_COMPATIBLE, "at least "},
+    {RP_FACT_NAME_COMPUTE, "compute capability "},
+    {RP_FACT_NAME_CHIP_CUDA_FIRST, "since CUDA "},
+    {RP_FACT_NAME_CHIP_CUDA_LAST, "until CUDA "},
+    {RP_FACT_NAME_HSA_OVERRIDE, "HSA_OVERRIDE_GFX_VERSION "},
+    {RP_FACT_NAME_ONNX_NEEDED, "ONNX "},
+    {RP_FACT_NAME_ONNXRUNTIME_NEEDED, "ONNX Runtime "},
+    {RP_FACT_NAME_GCC_NEEDED, "GCC "},
+    {RP_FACT_NAME_SYSTEMS_NEEDED, "first in "},
+    {RP_FACT_NAME_OPERATOR, "operator "},
+};
+
+static const char *derived_label(enum rp_fact_name name) {
+    for (size_t i = 0; i < sizeof derived_labels / sizeof derived_labels[0]; i++) {
+        if (derived_labels[i].name == name) return derived_labels[i].label;
+    }
+    return "";
+}
+
+static const char *text_of_fact(const struct rp_fact *fact, char bytes[RP_BYTES_TEXT_BYTES]) {
+    if (rp_fact_type_of(fact->name) != RP_FACT_BYTES) return fact->text;
+    return rp_text_bytes(fact->number, bytes, RP_BYTES_TEXT_BYTES);
+}
+
+static bool is_same_place(const struct rp_fact *a, const struct rp_fact *b) {
+    return a->start == b->start && a->end == b->end;
+}
+
+/* The fact of that name if it has a line of its own. A figure that was read under two names has one
+ * line, under the name that says more, which stands behind; what follows from a fact stands beside
+ * it; which memory is meant says the category. */
+static const struct rp_fact *shown_fact(const struct rp_facts *facts, int name) {
+    const struct rp_fact *fact = rp_facts_find(facts, (enum rp_fact_name)name);
+    if (!fact || (fact->is_derived && name == RP_FACT_NAME_MEMORY)) return NULL;
+    const struct rp_fact *named = rp_facts_find(facts, RP_FACT_NAME_ERROR_CODE_NAME);
+    if (name == RP_FACT_NAME_ERROR_CODE && named && strcmp(named->text, fact->text) == 0)
+        return NULL;
+    for (int i = fact->is_derived ? 0 : name + 1; i < RP_FACT_NAME_COUNT; i++) {
+        const struct rp_fact *other = rp_facts_find(facts, (enum rp_fact_name)i);
+        if (!other || other == fact || other->is_derived || !is_same_place(other, fact)) continue;
+        if (fact->is_derived || strcmp(other->text, fact->text) == 0) return NULL;
+    }
+    return fact;
+}
+
+/* Whether a later row says the same with a better name: "runs CUDA up to 11.6", not "11.6". */
+static bool is_said_later(const struct rp_facts *facts, const struct rp_fact *fact) {
+    for (int i = (int)fact->name + 1; i < RP_FACT_NAME_COUNT; i++) {
+        const struct rp_fact *other = rp_facts_find(facts, (enum rp_fact_name)i);
+        if (other && is_same_place(other, fact) && strcmp(other->text, fact->text) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* "(ENOSPC)", "(runs CUDA up to 12.2)": what is not in the fact's own text yet. */
+static void print_derived(struct rp_text *text, const struct rp_facts *facts,
+                          const struct rp_fact *from) {
+    const struct rp_fact *last = from;
+    for (int name = 0; name < RP_FACT_NAME_COUNT && !from->is_derived; name++) {
+        const struct rp_fact *fact = rp_facts_find(facts, (enum rp_fact_name)name);
+        if (!fact || !fact->is_derived || !is_same_place(fact, from)) continue;
+        if (strstr(from->text, fact->text) || is_said_later(facts, fact)) continue;
+        char bytes[RP_BYTES_TEXT_BYTES];
+        rp_text_print(text, "%s%s%s", last == from ? " (" : ", ", derived_label(fact->name),
+                      text_of_fact(fact, bytes));
+        last = fact;
+    }
+    if (last != from) rp_text_print(text, ")");
+}
+
 static void print_facts(struct rp_text *text, const struct rp_diagnosis *diagnosis) {
     bool is_first = true;
-    for (int name = 0; name < RP_FACT_NAME_COUNT; name++) {
-        const struct rp_fact *fact = rp_facts_find(&diagnosis->facts, (enum rp_fact_name)name);
+    for (int i = 0; i < RP_FACT_NAME_COUNT; i++) {
+        const struct rp_fact *fact = shown_fact(&diagnosis->facts, i);
         if (!fact) continue;
         char bytes[RP_BYTES_TEXT_BYTES];
-        bool is_bytes = rp_fact_type_of(fact->name) == RP_FACT_BYTES;
-        rp_text_print(text, "  %-10s  %s: %s\n", is_first ? "facts" : "",
-                      rp_fact_name_text(fact->name),
-                      is_bytes ? rp_text_bytes(fact->number, bytes, sizeof bytes) : fact->text);
+        char name[40];
+        snprintf(name, sizeof name, "%s", rp_fact_name_text(fact->name));
+        for (char *at = name; (at = strchr(at, '_'));) {
+            *at = ' ';
+        }
+        rp_text_print(text, "  %-10s  %s: %s", is_first ? "facts" : "", name,
+                      text_of_fact(fact, bytes));
+        print_derived(text, &diagnosis->facts, fact);
+        rp_text_print(text, "\n");
         is_first = false;
     }
 }

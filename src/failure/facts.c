@@ -143,7 +143,7 @@ static const struct {
     bool is_exact; /* small and capital letters differ: "m" is no megabyte, "Kb" a kilobit */
 } units[] = {
     {"bytes", 1, false}, {"byte", 1, false}, {"B", 1, true},
-    {"kB", 1000, true}, {"KB", 1000, true},
+    {"kB", UINT64_C(1) << 10, true}, {"KB", 1000, true}, /* "kB" is the kernel's, who means KiB */
     {"MB", 1000000, true}, {"GB", 1000000000, true},
     {"TB", 1000000000000, true}, {"PB", 1000000000000000, true},
     {"KiB", UINT64_C(1) << 10, false}, {"MiB", UINT64_C(1) << 20, false},
@@ -184,6 +184,16 @@ static const char *read_unit(const char *at, const char *end, uint64_t *unit) {
     return at;
 }
 
+/* "59.32/79.15 GiB": both have the unit of the second. */
+static bool read_shared_unit(const char *at, const char *end, uint64_t *unit) {
+    struct decimal other = {.is_plain = true};
+    if (at >= end || *at != '/') return false;
+    const char *to = read_digits(at + 1, end, &other.digits);
+    if (!to) return false;
+    to = read_fraction(to, end, &other);
+    return read_unit(to, end, unit) != to;
+}
+
 static const char *read_bytes(const char *at, const char *end, uint64_t *number) {
     uint64_t unit;
     struct decimal value = {.is_plain = true};
@@ -194,6 +204,9 @@ static const char *read_bytes(const char *at, const char *end, uint64_t *number)
         to = read_exponent(read_fraction(to, end, &value), end, &value);
     }
     const char *whole = read_unit(to, end, &unit);
+    if (whole == to && read_shared_unit(to, end, &unit)) {
+        return to_bytes(value, unit, number) ? to : NULL;
+    }
     /* "1.5" of nothing is no size. */
     if (whole == to && !value.is_plain && value.exponent < 0 && value.digits != 0) return NULL;
     return to_bytes(value, unit, number) ? whole : NULL;
@@ -240,9 +253,22 @@ static const char *read_local(const char *at, const char *end) {
     return at;
 }
 
+/* "8, 6)": a version as Python's pairs have it. */
+static bool is_pair_at(const char *at, const char *end) {
+    while (is_digit_at(at, end)) {
+        at++;
+    }
+    if (end - at < 4 || at[0] != ',' || at[1] != ' ') return false;
+    for (at += 2; is_digit_at(at, end);) {
+        at++;
+    }
+    return at < end && *at == ')' && isdigit((unsigned char)at[-1]);
+}
+
 static const char *read_version(const char *at, const char *end) {
     if (at < end && (*at == 'v' || *at == 'V')) at++;
     if (!is_digit_at(at, end)) return NULL;
+    if (is_pair_at(at, end)) return memchr(at, ')', (size_t)(end - at));
     while (is_digit_at(at, end)) {
         at++;
         if (at < end && *at == '.' && is_digit_at(at + 1, end)) at++;
@@ -259,6 +285,45 @@ static const char *read_version(const char *at, const char *end) {
         at = to;
     }
     return read_local(at, end);
+}
+
+static bool is_slash(char c) {
+    return c == '/' || c == '\\';
+}
+
+static bool ends_path(char c) {
+    return c == ' ' || c == '\t' || c == '\0' || strchr("'\"`<>,;()[]{}|", c) != NULL;
+}
+
+/* Whether a path goes on behind the space at `at`: one more word, and a slash in its middle. */
+static bool goes_on(const char *line, size_t length, size_t at) {
+    if (line[at] != ' ' || at + 1 >= length || !isalnum((unsigned char)line[at + 1])) return false;
+    for (at += 2; at < length && !ends_path(line[at]); at++) {
+        if (line[at] == ':') return false;
+        if (is_slash(line[at])) return true;
+    }
+    return false;
+}
+
+size_t rp_fact_path_end(const char *line, size_t length, size_t at) {
+    enum { PATH_BYTES_MAX = 300 };
+    size_t end = at;
+    bool has_slash = false;
+    bool has_ending = false; /* a name with a point behind the last slash is a file's */
+    while (end < length && end - at < PATH_BYTES_MAX) {
+        char c = line[end];
+        if (is_slash(c)) has_ending = false;
+        if (c == '.') has_ending = true;
+        has_slash = has_slash || is_slash(c);
+        bool is_inside =
+            !ends_path(c) || (has_slash && !has_ending && end > at && goes_on(line, length, end));
+        if (!is_inside) break;
+        end++;
+    }
+    while (end > at && strchr(".:!?", line[end - 1])) {
+        end--;
+    }
+    return end;
 }
 
 const char *rp_fact_read(enum rp_fact_type type, const char *at, const char *end,
@@ -312,6 +377,12 @@ static void remove_at(struct rp_facts *facts, size_t index) {
             (facts->count - index) * sizeof facts->rows[0]);
 }
 
+void rp_facts_remove(struct rp_facts *facts, enum rp_fact_name name, uint64_t start) {
+    for (size_t i = facts->count; i-- > 0;) {
+        if (facts->rows[i].name == name && facts->rows[i].start == start) remove_at(facts, i);
+    }
+}
+
 /* The lightest, if one of them is not what rp_facts_find() gives then that one, the earliest. */
 static size_t dispensable(const struct rp_facts *facts) {
     size_t found = 0;
@@ -329,9 +400,83 @@ static size_t dispensable(const struct rp_facts *facts) {
     return found;
 }
 
+/* Whether such a fact is one name, around which a message may have put brackets and quotes. */
+static bool is_name(enum rp_fact_name name) {
+    switch (name) {
+    case RP_FACT_NAME_OPERATOR:
+    case RP_FACT_NAME_NODE:
+    case RP_FACT_NAME_DTYPE:
+    case RP_FACT_NAME_DTYPE_EXPECTED:
+    case RP_FACT_NAME_LIBRARY:
+    case RP_FACT_NAME_SYMBOL:
+    case RP_FACT_NAME_PACKAGE:
+    case RP_FACT_NAME_PACKAGE_OTHER:
+    case RP_FACT_NAME_ARCHITECTURE:
+    case RP_FACT_NAME_MODEL:
+    case RP_FACT_NAME_FILE:
+    case RP_FACT_NAME_FOLDER:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void cut_front(struct rp_fact *fact, size_t count) {
+    memmove(fact->text, fact->text + count, strlen(fact->text + count) + 1);
+    fact->start += count;
+}
+
+static void cut_back(struct rp_fact *fact, size_t length) {
+    fact->end -= strlen(fact->text) - length;
+    fact->text[length] = '\0';
+}
+
+/* "\'aten::roll\'", "(gru)": the name alone. A bracket that closes one of the name's own stays. */
+static void strip_quotes(struct rp_fact *fact) {
+    bool is_escaped = false;
+    for (size_t length; (length = strlen(fact->text)) > 1;) {
+        char first = fact->text[0];
+        char last = fact->text[length - 1];
+        if (first == '\\' && strchr("'\"", fact->text[1])) {
+            is_escaped = true;
+            cut_front(fact, 1);
+        } else if (strchr("'\"`(", first)) {
+            cut_front(fact, 1);
+        } else if (strchr("'\"`,;", last) || (last == '\\' && is_escaped) ||
+                   (last == ')' && !strchr(fact->text, '('))) {
+            cut_back(fact, length - 1);
+        } else {
+            return;
+        }
+    }
+}
+
+/* "D:\\\\models\\\\a.gguf", as Python quotes it. */
+static void join_backslashes(char *text) {
+    if (!isalpha((unsigned char)text[0]) || strncmp(text + 1, ":\\\\", 3) != 0) return;
+    char *out = text;
+    for (const char *at = text; *at; at++) {
+        *out++ = *at;
+        if (at[0] == '\\' && at[1] == '\\') at++;
+    }
+    *out = '\0';
+}
+
+/* The quote around the whole message, of which the fact is the end. */
+static void strip_lone_quote(struct rp_fact *fact) {
+    size_t length = strlen(fact->text);
+    if (length < 2 || !strchr("'\"`", fact->text[length - 1])) return;
+    if (strchr(fact->text, fact->text[length - 1]) != fact->text + length - 1) return;
+    fact->text[length - 1] = '\0';
+    fact->end--;
+}
+
 /* "v4.31.0" and "4.31.0" are one version, and only the latter compares; the operator of
  * "Conv_0:Conv" and of "com.microsoft:Conv" is Conv, that of "aten::conv2d" has its own colons. */
 static void tidy_text(struct rp_fact *fact) {
+    if (is_name(fact->name)) strip_quotes(fact);
+    if (rows[fact->name].type == RP_FACT_PATH) join_backslashes(fact->text);
+    if (rows[fact->name].type == RP_FACT_TEXT) strip_lone_quote(fact);
     const char *text = fact->text;
     if (rows[fact->name].type == RP_FACT_VERSION && (text[0] | 0x20) == 'v') text++;
     const char *colon = strrchr(text, ':');
@@ -339,19 +484,99 @@ static void tidy_text(struct rp_fact *fact) {
         colon[1] != '\0') {
         text = colon + 1;
     }
+    /* The C++ side's "_index_select" is the operator's private half. */
+    if (fact->name == RP_FACT_NAME_OPERATOR && !strchr(text, ':')) {
+        size_t marks = strspn(text, "_");
+        text += text[marks] ? marks : 0;
+    }
     memmove(fact->text, text, strlen(text) + 1);
+    char *comma = rows[fact->name].type == RP_FACT_VERSION ? strstr(fact->text, ", ") : NULL;
+    if (comma) {
+        *comma = '.';
+        memmove(comma + 1, comma + 2, strlen(comma + 2) + 1);
+    }
     /* "torch==2.1", "pillow[heic]" */
     if (fact->name == RP_FACT_NAME_PACKAGE) fact->text[strcspn(fact->text, "=<>!~[;")] = '\0';
 }
 
+/* Words that stand where a message could have a name, and are none. */
+static bool is_plain_word(const char *text) {
+    static const char *const words[] = {
+        "a",       "an",       "the",   "this",      "that",      "these",    "it",    "its",
+        "your",    "our",      "and",   "or",        "of",        "for",      "from",  "to",
+        "in",      "on",       "at",    "with",      "by",        "as",       "is",    "are",
+        "was",     "not",      "no",    "none",      "null",      "nan",      "any",   "all",
+        "some",    "one",      "first", "latest",    "both",      "other",    "only",  "version",
+        "package", "path",     "file",  "module",    "following", "type",     "error", "unknown",
+        "correct", "required", "them",  "undefined", "which",     "compiled", "disk",  "local",
+        "memory",  "cache",    "model"};
+    for (size_t i = 0; i < COUNT(words); i++) {
+        if (strcasecmp(text, words[i]) == 0) return true;
+    }
+    return false;
+}
+
+/* "Operation", as in "Operation not permitted". */
+static bool is_capitalised_word(const char *text) {
+    if (!isupper((unsigned char)*text) || !islower((unsigned char)text[1])) return false;
+    for (text++; *text; text++) {
+        if (!islower((unsigned char)*text)) return false;
+    }
+    return true;
+}
+
+/* A part of every name of a number type, of any library. */
+static bool is_dtype(const char *text) {
+    static const char *const parts[] = {
+        "float", "half", "double", "int",  "bool", "byte", "char",  "short",  "long", "complex",
+        "fp",    "bf16", "f16",    "f32",  "f64",  "f8",   "i8",    "u8",     "i16",  "u16",
+        "i32",   "u32",  "i64",    "u64",  "i4",   "nf4",  "q4",    "q5",     "q6",   "q8",
+        "iq",    "q2",   "q3",     "e4m3", "e5m2", "str",  "quant", "object", "tf32", "mixed"};
+    for (size_t i = 0; i < COUNT(parts); i++) {
+        if (strcasestr(text, parts[i])) return true;
+    }
+    return false;
+}
+
+static bool is_signal(const char *text) {
+    static const char *const words[] = {"killed",  "segmentation", "bus",       "aborted",
+                                        "illegal", "floating",     "terminated"};
+    if (isdigit((unsigned char)*text) || strncmp(text, "SIG", 3) == 0) return true;
+    for (size_t i = 0; i < COUNT(words); i++) {
+        if (strcasecmp(text, words[i]) == 0) return true;
+    }
+    return false;
+}
+
+static bool has_letter(const char *text) {
+    for (; *text; text++) {
+        if (isalnum((unsigned char)*text) || (unsigned char)*text > 127) return true;
+    }
+    return false;
+}
+
 /* A word behind "signal" or a number behind "returned error:" is not always what it seems. */
 static bool is_credible(const struct rp_fact *fact) {
+    if (is_name(fact->name) && (!has_letter(fact->text) || is_plain_word(fact->text))) return false;
     switch (fact->name) {
     case RP_FACT_NAME_SIGNAL:
-        return isdigit((unsigned char)fact->text[0]) || strncmp(fact->text, "SIG", 3) == 0 ||
-               strcasecmp(fact->text, "killed") == 0;
+        return is_signal(fact->text);
     case RP_FACT_NAME_HTTP_STATUS:
         return fact->number >= 100 && fact->number < 600;
+    case RP_FACT_NAME_DTYPE:
+    case RP_FACT_NAME_DTYPE_EXPECTED:
+        return is_dtype(fact->text);
+    case RP_FACT_NAME_FILE:
+    case RP_FACT_NAME_FOLDER:
+        return !is_capitalised_word(fact->text);
+    case RP_FACT_NAME_PACKAGE:
+    case RP_FACT_NAME_PACKAGE_OTHER:
+        return (isalnum((unsigned char)fact->text[0]) || strchr("_@", fact->text[0])) &&
+               !strchr(fact->text, '\\');
+    case RP_FACT_NAME_PROCESS:
+        return !strpbrk(fact->text, "=$");
+    case RP_FACT_NAME_DEVICE_INDEX:
+        return fact->number < 4096;
     default:
         return true;
     }
@@ -360,8 +585,8 @@ static bool is_credible(const struct rp_fact *fact) {
 void rp_facts_add(struct rp_facts *facts, const struct rp_fact *fact) {
     struct rp_fact new = *fact;
     new.text[RP_FACT_TEXT_MAX - 1] = '\0';
-    if (!is_credible(&new)) return;
     tidy_text(&new);
+    if (!is_credible(&new)) return;
     for (size_t i = 0; i < facts->count; i++) {
         if (!is_same(&facts->rows[i], &new)) continue;
         if (is_heavier(&facts->rows[i], &new)) return;

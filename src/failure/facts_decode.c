@@ -7,7 +7,9 @@
 #include "failure/facts.h"
 #include "failure/versions.h"
 
+#include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -217,14 +219,23 @@ static void decode_exit_code(struct rp_facts *facts, const struct rp_fact *fact)
     }
 }
 
+/* "Segmentation fault", as a shell says it; 0: no such word. Linux's numbers. */
+static uint64_t signal_of_word(const char *word) {
+    static const struct {
+        const char *word;
+        uint64_t number;
+    } words[] = {{"illegal", 4}, {"aborted", 6},       {"bus", 7},        {"floating", 8},
+                 {"killed", 9},  {"segmentation", 11}, {"terminated", 15}};
+    for (size_t i = 0; i < COUNT(words); i++) {
+        if (strcasecmp(word, words[i].word) == 0) return words[i].number;
+    }
+    return 0;
+}
+
 /* The name takes the number's place: nobody wants to hear of signal 11 twice. */
 static void decode_signal(struct rp_facts *facts, const struct rp_fact *fact) {
-    uint64_t number = 0;
-    if (strcasecmp(fact->text, "killed") == 0) {
-        number = 9;
-    } else if (!is_whole_number(fact->text, &number)) {
-        return;
-    }
+    uint64_t number = signal_of_word(fact->text);
+    if (number == 0 && !is_whole_number(fact->text, &number)) return;
     const char *name = rp_code_name(RP_CODE_SIGNAL, (int64_t)number);
     for (size_t i = 0; name && i < facts->count; i++) {
         struct rp_fact *row = &facts->rows[i];
@@ -235,8 +246,14 @@ static void decode_signal(struct rp_facts *facts, const struct rp_fact *fact) {
     }
 }
 
-/* Rust's "os error 1455" is errno's on Linux and GetLastError()'s on Windows. */
+/* Rust's "os error 1455" is errno's on Linux and GetLastError()'s on Windows, which ends its
+ * sentence before: a rule reads that as what it is, and then it is no errno. */
 static void decode_errno(struct rp_facts *facts, const struct rp_fact *fact) {
+    const struct rp_fact *windows = rp_facts_find(facts, RP_FACT_NAME_WINDOWS_ERROR);
+    if (windows && windows->start == fact->start) {
+        rp_facts_remove(facts, fact->name, fact->start);
+        return;
+    }
     if (fact->number < 134) return;
     derive(facts, fact, RP_FACT_NAME_ERROR_CODE_NAME, windows_name((int64_t)fact->number));
 }
@@ -270,6 +287,75 @@ static void decode_error_code(struct rp_facts *facts, const struct rp_fact *fact
     derive(facts, fact, RP_FACT_NAME_ERROR_CODE_NAME, name);
 }
 
+/* Whether a node's name with neither path nor number is an operator's: "NcclAllReduce", "Resize".
+ */
+static bool is_operator_word(const char *word) {
+    static const char *const words[] = {
+        "Add",    "Cast",      "Concat",    "Conv",     "Div",     "Einsum", "Expand",  "Gather",
+        "Gelu",   "Gemm",      "Loop",      "Mul",      "Pad",     "Pow",    "Relu",    "Reshape",
+        "Resize", "Scan",      "Sigmoid",   "Slice",    "Softmax", "Split",  "Squeeze", "Sub",
+        "Tile",   "Transpose", "Unsqueeze", "Upsample", "Where"};
+    size_t capitals = 0;
+    for (const char *at = word; *at; at++) {
+        capitals += isupper((unsigned char)*at) != 0;
+    }
+    if (capitals > 1) return true;
+    for (size_t i = 0; i < COUNT(words); i++) {
+        if (strcmp(word, words[i]) == 0) return true;
+    }
+    return false;
+}
+
+/* "/encoder/Conv_12", "Resize__31": exporters name a node after its operator. */
+static void decode_node(struct rp_facts *facts, const struct rp_fact *fact) {
+    if (rp_facts_find(facts, RP_FACT_NAME_OPERATOR)) return;
+    const char *slash = strrchr(fact->text, '/');
+    const char *name = slash ? slash + 1 : fact->text;
+    char text[64];
+    size_t letters = 0;
+    while (isalpha((unsigned char)name[letters])) {
+        letters++;
+    }
+    size_t rest = letters + strspn(name + letters, "_0123456789");
+    bool is_numbered = name[letters] == '_';
+    if (!isupper((unsigned char)*name) || name[rest] || letters < 3 || letters >= sizeof text) {
+        return;
+    }
+    memcpy(text, name, letters);
+    text[letters] = '\0';
+    if (!slash && !is_numbered && !is_operator_word(text)) return;
+    derive(facts, fact, RP_FACT_NAME_OPERATOR, text);
+}
+
+/* "CUDA0", "cuda:1": the number behind the name. A PCI address has none. */
+static void decode_device(struct rp_facts *facts, const struct rp_fact *fact) {
+    const char *at = fact->text;
+    while (isalpha((unsigned char)*at) || *at == '_') {
+        at++;
+    }
+    if (at == fact->text) return;
+    if (*at == ':') at++;
+    size_t digits = strspn(at, "0123456789");
+    if (digits == 0 || digits > 3 || at[digits]) return;
+    struct rp_fact index = *fact;
+    index.name = RP_FACT_NAME_DEVICE_INDEX;
+    index.is_derived = true;
+    index.number = strtoul(at, NULL, 10);
+    snprintf(index.text, sizeof index.text, "%s", at);
+    rp_facts_add(facts, &index);
+}
+
+/* A model that is named by its place is a folder or a file of this machine. */
+static void decode_model(struct rp_facts *facts, const struct rp_fact *fact) {
+    const char *text = fact->text;
+    bool is_drive = isalpha((unsigned char)text[0]) && text[1] == ':';
+    if (!is_drive && text[0] != '/' && strncmp(text, "./", 2) != 0 &&
+        strncmp(text, "../", 3) != 0 && strncmp(text, "~/", 2) != 0) {
+        return;
+    }
+    if (!rp_facts_find(facts, RP_FACT_NAME_FILE)) derive(facts, fact, RP_FACT_NAME_FOLDER, text);
+}
+
 /* In an order in which what is derived is there when something follows from it. */
 static const struct {
     enum rp_fact_name name;
@@ -294,6 +380,9 @@ static const struct {
     {RP_FACT_NAME_GLIBC_NEEDED, decode_glibc},
     {RP_FACT_NAME_GLIBCXX_NEEDED, decode_glibcxx},
     {RP_FACT_NAME_CXXABI_NEEDED, decode_cxxabi},
+    {RP_FACT_NAME_DEVICE, decode_device},
+    {RP_FACT_NAME_NODE, decode_node},
+    {RP_FACT_NAME_MODEL, decode_model},
     {RP_FACT_NAME_SIGNAL, decode_signal},
     {RP_FACT_NAME_EXIT_CODE, decode_exit_code},
     {RP_FACT_NAME_ERRNO, decode_errno},

@@ -39,12 +39,12 @@ static void sizes_are_read_with_their_unit(void **state) {
         {"57.70 GiB", 9, UINT64_C(61954903245)},
         {"0.1 KiB", 7, 102},
         {"0x1000", 6, 4096},
-        {"20480 kB", 8, 20480000},
+        {"20480 kB", 8, 20971520},
         {"11GB", 4, UINT64_C(11000000000)},
         {"11Gb free", 4, UINT64_C(11000000000)},
         {"16 GBytes", 9, UINT64_C(16000000000)},
         {"1.5e9", 5, 1500000000},
-        {"1e3 kB", 6, 1000000},
+        {"1e3 kB", 6, 1024000},
         {"17.22G of", 6, UINT64_C(18489834209)},
         {"512Mi", 5, UINT64_C(512) << 20},
         {"64K", 3, 65536},
@@ -526,13 +526,14 @@ static const struct {
     {"ggml_vulkan: Device memory allocation of size 2415919104 failed.", "bytes_asked=2415919104"},
     {"ValueError: Free memory on device cuda:0 (12.5/23.64 GiB) on startup is less than desired "
      "GPU memory utilization (0.9, 21.28 GiB).",
-     "bytes_asked=22849226015|bytes_total=25383256719|device=cuda:0|value=12.5"},
+     "bytes_asked=22849226015|bytes_total=25383256719|device=cuda:0|bytes_free=13421772800|device_"
+     "index=0"},
     {"Out of memory: Killed process 4242 (python3) total-vm:91234560kB, anon-rss:63123456kB, "
      "file-rss:2048kB, shmem-rss:0kB",
-     "bytes_used=63123456000|process=python3|pid=4242"},
+     "bytes_used=64638418944|process=python3|pid=4242"},
     {"Memory cgroup out of memory: Killed process 99 (node), UID 1000, total-vm:9123456kB, "
      "anon-rss:4123456kB, file-rss:512kB",
-     "bytes_used=4123456000|process=node|pid=99"},
+     "bytes_used=4222418944|process=node|pid=99"},
     {"numpy.core._exceptions._ArrayMemoryError: Unable to allocate 7.45 GiB for an array with "
      "shape (50000, 20000) and data type float64",
      "bytes_asked=7999376589|dtype=float64|value=(50000, 20000)"},
@@ -788,12 +789,23 @@ static const struct {
     {"RuntimeError: Error(s) in loading state_dict for UNet2DConditionModel:\n\tMissing key(s) in "
      "state_dict: \"conv_in.weight\", \"conv_in.bias\".\n\tUnexpected key(s) in state_dict: "
      "\"conv_out.weight\".",
-     "architecture=UNet2DConditionModel|tensor=conv_out.weight"},
+     "architecture=UNet2DConditionModel|tensor=conv_in.weight"},
     {"requests.exceptions.HTTPError: 403 Client Error: Forbidden for url: "
      "https://hub.example.org/acme/model/resolve/main/config.json",
      "host=hub.example.org|http_status=403|http_status_text=Forbidden"},
     {"fatal: unable to access: The requested URL returned error: 401",
      "http_status=401|http_status_text=Unauthorized"},
+    {"Segmentation fault (core dumped)", "signal=SIGSEGV"},
+    {"Killed", "signal=SIGKILL|memory=host"},
+    {"OSError: [Errno 28] No space left on device", "memory=disk|errno=28|errno_name=ENOSPC"},
+    {"There is not enough space on the disk. (os error 112)",
+     "windows_error=112|error_code_name=ERROR_DISK_FULL"},
+    {"RuntimeError: Expected all tensors to be on the same device, but found at least two devices, "
+     "cuda:1 and cpu! (when checking argument for argument mat1 in method wrapper_CUDA__index_add)",
+     "operator=index_add|device=cuda:1|device_index=1"},
+    {"failed: could not parse '/srv/My Models/tiny.gguf' in time", "file=/srv/My Models/tiny.gguf"},
+    {"RuntimeError: NCCL error in: NCCLUtils.hpp:275, internal error, NCCL version 2.18.1",
+     "version_found=2.18.1|library=NCCL"},
     {"worker exited with code 139", "signal=SIGSEGV|exit_code=139"},
     {"failed (exitcode: -9) local_rank: 0 (pid: 24680) of binary: /opt/env/bin/python",
      "pid=24680|signal=SIGKILL|exit_code=-9"},
@@ -801,7 +813,7 @@ static const struct {
     {"terminated by signal SIGSEGV", "signal=SIGSEGV"},
     {"python3[5151]: segfault at 8 ip 00007f12 sp 00007ffd error 4 in "
      "libcuda.so.550.54.15[7f1000000000+1a00000]",
-     "library=libcuda.so.550.54.15|process=python3|pid=5151"},
+     "library=libcuda.so.550.54.15"},
     {"RuntimeError: cuda runtime error (77) : an illegal memory access was encountered at "
      "THCTensorCopy.cu:20",
      "cuda_error=77|error_code_name=cudaErrorIllegalAddress"},
@@ -831,6 +843,128 @@ static const struct {
      "device=PCI:0000:41:00|xid=79|xid_text=GPU has fallen off the bus"},
     {"Duplicate GPU detected : rank 1 and rank 0 both on CUDA device 41000", "device=41000|rank=1"},
 };
+
+/* What rp_facts_scan_names() takes, as "name=text|...". */
+struct named {
+    const char *line;
+    char text[400];
+};
+
+static void take_named(enum rp_fact_name name, size_t start, size_t end, void *user) {
+    struct named *named = user;
+    size_t at = strlen(named->text);
+    snprintf(named->text + at, sizeof named->text - at, "%s%s=%.*s", at > 0 ? "|" : "",
+             rp_fact_name_text(name), (int)(end - start), named->line + start);
+}
+
+static void a_line_names_files_libraries_and_codes_without_a_rule(void **state) {
+    (void)state;
+    static const char *const cases[][2] = {
+        {"cannot use '/srv/My Models/a.gguf' here", "file=/srv/My Models/a.gguf"},
+        {"cannot use C:\\Program Files\\x\\c10.dll.", "library=C:\\Program Files\\x\\c10.dll"},
+        {"broken: ../models/tiny.onnx, sorry", "file=../models/tiny.onnx"},
+        {"see libcudnn_ops.so.9.1.0: gone", "library=libcudnn_ops.so.9.1.0"},
+        {"nothing in /home/me/models", "folder=/home/me/models"},
+        {"of binary: /opt/env/bin/python3.11", "file=/opt/env/bin/python3.11"},
+        {"path=/dev/shm/nccl-x size=3", "file=/dev/shm/nccl-x"},
+        {"got CUDNN_STATUS_ALLOC_FAILED, not CUDNN_STATUS_SUCCESS",
+         "error_code=CUDNN_STATUS_ALLOC_FAILED"},
+        {"  Killed ", "signal=Killed"},
+        {"Aborted (Speicherabzug geschrieben)", "signal=Aborted"},
+        {"Killed process 5", ""},
+        {"at /opt/src/model.cpp:37:5", ""},
+        {"File \"/usr/lib/python3/a.py\", line 5", ""},
+        {"node /model/layers.0/Add and /encoder/Conv", ""},
+        {"see https://example.org/a/model.onnx", ""},
+        {"for domain ai.onnx is opset 15", ""},
+        {"search /usr/lib:/opt/lib:/usr/local/lib", ""},
+        {"run $HOME/bin/x and /opt/$X/a", ""},
+        {"isn't it the server's response.json() then", ""},
+        {"''\"\"``<>|= .so .dll .", ""},
+        {"", ""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct named named = {.line = cases[i][0]};
+        rp_facts_scan_names(cases[i][0], strlen(cases[i][0]), take_named, &named);
+        assert_string_equal(named.text, cases[i][1]);
+    }
+}
+
+static void names_lose_their_quotes_and_words_that_are_none_go(void **state) {
+    (void)state;
+    struct rp_facts *facts = no_facts();
+    add(facts, RP_FACT_NAME_OPERATOR, "(gru)", 0);
+    assert_string_equal(text_of(facts, RP_FACT_NAME_OPERATOR), "gru");
+    add(facts, RP_FACT_NAME_OPERATOR, "\\'aten::roll\\'", 0);
+    assert_string_equal(text_of(facts, RP_FACT_NAME_OPERATOR), "aten::roll");
+    add(facts, RP_FACT_NAME_OPERATOR, "_index_select", 0);
+    assert_string_equal(text_of(facts, RP_FACT_NAME_OPERATOR), "index_select");
+    add(facts, RP_FACT_NAME_DTYPE, "tensor(float16)", 0);
+    assert_string_equal(text_of(facts, RP_FACT_NAME_DTYPE), "tensor(float16)");
+    add(facts, RP_FACT_NAME_FILE, "D:\\\\a\\\\b.bin", 0);
+    assert_string_equal(text_of(facts, RP_FACT_NAME_FILE), "D:\\a\\b.bin");
+    add(facts, RP_FACT_NAME_GOT, "291'", 0);
+    assert_string_equal(text_of(facts, RP_FACT_NAME_GOT), "291");
+    add(facts, RP_FACT_NAME_COMPUTE, "8, 6", 0);
+    assert_string_equal(text_of(facts, RP_FACT_NAME_COMPUTE), "8.6");
+    size_t count = facts->count;
+    add(facts, RP_FACT_NAME_PACKAGE, "the", 0);
+    add(facts, RP_FACT_NAME_PACKAGE, "...x", 0);
+    add(facts, RP_FACT_NAME_DTYPE, "subgroups", 0);
+    add(facts, RP_FACT_NAME_FILE, "Operation", 0);
+    add(facts, RP_FACT_NAME_NODE, "....", 0);
+    add(facts, RP_FACT_NAME_PROCESS, "A=b", 0);
+    add(facts, RP_FACT_NAME_DEVICE_INDEX, "-11", (uint64_t)-11);
+    assert_int_equal(facts->count, count);
+    free(facts);
+}
+
+static void names_of_nodes_models_and_devices_are_decoded(void **state) {
+    (void)state;
+    static const struct {
+        enum rp_fact_name name;
+        const char *text;
+        enum rp_fact_name derived;
+        const char *expected; /* NULL: nothing follows */
+    } cases[] = {
+        {RP_FACT_NAME_NODE, "/encoder/layer.0/MatMul_12", RP_FACT_NAME_OPERATOR, "MatMul"},
+        {RP_FACT_NAME_NODE, "Resize__31", RP_FACT_NAME_OPERATOR, "Resize"},
+        {RP_FACT_NAME_NODE, "Resize", RP_FACT_NAME_OPERATOR, "Resize"},
+        {RP_FACT_NAME_NODE, "NcclAllReduce", RP_FACT_NAME_OPERATOR, "NcclAllReduce"},
+        {RP_FACT_NAME_NODE, "Output", RP_FACT_NAME_OPERATOR, NULL},
+        {RP_FACT_NAME_NODE, "Conv_0_quant", RP_FACT_NAME_OPERATOR, NULL},
+        {RP_FACT_NAME_NODE, "logits", RP_FACT_NAME_OPERATOR, NULL},
+        {RP_FACT_NAME_MODEL, "E:\\models\\vicuna", RP_FACT_NAME_FOLDER, "E:\\models\\vicuna"},
+        {RP_FACT_NAME_MODEL, "/srv/m", RP_FACT_NAME_FOLDER, "/srv/m"},
+        {RP_FACT_NAME_MODEL, "google/t5", RP_FACT_NAME_FOLDER, NULL},
+        {RP_FACT_NAME_DEVICE, "cuda:3", RP_FACT_NAME_DEVICE_INDEX, "3"},
+        {RP_FACT_NAME_DEVICE, "CUDA12", RP_FACT_NAME_DEVICE_INDEX, "12"},
+        {RP_FACT_NAME_DEVICE, "PCI:0000:06:00", RP_FACT_NAME_DEVICE_INDEX, NULL},
+        {RP_FACT_NAME_DEVICE, "cpu", RP_FACT_NAME_DEVICE_INDEX, NULL},
+        {RP_FACT_NAME_SIGNAL, "Segmentation", RP_FACT_NAME_SIGNAL, "SIGSEGV"},
+        {RP_FACT_NAME_SIGNAL, "Bus", RP_FACT_NAME_SIGNAL, "SIGBUS"},
+        {RP_FACT_NAME_SIGNAL, "killed", RP_FACT_NAME_SIGNAL, "SIGKILL"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct rp_facts *facts = no_facts();
+        add(facts, cases[i].name, cases[i].text, 0);
+        rp_facts_decode(facts);
+        assert_string_equal(text_of(facts, cases[i].derived),
+                            cases[i].expected ? cases[i].expected : "(none)");
+        free(facts);
+    }
+}
+
+static void an_error_of_windows_is_no_errno(void **state) {
+    (void)state;
+    struct rp_facts *facts = no_facts();
+    add_at(facts, RP_FACT_NAME_ERRNO, "112", 112, 0, 40);
+    add_at(facts, RP_FACT_NAME_WINDOWS_ERROR, "112", 112, 0, 40);
+    rp_facts_decode(facts);
+    assert_string_equal(text_of(facts, RP_FACT_NAME_ERRNO), "(none)");
+    assert_string_equal(text_of(facts, RP_FACT_NAME_ERROR_CODE_NAME), "ERROR_DISK_FULL");
+    free(facts);
+}
 
 static bool has_value(const struct rp_fact *fact, const char *value) {
     char number[32];
@@ -912,6 +1046,10 @@ int main(void) {
         cmocka_unit_test(unused_and_free_bytes_follow_from_sums),
         cmocka_unit_test(tables_of_codes_are_sorted_and_answer),
         cmocka_unit_test(a_release_of_cuda_is_what_its_own_driver_runs),
+        cmocka_unit_test(a_line_names_files_libraries_and_codes_without_a_rule),
+        cmocka_unit_test(names_lose_their_quotes_and_words_that_are_none_go),
+        cmocka_unit_test(names_of_nodes_models_and_devices_are_decoded),
+        cmocka_unit_test(an_error_of_windows_is_no_errno),
         cmocka_unit_test(error_texts_tell_their_facts),
         cmocka_unit_test(facts_at_the_end_of_a_long_log_are_not_lost),
     };

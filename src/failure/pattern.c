@@ -24,18 +24,26 @@ enum {
 
 struct element {
     enum element_kind kind;
-    enum rp_fact_name fact; /* of a hole; RP_FACT_NAME_NONE: {}     */
+    enum rp_fact_name fact; /* of a hole, or a literal that is one; RP_FACT_NAME_NONE: none */
     const char *text;       /* of a literal; of a choice each with its length in front */
     size_t length;
 };
 
 struct rp_pattern {
+    size_t count;
+    uint64_t first[4]; /* the characters that a match may begin with, a bit for each */
+    bool is_at_start;
+    bool is_at_end;
+    struct element elements[]; /* and their texts behind them */
+};
+
+/* A pattern while it is read: most have a few elements of the many that one may have. */
+struct draft {
     struct element elements[ELEMENTS_MAX];
     size_t count;
     bool is_at_start;
     bool is_at_end;
-    uint64_t first[4]; /* the characters that a match may begin with, a bit for each */
-    char bytes[];
+    char bytes[RP_PATTERN_BYTES_MAX + 2];
 };
 
 static bool is_space(char c) {
@@ -55,7 +63,7 @@ static bool is_word(char c) {
 /* --- reading a pattern --------------------------------------------------------------------- */
 
 struct reading {
-    struct rp_pattern *pattern;
+    struct draft *draft;
     const char *text;
     const char *at;
     const char *end;
@@ -81,9 +89,9 @@ static rp_status refuse(const struct reading *reading, const char *format, ...) 
 
 static rp_status add_element(struct reading *reading, enum element_kind kind,
                              struct element **out) {
-    struct rp_pattern *pattern = reading->pattern;
-    if (pattern->count == ELEMENTS_MAX) return refuse(reading, "more than %d parts", ELEMENTS_MAX);
-    struct element *element = &pattern->elements[pattern->count++];
+    struct draft *draft = reading->draft;
+    if (draft->count == ELEMENTS_MAX) return refuse(reading, "more than %d parts", ELEMENTS_MAX);
+    struct element *element = &draft->elements[draft->count++];
     *element = (struct element){
         .kind = kind, .fact = RP_FACT_NAME_NONE, .text = reading->out, .length = 0};
     reading->is_open = kind == LITERAL;
@@ -94,7 +102,7 @@ static rp_status add_element(struct reading *reading, enum element_kind kind,
 static rp_status add_byte(struct reading *reading, char byte) {
     struct element *element = NULL;
     if (reading->is_open) {
-        element = &reading->pattern->elements[reading->pattern->count - 1];
+        element = &reading->draft->elements[reading->draft->count - 1];
     } else {
         rp_status status = add_element(reading, LITERAL, &element);
         if (status != RP_OK) return status;
@@ -108,24 +116,42 @@ static rp_status add_byte(struct reading *reading, char byte) {
     return RP_OK;
 }
 
+/* What a hole is filled with that says it: "{library=NCCL}". */
+static rp_status read_words(struct reading *reading, const char *at, const char *end,
+                            struct element *hole) {
+    enum rp_fact_type type = rp_fact_type_of(hole->fact);
+    if (at == end || type == RP_FACT_BYTES || type == RP_FACT_NUMBER) {
+        return refuse(reading, "'%s' has no words", rp_fact_name_text(hole->fact));
+    }
+    rp_status status = RP_OK;
+    while (status == RP_OK && at < end) {
+        status = add_byte(reading, *at++);
+    }
+    reading->is_open = false;
+    return status;
+}
+
 static rp_status read_hole(struct reading *reading) {
     const char *name = reading->at;
     const char *close = memchr(name, '}', (size_t)(reading->end - name));
     if (!close) return refuse(reading, "a '{' is not closed");
+    const char *words = memchr(name, '=', (size_t)(close - name));
+    size_t length = (size_t)((words ? words : close) - name);
     struct element *hole = NULL;
-    rp_status status = add_element(reading, HOLE, &hole);
+    rp_status status = add_element(reading, words ? LITERAL : HOLE, &hole);
     if (status != RP_OK) return status;
-    if (close > name) {
-        hole->fact = rp_fact_name_of_text(name, (size_t)(close - name));
+    if (length > 0 || words) {
+        hole->fact = rp_fact_name_of_text(name, length);
         if (hole->fact == RP_FACT_NAME_NONE) {
-            return refuse(reading, "'%.*s' is no fact", (int)(close - name), name);
+            return refuse(reading, "'%.*s' is no fact", (int)length, name);
         }
         if (++reading->hole_count > RP_PATTERN_HOLES_MAX) {
             return refuse(reading, "more than %d facts", RP_PATTERN_HOLES_MAX);
         }
     }
+    if (words) status = read_words(reading, words + 1, close, hole);
     reading->at = close + 1;
-    return RP_OK;
+    return status;
 }
 
 /* One of the choices; *reading->at is behind it, at '|' or ']'. */
@@ -175,7 +201,7 @@ static rp_status read_part(struct reading *reading) {
         return add_byte(reading, *reading->at++);
     case '$':
         if (reading->at != reading->end) return add_byte(reading, c);
-        reading->pattern->is_at_end = true;
+        reading->draft->is_at_end = true;
         return RP_OK;
     default:
         return add_byte(reading, c);
@@ -200,9 +226,9 @@ static bool is_whole(const struct element *choice) {
     return length > 0;
 }
 
-static bool has_words(const struct rp_pattern *pattern) {
-    for (size_t i = 0; i < pattern->count; i++) {
-        const struct element *element = &pattern->elements[i];
+static bool has_words(const struct draft *draft) {
+    for (size_t i = 0; i < draft->count; i++) {
+        const struct element *element = &draft->elements[i];
         if (element->kind == LITERAL || (element->kind == CHOICE && is_whole(element))) return true;
     }
     return false;
@@ -232,33 +258,51 @@ static void note_beginnings(struct rp_pattern *pattern) {
     }
 }
 
+/* As large as it is, in one block. */
+static struct rp_pattern *keep(const struct draft *draft, size_t bytes) {
+    size_t elements_bytes = draft->count * sizeof draft->elements[0];
+    struct rp_pattern *pattern = rp_alloc(sizeof *pattern + elements_bytes + bytes);
+    if (!pattern) return NULL;
+    char *texts = (char *)pattern->elements + elements_bytes;
+    pattern->count = draft->count;
+    pattern->is_at_start = draft->is_at_start;
+    pattern->is_at_end = draft->is_at_end;
+    memcpy(texts, draft->bytes, bytes);
+    for (size_t i = 0; i < draft->count; i++) {
+        pattern->elements[i] = draft->elements[i];
+        pattern->elements[i].text = texts + (draft->elements[i].text - draft->bytes);
+    }
+    note_beginnings(pattern);
+    return pattern;
+}
+
 rp_status rp_pattern_create(const char *text, size_t length, struct rp_pattern **out,
                             rp_error *err) {
-    struct reading reading = {.text = text, .at = text, .end = text + length, .err = err};
+    struct draft draft = {.count = 0};
+    struct reading reading = {.draft = &draft,
+                              .text = text,
+                              .at = text,
+                              .end = text + length,
+                              .out = draft.bytes,
+                              .err = err};
     if (length > RP_PATTERN_BYTES_MAX) {
         return rp_fail(err, RP_ERR_DATA, "pattern '%.40s...': longer than %d bytes", text,
                        RP_PATTERN_BYTES_MAX);
     }
-    struct rp_pattern *pattern = rp_alloc(sizeof *pattern + length + 2);
-    if (!pattern) return rp_fail(err, RP_ERR_MEMORY, "no memory for a pattern");
-    reading.pattern = pattern;
-    reading.out = pattern->bytes;
     if (length > 0 && *reading.at == '^') {
-        pattern->is_at_start = true;
+        draft.is_at_start = true;
         reading.at++;
     }
     rp_status status = RP_OK;
     while (status == RP_OK && reading.at < reading.end) {
         status = read_part(&reading);
     }
-    if (status == RP_OK && !has_words(pattern)) {
+    if (status == RP_OK && !has_words(&draft)) {
         status = refuse(&reading, "it has no word of its own");
     }
-    if (status != RP_OK) {
-        rp_pattern_destroy(pattern);
-        return status;
-    }
-    note_beginnings(pattern);
+    if (status != RP_OK) return status;
+    struct rp_pattern *pattern = keep(&draft, (size_t)(reading.out - draft.bytes));
+    if (!pattern) return rp_fail(err, RP_ERR_MEMORY, "no memory for a pattern");
     *out = pattern;
     return RP_OK;
 }
@@ -381,6 +425,7 @@ static bool is_between_quotes(const struct matching *matching, size_t at) {
 static size_t end_of_word(const struct matching *matching, size_t at, enum rp_fact_type type) {
     size_t end = at;
     const char *line = matching->line;
+    if (type == RP_FACT_PATH) return rp_fact_path_end(line, matching->length, at);
     if (type == RP_FACT_TEXT) {
         end = matching->length;
         if (end - at > HOLE_BYTES_MAX) end = at + HOLE_BYTES_MAX;
@@ -430,8 +475,10 @@ static bool match_text_hole(struct matching *matching, size_t index, size_t at,
     }
     bool takes_spaces =
         type == RP_FACT_TEXT || (type == RP_FACT_PATH && is_between_quotes(matching, at));
+    size_t path_end =
+        type == RP_FACT_PATH ? rp_fact_path_end(matching->line, matching->length, at) : at;
     for (size_t end = at; end < matching->length && end - at < HOLE_BYTES_MAX;) {
-        if (!takes_spaces && is_space(matching->line[end])) return false;
+        if (!takes_spaces && is_space(matching->line[end]) && end >= path_end) return false;
         end++;
         if (!is_last && hole[1].text[0] != ' ' &&
             (end == matching->length || small(matching->line[end]) != hole[1].text[0])) {
@@ -442,6 +489,18 @@ static bool match_text_hole(struct matching *matching, size_t index, size_t at,
         matching->match->hole_count = kept;
         if (matching->steps == 0) return false;
     }
+    return false;
+}
+
+/* Words that are a fact themselves are kept as one. */
+static bool match_words(struct matching *matching, size_t index, size_t at) {
+    const struct element *words = &matching->pattern->elements[index];
+    size_t kept = matching->match->hole_count;
+    size_t next = match_literal(matching, words->text, words->length, at);
+    if (next == SIZE_MAX) return false;
+    keep_hole(matching, words->fact, at, next, 0);
+    if (match_rest(matching, index + 1, next)) return true;
+    matching->match->hole_count = kept;
     return false;
 }
 
@@ -489,10 +548,8 @@ static bool match_rest(struct matching *matching, size_t index, size_t at) {
     }
     const struct element *element = &matching->pattern->elements[index];
     switch (element->kind) {
-    case LITERAL: {
-        size_t next = match_literal(matching, element->text, element->length, at);
-        return next != SIZE_MAX && match_rest(matching, index + 1, next);
-    }
+    case LITERAL:
+        return match_words(matching, index, at);
     case STAR:
         return match_star(matching, index, at);
     case HOLE:

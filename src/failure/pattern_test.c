@@ -98,6 +98,29 @@ static void holes_take_what_their_facts_are(void **state) {
     assert_string_equal(taken("between {got} and", "between [1, 2] and [3]"), "[1, 2]");
 }
 
+static void words_of_a_hole_are_the_fact(void **state) {
+    (void)state;
+    assert_string_equal(taken("{library=NCCL} version", "error, nccl version 2.18"), "nccl");
+    assert_string_equal(taken("{library=NCCL} version", "error, RCCL version 2.18"), "");
+    assert_string_equal(
+        taken("all of {package=PyTorch Lightning} is", "all of PyTorch Lightning is"),
+        "PyTorch Lightning");
+}
+
+static void a_path_goes_on_over_a_space_to_its_next_slash(void **state) {
+    (void)state;
+    static const char pattern[] = "load {file}";
+    assert_string_equal(taken(pattern, "load C:\\Program Files\\AMD\\a.dll now"),
+                        "C:\\Program Files\\AMD\\a.dll");
+    assert_string_equal(taken(pattern, "load /Users/o/Application Support/x/a.bin\"}}"),
+                        "/Users/o/Application Support/x/a.bin");
+    assert_string_equal(taken(pattern, "load /dev/kfd read-write: Permission denied"), "/dev/kfd");
+    assert_string_equal(taken(pattern, "load /opt/a.bin and/or b"), "/opt/a.bin");
+    assert_string_equal(taken("load {file}: no", "load /a/My Models/b.bin: no"),
+                        "/a/My Models/b.bin");
+    assert_string_equal(taken("load {file}: no", "load /a/b yes or: no"), "");
+}
+
 static void a_hole_that_does_not_fit_is_tried_further_on(void **state) {
     (void)state;
     assert_string_equal(taken("device {device_index}", "no device at all: device 3"), "3");
@@ -118,6 +141,9 @@ static void what_is_no_pattern_is_refused_with_the_reason(void **state) {
         {"{got}", "no word of its own"},
         {"a {nothing} b", "'nothing' is no fact"},
         {"a {got", "is not closed"},
+        {"a {got=}", "has no words"},
+        {"a {nothing=b}", "'nothing' is no fact"},
+        {"a {bytes_asked=5}", "has no words"},
         {"a [b", "is not closed"},
         {"a \\", "ends with a backslash"},
         {"a [b{got}]", "only words stand between"},
@@ -184,6 +210,8 @@ int main(void) {
         cmocka_unit_test(one_of_several_may_stand_and_an_empty_one_nothing),
         cmocka_unit_test(a_star_is_anything_on_the_line),
         cmocka_unit_test(holes_take_what_their_facts_are),
+        cmocka_unit_test(words_of_a_hole_are_the_fact),
+        cmocka_unit_test(a_path_goes_on_over_a_space_to_its_next_slash),
         cmocka_unit_test(a_hole_that_does_not_fit_is_tried_further_on),
         cmocka_unit_test(a_backslash_takes_the_next_as_it_is),
         cmocka_unit_test(what_is_no_pattern_is_refused_with_the_reason),
