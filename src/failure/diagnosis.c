@@ -87,7 +87,6 @@ struct reader {
     size_t hit_count;
     struct kept_line *lines[LINES_KEPT_MAX]; /* NULL: free */
     size_t fact_count;
-    struct raw_fact names[NAMES_MAX]; /* of rp_facts_scan_names(), the last ones */
     size_t name_count;
     struct kept_line last_message; /* for a text of which nothing is known */
     unsigned last_message_block;
@@ -105,6 +104,7 @@ struct reader {
     /* From here on nothing is zeroed. */
     struct hit hits[HITS_MAX];
     struct raw_fact facts[RAW_FACTS_MAX];
+    struct raw_fact names[NAMES_MAX]; /* of rp_facts_scan_names(), the last ones */
 };
 
 /* --- taking what is hit -------------------------------------------------------------------- */

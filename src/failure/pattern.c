@@ -182,7 +182,7 @@ static rp_status read_choice(struct reading *reading) {
         if (reading->at == reading->end) return refuse(reading, "a '[' is not closed");
         if (*reading->at++ == ']') break;
     }
-    choice->length = (size_t)(reading->out - choice->text);
+    if (status == RP_OK) choice->length = (size_t)(reading->out - choice->text);
     return status;
 }
 
