@@ -48,6 +48,7 @@ static const double STRONG_RULE = 9.4;
 static const double SURE_RULE = 7.5;      /* of our own messages: beside it words say nothing */
 static const double UNKNOWN_WEIGHT = 3.6; /* how strong a rule must be to be believed */
 static const double NOTHING_WEIGHT = 0.5; /* of a category for which no rule speaks */
+static const double PLAIN_KIND = 5;       /* from so strong on rules say what device it is about */
 static const double SILENCE_WEIGHT = 4.2; /* of unknown, where no rule speaks at all */
 
 struct kept_line {
@@ -322,21 +323,26 @@ static void find_rules(struct weighing *weighing) {
     }
 }
 
-/* Which kind of device the text is about, where the question does not say. */
+/* Which kind of device the text is about: that of the subject, where the question does not say. */
 static void find_kind(struct weighing *weighing) {
     const struct rp_failure_rules *rules = weighing->reader->rules;
     struct rp_failure_subject *subject = &weighing->diagnosis->subject;
     double scores[32] = {0};
     double best = 0;
-    for (size_t i = 0; i < weighing->rule_count && !subject->is_kind_told; i++) {
+    rp_device_kind kind = RP_DEVICE_CPU;
+    for (size_t i = 0; i < weighing->rule_count; i++) {
         const struct rp_failure_rule *rule = &rules->rows[weighing->rules[i]];
         if (rule->verdict != RP_VERDICT_DEVICE || !hit_of_rule(weighing, rule)) continue;
         scores[rule->kind] += rule->strength;
         if (scores[rule->kind] <= best) continue;
         best = scores[rule->kind];
-        subject->kind = rule->kind;
-        subject->has_kind = true;
+        kind = rule->kind;
     }
+    subject->has_text_kind = best >= PLAIN_KIND;
+    subject->text_kind = kind;
+    if (subject->is_kind_told || best <= 0) return;
+    subject->kind = kind;
+    subject->has_kind = true;
 }
 
 static void add_evidence(struct rp_diagnosis *diagnosis, const struct reader *reader,
