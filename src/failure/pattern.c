@@ -182,7 +182,7 @@ static rp_status read_choice(struct reading *reading) {
         if (reading->at == reading->end) return refuse(reading, "a '[' is not closed");
         if (*reading->at++ == ']') break;
     }
-    choice->length = (size_t)(reading->out - choice->text);
+    if (status == RP_OK) choice->length = (size_t)(reading->out - choice->text);
     return status;
 }
 
@@ -575,9 +575,14 @@ static bool may_begin(const struct matching *matching, size_t at) {
 
 bool rp_pattern_find(const struct rp_pattern *pattern, const char *line, size_t length,
                      struct rp_pattern_match *match) {
+    return rp_pattern_find_from(pattern, line, length, 0, match);
+}
+
+bool rp_pattern_find_from(const struct rp_pattern *pattern, const char *line, size_t length,
+                          size_t from, struct rp_pattern_match *match) {
     struct matching matching = {
         .pattern = pattern, .line = line, .length = length, .steps = STEPS_MAX, .match = match};
-    for (size_t at = 0; at <= length && matching.steps > 0; at++) {
+    for (size_t at = pattern->is_at_start ? 0 : from; at <= length && matching.steps > 0; at++) {
         if (!may_begin(&matching, at)) {
             if (pattern->is_at_start && !(at < length && is_space(line[at]))) return false;
             continue;
