@@ -186,7 +186,8 @@ static enum rp_fact_name kind_of(struct name name) {
 /* Where the quote at `at` is closed, SIZE_MAX: it is none. Only a path has spaces in it. */
 static size_t end_of_quote(const char *line, size_t length, size_t at) {
     enum { QUOTED_MAX = 300 };
-    char quote = line[at] == '<' ? '>' : line[at];
+    char quote = line[at];
+    if (quote == '<') quote = '>';
     if (!strchr("'\"`>", quote) || (at > 0 && isalnum((unsigned char)line[at - 1]))) {
         return SIZE_MAX;
     }

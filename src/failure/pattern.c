@@ -518,7 +518,10 @@ static bool match_hole(struct matching *matching, size_t index, size_t at) {
             : NULL;
     if (!end) return false;
     size_t kept = matching->match->hole_count;
-    keep_hole(matching, hole->fact, at, (size_t)(end - matching->line), number);
+    /* "887" of "887A0007" is no number, though the message is the same. */
+    bool is_part = type == RP_FACT_NUMBER && index + 1 == matching->pattern->count &&
+                   end < matching->line + matching->length && is_word(*end);
+    if (!is_part) keep_hole(matching, hole->fact, at, (size_t)(end - matching->line), number);
     if (match_rest(matching, index + 1, (size_t)(end - matching->line))) return true;
     matching->match->hole_count = kept;
     return false;

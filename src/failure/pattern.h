@@ -5,10 +5,11 @@
  *   CUDA out of memory. Tried to allocate {bytes_asked}
  *
  * Small and capital letters are the same, a space stands for any white space. {fact} reads a fact
- * (facts.h), {fact=words} is those words and the fact, {} any word, * anything on the line (nothing too). [a|b] is one of several, [a|] may
- * be absent. ^ at the beginning and $ at the end hold a pattern to the ends of the line. A letter
- * or digit at either end of a pattern ends a word there ("Killed" is not in "SkilledModel"); a *
- * beside it lifts that. A backslash takes the next character as it is.
+ * (facts.h), {fact=words} is those words and the fact, {} any word, * anything on the line (nothing
+ * too). [a|b] is one of several, [a|] may be absent. ^ at the beginning and $ at the end hold a
+ * pattern to the ends of the line. A letter or digit at either end of a pattern ends a word there
+ * ("Killed" is not in "SkilledModel"); a * beside it lifts that. A backslash takes the next
+ * character as it is.
  */
 #ifndef RP_FAILURE_PATTERN_H
 #define RP_FAILURE_PATTERN_H
