@@ -345,6 +345,31 @@ static void find_kind(struct weighing *weighing) {
     subject->has_kind = true;
 }
 
+/* Which library printed the text, and on which system: the strongest word for one counts, most in
+ * the deepest cause. */
+static void find_engine(struct weighing *weighing) {
+    const struct rp_failure_rules *rules = weighing->reader->rules;
+    struct rp_failure_subject *subject = &weighing->diagnosis->subject;
+    bool is_told = subject->engine != NULL;
+    double best_engine = 0;
+    double best_system = 0;
+    for (size_t i = 0; i < weighing->rule_count; i++) {
+        const struct rp_failure_rule *rule = &rules->rows[weighing->rules[i]];
+        bool is_engine = rule->verdict == RP_VERDICT_ENGINE;
+        if (!is_engine && rule->verdict != RP_VERDICT_SYSTEM) continue;
+        const struct hit *hit = hit_of_rule(weighing, rule);
+        if (!hit) continue;
+        double weight = rule->strength + weight_of_hit(weighing->reader, hit);
+        if (is_engine && !is_told && weight > best_engine) {
+            best_engine = weight;
+            subject->engine = rule->name;
+        } else if (!is_engine && weight > best_system) {
+            best_system = weight;
+            subject->system = rule->name;
+        }
+    }
+}
+
 static void add_evidence(struct rp_diagnosis *diagnosis, const struct reader *reader,
                          const struct hit *hit) {
     for (size_t i = 0; i < diagnosis->evidence_count; i++) {
@@ -583,6 +608,7 @@ static void weigh(struct weighing *weighing) {
     struct rp_diagnosis *diagnosis = weighing->diagnosis;
     find_rules(weighing);
     find_kind(weighing);
+    find_engine(weighing);
     weigh_rules(weighing);
     weigh_prior(weighing);
     rank(weighing);

@@ -178,8 +178,21 @@ static bool copy_word(char *out, size_t out_bytes, const char *word, size_t leng
     return true;
 }
 
+/* The name as it stands in the list; NULL: it is not there. */
+static const char *name_among(const char *const *names, size_t count, const char *word) {
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(names[i], word) == 0) return names[i];
+    }
+    return NULL;
+}
+
 static rp_status read_verdict(struct reading *reading, struct rp_failure_rule *rule,
                               const char *word) {
+    static const char *const engines[] = {RP_RULE_ENGINES};
+    static const char *const systems[] = {RP_RULE_SYSTEMS};
+    const char *engine = name_among(engines, sizeof engines / sizeof engines[0], word);
+    const char *system = name_among(systems, sizeof systems / sizeof systems[0], word);
+    rule->name = engine ? engine : system;
     rule->category = rp_category_of_name(word);
     if (rule->category != RP_CATEGORY_UNKNOWN || strcmp(word, "unknown") == 0) {
         rule->verdict = RP_VERDICT_CATEGORY;
@@ -187,6 +200,8 @@ static rp_status read_verdict(struct reading *reading, struct rp_failure_rule *r
         rule->verdict = RP_VERDICT_FACT;
     } else if (strcmp(word, "fallback") == 0) {
         rule->verdict = RP_VERDICT_FALLBACK;
+    } else if (rule->name) {
+        rule->verdict = engine ? RP_VERDICT_ENGINE : RP_VERDICT_SYSTEM;
     } else if (rp_device_kind_parse(word, &rule->kind, NULL) == RP_OK) {
         rule->verdict = RP_VERDICT_DEVICE;
     } else {
