@@ -110,8 +110,8 @@ static void find_cards(struct rp_places *places, const rp_snapshot *snapshot,
                        const struct rp_fit *fit) {
     static const char *const precisions[] = {NULL, "fp16", "int8", "int4"}; /* NULL: as stored */
     const struct rp_failure_subject *subject = &places->diagnosis->subject;
-    bool is_gpu = subject->has_kind &&
-                  (subject->kind == RP_DEVICE_CUDA || subject->kind == RP_DEVICE_ROCM);
+    bool is_gpu =
+        subject->has_kind && (subject->kind == RP_DEVICE_CUDA || subject->kind == RP_DEVICE_ROCM);
     bool is_short = is_gpu && fit->need_bytes != RP_UNKNOWN_U64 &&
                     fit->room_bytes != RP_UNKNOWN_U64 && fit->need_bytes > fit->room_bytes;
     uint64_t room = 0;

@@ -573,7 +573,7 @@ struct scan {
     const struct rp_failure_rules *rules;
     const char *line;
     size_t length;
-    const char *small; /* the same in small letters and with single blanks */
+    char small[RP_RULES_LINE_BYTES]; /* the same in small letters and with single blanks */
     size_t small_length;
     unsigned char *seen;
     uint32_t asked[ASKED_MAX];
@@ -627,17 +627,15 @@ static void scan_grams(struct scan *scan, bool is_short) {
 }
 
 static void scan_line(struct scan *scan, const char *line, size_t length) {
-    char small[RP_RULES_LINE_BYTES];
     size_t count = 0;
     for (size_t i = 0; i < length; i++) {
         char c = line[i];
         if (c >= 'A' && c <= 'Z') c = (char)(c + 32);
         if (c == '\t') c = ' ';
-        if (c != ' ' || count == 0 || small[count - 1] != ' ') small[count++] = c;
+        if (c != ' ' || count == 0 || scan->small[count - 1] != ' ') scan->small[count++] = c;
     }
     scan->line = line;
     scan->length = length;
-    scan->small = small;
     scan->small_length = count;
     scan_grams(scan, false);
     scan_grams(scan, true);
