@@ -414,6 +414,7 @@ static void say_reason(const struct finding *finding, const struct option *optio
     if (wants_conversion(device->kind) && !is_same_kind) {
         say(reason, "; ", "once the model is converted for it");
     }
+    if (!reason[0]) say(reason, "", "this machine has it");
 }
 
 static rp_status keep(struct rp_advice *advice, const char *device, const char *reason,
