@@ -79,8 +79,8 @@ static rp_status find_known_problem(struct rp_places *places, const struct rp_ru
     advice->known_problem = rp_strdup(text);
     if (!advice->known_problem) return rp_fail(err, RP_ERR_MEMORY, "no memory for advice");
     /* That a driver is too old is what the first advice says then. */
-    bool is_said = places->diagnosis->category == RP_CATEGORY_DRIVER_TOO_OLD &&
-                   asked->kind == RP_DEVICE_CUDA;
+    bool is_said =
+        places->diagnosis->category == RP_CATEGORY_DRIVER_TOO_OLD && asked->kind == RP_DEVICE_CUDA;
     if (!is_said) rp_places_put_text(places, RP_PLACE_KNOWN_PROBLEM, text);
     return RP_OK;
 }
@@ -112,8 +112,8 @@ static void find_cards(struct rp_places *places, const rp_snapshot *snapshot,
                        const struct rp_fit *fit) {
     static const char *const precisions[] = {NULL, "fp16", "int8", "int4"}; /* NULL: as stored */
     const struct rp_failure_subject *subject = &places->diagnosis->subject;
-    bool is_gpu = subject->has_kind &&
-                  (subject->kind == RP_DEVICE_CUDA || subject->kind == RP_DEVICE_ROCM);
+    bool is_gpu =
+        subject->has_kind && (subject->kind == RP_DEVICE_CUDA || subject->kind == RP_DEVICE_ROCM);
     bool is_short = is_gpu && fit->need_bytes != RP_UNKNOWN_U64 &&
                     fit->room_bytes != RP_UNKNOWN_U64 && fit->need_bytes > fit->room_bytes;
     uint64_t room = 0;

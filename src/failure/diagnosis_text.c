@@ -144,7 +144,7 @@ rp_status rp_diagnosis_to_json(const rp_diagnosis *diagnosis, int indent, char *
 /* --- for people ---------------------------------------------------------------------------- */
 
 enum {
-    COLUMNS = 100,     /* of a line; one word may be longer */
+    COLUMNS = 100, /* of a line; one word may be longer */
     LABEL_COLUMNS = 14,
     CAUSE_COLUMNS = 2 * (COLUMNS - LABEL_COLUMNS), /* more of it is in the JSON form */
 };
@@ -326,8 +326,8 @@ static void print_advice(struct rp_text *text, const struct rp_advice *advice) {
     for (size_t i = 0; i < advice->alternative_count; i++) {
         const struct rp_alternative *each = &advice->alternatives[i];
         char line[600];
-        snprintf(line, sizeof line, "%s%s: %s", each->device,
-                 each->simulated ? " (simulated)" : "", each->reason);
+        snprintf(line, sizeof line, "%s%s: %s", each->device, each->simulated ? " (simulated)" : "",
+                 each->reason);
         rp_text_print(text, "  ");
         print_wrapped(text, line, 2, 6);
     }

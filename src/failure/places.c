@@ -189,8 +189,7 @@ static void put_swapped(struct rp_places *places) {
         expected += left->name == RP_FACT_NAME_EXPECTED;
         for (size_t j = 0; left->name == RP_FACT_NAME_GOT && j < facts->count; j++) {
             const struct rp_fact *right = &facts->rows[j];
-            pairs +=
-                right->name == RP_FACT_NAME_EXPECTED && strcmp(left->text, right->text) == 0;
+            pairs += right->name == RP_FACT_NAME_EXPECTED && strcmp(left->text, right->text) == 0;
         }
     }
     if (pairs >= 2 && pairs == got && pairs == expected) {
@@ -245,9 +244,9 @@ static void find_id(struct rp_places *places) {
 
 /* The screen's own programs stay, and little of the card is worth no word. */
 static bool is_worth_ending(const struct rp_places *places, const rp_device_process *process) {
-    static const char *const screens[] = {"Xorg",        "Xwayland", "X",         "gnome-shell",
-                                          "kwin_x11",    "kwin_wayland", "mutter", "sway",
-                                          "Hyprland",    "plasmashell",  "weston"};
+    static const char *const screens[] = {"Xorg",     "Xwayland",     "X",      "gnome-shell",
+                                          "kwin_x11", "kwin_wayland", "mutter", "sway",
+                                          "Hyprland", "plasmashell",  "weston"};
     for (size_t i = 0; process->name && i < sizeof screens / sizeof screens[0]; i++) {
         if (strcmp(process->name, screens[i]) == 0) return false;
     }
@@ -329,8 +328,8 @@ static void put_machine(struct rp_places *places, const rp_snapshot *snapshot) {
     }
     uint64_t total = device->memory_bytes_total;
     uint64_t free_bytes = device->memory_bytes_free;
-    bool is_part_used = total != RP_UNKNOWN_U64 && free_bytes != RP_UNKNOWN_U64 &&
-                        free_bytes < total - total / 10;
+    bool is_part_used =
+        total != RP_UNKNOWN_U64 && free_bytes != RP_UNKNOWN_U64 && free_bytes < total - total / 10;
     if (is_part_used) {
         rp_places_put_bytes(places, RP_PLACE_FREE_HERE, free_bytes);
         rp_places_put_bytes(places, RP_PLACE_TOTAL_HERE, total);
