@@ -91,6 +91,7 @@ static rp_status find_known_problem(struct rp_places *places, const struct rp_ru
 static void find_contradiction(struct rp_places *places) {
     const struct rp_failure_subject *subject = &places->diagnosis->subject;
     const char *text_kind = places->which.places[RP_PLACE_TEXT_KIND];
+    if (!text_kind && subject->has_text_kind) text_kind = rp_device_kind_name(subject->text_kind);
     rp_device_kind kind;
     bool is_both =
         subject->has_kind && subject->is_kind_told && text_kind && subject->kind != RP_DEVICE_CPU;

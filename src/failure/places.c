@@ -73,6 +73,7 @@ void rp_places_put(struct rp_places *places, int place, const char *format, ...)
     int length = vsnprintf(at, left, format, args);
     va_end(args);
     if (length < 0 || (size_t)length >= left) return;
+    rp_text_make_printable(at); /* a precision may have cut a letter */
     places->used += (size_t)length + 1;
     places->which.places[place] = at;
 }
@@ -97,18 +98,21 @@ uint64_t rp_places_bytes_of(const struct rp_places *places, enum rp_fact_name na
     return fact ? fact->number : RP_UNKNOWN_U64;
 }
 
+/* How much of a text may stay: `most` bytes, or less, so that no letter is cut. */
+static size_t whole_letters(const char *text, size_t most) {
+    while (most > 0 && ((unsigned char)text[most] & 0xc0) == 0x80) {
+        most--;
+    }
+    return most;
+}
+
 /* A name from outside: printable, cut between letters where it is longer than people read. */
 static void put_name(struct rp_places *places, int place, const char *name) {
     char text[RP_FACT_SHOWN_BYTES + 4];
     size_t length = strnlen(name, RP_FACT_TEXT_MAX + 56);
     if (rp_text_control_at(name, length) < length) return;
     bool is_long = length > RP_FACT_SHOWN_BYTES;
-    if (is_long) {
-        length = RP_FACT_SHOWN_BYTES;
-        while (length > 0 && ((unsigned char)name[length] & 0xc0) == 0x80) {
-            length--;
-        }
-    }
+    if (is_long) length = whole_letters(name, RP_FACT_SHOWN_BYTES);
     memcpy(text, name, length);
     memcpy(text + length, is_long ? "..." : "", is_long ? 4 : 1);
     if (!rp_is_fit_to_show(name)) return;
@@ -311,7 +315,7 @@ static void put_machine(struct rp_places *places, const rp_snapshot *snapshot) {
         const rp_absence *absence = rp_snapshot_absent(snapshot, i);
         if (absence->kind != subject->kind || !absence->reason) continue;
         is_absent &= !absence->unprobed;
-        rp_places_put(places, RP_PLACE_ABSENCE, "%.160s%s%.100s", absence->reason,
+        rp_places_put(places, RP_PLACE_ABSENCE, "%.160s%s%.192s", absence->reason,
                       absence->hint ? "; " : "", absence->hint ? absence->hint : "");
     }
     if (is_absent) {
@@ -475,19 +479,22 @@ static void put_chip(struct rp_places *places) {
 
 /* "operator 'Gelu', library 'libx.so'": what can be said of a text that is not understood. */
 static void put_recognised(struct rp_places *places) {
-    char list[400] = "";
+    enum { SHOWN_COUNT = 6, SHOWN_BYTES = 60 };
+    char list[SHOWN_COUNT * (SHOWN_BYTES + 43)] = "";
     size_t length = 0;
     unsigned count = 0;
-    for (int i = 0; i < RP_FACT_NAME_COUNT && count < 6 && length < sizeof list; i++) {
+    for (int i = 0; i < RP_FACT_NAME_COUNT && count < SHOWN_COUNT; i++) {
         const char *text = places->which.places[i];
         if (!text) continue;
+        size_t shown = strlen(text);
+        if (shown > SHOWN_BYTES) shown = whole_letters(text, SHOWN_BYTES);
         char name[40];
         snprintf(name, sizeof name, "%s", rp_fact_name_text((enum rp_fact_name)i));
         for (char *c = name; *c; c++) {
             if (*c == '_') *c = ' ';
         }
-        length += (size_t)snprintf(list + length, sizeof list - length, "%s%s %.60s",
-                                   length ? ", " : "", name, text);
+        length += (size_t)snprintf(list + length, sizeof list - length, "%s%s %.*s",
+                                   length ? ", " : "", name, (int)shown, text);
         count++;
     }
     if (length > 0) rp_places_put_text(places, RP_PLACE_RECOGNISED, list);
