@@ -13,6 +13,7 @@
 #include "base/status.h"
 #include "base/text.h"
 #include "failure/error_text.h"
+#include "failure/facts_near.h"
 #include "failure/rules.h"
 #include "failure/words.h"
 
@@ -28,6 +29,7 @@ enum {
     LINES_KEPT_MAX = 96,
     RAW_FACTS_MAX = 96,
     NAMES_MAX = 32,
+    NEAR_MAX = 48,
     RULES_MAX = 1024, /* more than HITS_MAX hits have, unless they share words */
     NO_HIT = UINT16_MAX,
 };
@@ -91,6 +93,9 @@ struct reader {
     size_t fact_count;
     struct raw_fact names[NAMES_MAX]; /* of rp_facts_scan_names(), the last ones */
     size_t name_count;
+    struct raw_fact near[NEAR_MAX]; /* of rp_facts_scan_near(), the last ones */
+    size_t near_count;
+    struct rp_fact frame_package;  /* of the deepest frame; ends at 0: none */
     struct kept_line last_message; /* for a text of which nothing is known */
     unsigned last_message_block;
     struct rp_words words;    /* of all lines */
@@ -179,6 +184,22 @@ static void take_name(enum rp_fact_name name, size_t start, size_t end, void *us
     fill_fact(reader, name, start, end, &reader->names[reader->name_count++ % NAMES_MAX]);
 }
 
+static void take_near(enum rp_fact_name name, size_t start, size_t end, void *user) {
+    struct reader *reader = user;
+    struct raw_fact *raw = &reader->near[reader->near_count++ % NEAR_MAX];
+    const char *text = reader->line->text;
+    fill_fact(reader, name, start, end, raw);
+    (void)rp_fact_read(rp_fact_type_of(name), text + start, text + reader->line->length,
+                       &raw->fact.number);
+}
+
+static void take_frame(enum rp_fact_name name, size_t start, size_t end, void *user) {
+    struct reader *reader = user;
+    struct raw_fact raw;
+    fill_fact(reader, name, start, end, &raw);
+    reader->frame_package = raw.fact;
+}
+
 /* The first hit of a pattern is kept, and the last one on a line that counts as much. */
 static struct hit *slot_of(struct reader *reader, uint32_t pattern) {
     uint16_t *first = &reader->first_hits[pattern];
@@ -237,6 +258,10 @@ static void take_line(const struct rp_error_line *line, void *user) {
     bool is_code = line->role == RP_LINE_FRAME || line->role == RP_LINE_SOURCE;
     if ((is_cause || reader->kept != NO_HIT) && !is_code && !reader->is_trace) {
         rp_facts_scan_names(line->text, line->length, take_name, reader);
+        rp_facts_scan_near(line->text, line->length, take_near, reader);
+    }
+    if (line->role == RP_LINE_FRAME) {
+        rp_facts_scan_frame(line->text, line->length, take_frame, reader);
     }
 }
 
@@ -535,6 +560,28 @@ static void collect_names(struct weighing *weighing) {
     }
 }
 
+/* What words beside it say of a number or a name, where no rule reads such a fact: on the cause's
+ * line, the first of each kind. */
+static void collect_near(struct weighing *weighing) {
+    struct rp_diagnosis *diagnosis = weighing->diagnosis;
+    const struct reader *reader = weighing->reader;
+    size_t count = reader->near_count < NEAR_MAX ? reader->near_count : NEAR_MAX;
+    for (size_t i = 0; i < count; i++) {
+        size_t slot = (reader->near_count - count + i) % NEAR_MAX;
+        const struct rp_fact *fact = &reader->near[slot].fact;
+        if (!is_beside(diagnosis, fact) || !rp_fact_is_about(fact->name, diagnosis->category) ||
+            rp_facts_find(&diagnosis->facts, fact->name) || has_fact_at(&diagnosis->facts, fact)) {
+            continue;
+        }
+        rp_facts_add(&diagnosis->facts, fact);
+    }
+    const struct rp_fact *package = &reader->frame_package;
+    if (package->end > 0 && rp_fact_is_about(package->name, diagnosis->category) &&
+        !rp_facts_find(&diagnosis->facts, package->name)) {
+        rp_facts_add(&diagnosis->facts, package);
+    }
+}
+
 /* Which memory a message means that says only how much of it. */
 static void derive_memory(struct rp_diagnosis *diagnosis) {
     const char *memory = NULL;
@@ -567,6 +614,7 @@ static void collect_facts(struct weighing *weighing) {
         rp_facts_add(&diagnosis->facts, &fact);
     }
     collect_names(weighing);
+    collect_near(weighing);
     derive_memory(diagnosis);
     rp_facts_decode(&diagnosis->facts);
 }

@@ -1,0 +1,543 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a number means by the words beside it: "needs 4 GiB", "2 GiB left", "8.6 or newer", "GPU 1".
+ * Messages that no pattern knows say such things in few ways. A number with no such word beside it
+ * is left alone: no size is better than a wrong one.
+ */
+#include "failure/facts_near.h"
+
+#include "failure/facts_line.h"
+
+#include <ctype.h>
+#include <string.h>
+#include <strings.h>
+
+#define COUNT(table) (sizeof(table) / sizeof((table)[0]))
+
+struct scan {
+    const struct rp_fact_line *line;
+    rp_facts_take_fn *take;
+    void *user;
+};
+
+static void take_span(const struct scan *scan, enum rp_fact_name name, const char *from,
+                      const char *end) {
+    scan->take(name, (size_t)(from - scan->line->text), (size_t)(end - scan->line->text),
+               scan->user);
+}
+
+struct word_role {
+    const char *word;
+    int role;
+};
+
+static int role_among(const struct rp_fact_token *token, const struct word_role *rows,
+                      size_t count) {
+    if (token->length == 0) return 0;
+    int first = tolower((unsigned char)token->at[0]);
+    for (size_t i = 0; i < count; i++) {
+        if (rows[i].word[0] == first && rp_fact_token_is(token, rows[i].word)) return rows[i].role;
+    }
+    return 0;
+}
+
+/* --- sizes --------------------------------------------------------------------------------- */
+
+enum size_role { SIZE_NONE, ASKED, MUST, FREE, TOTAL, LIMIT, USED, THAN };
+
+/* "tried to allocate", "at most" */
+static const struct word_role before_sizes[] = {
+    {"allocate", ASKED},  {"allocating", ASKED},   {"allocation", ASKED}, {"requested", ASKED},
+    {"request", ASKED},   {"requesting", ASKED},   {"requests", ASKED},   {"reserve", ASKED},
+    {"reserving", ASKED}, {"asked", ASKED},        {"asks", ASKED},       {"tried", ASKED},
+    {"trying", ASKED},    {"attempted", ASKED},    {"attempting", ASKED}, {"takes", ASKED},
+    {"growing", ASKED},   {"grow", ASKED},         {"map", ASKED},        {"mmap", ASKED},
+    {"size", ASKED},      {"buffer", ASKED},       {"tensor", ASKED},     {"demand", ASKED},
+    {"obtain", ASKED},    {"commit", ASKED},       {"pin", ASKED},        {"wanted", ASKED},
+    {"needs", MUST},      {"need", MUST},          {"needed", MUST},      {"needing", MUST},
+    {"requires", MUST},   {"require", MUST},       {"required", MUST},    {"requiring", MUST},
+    {"least", MUST},      {"want", MUST},          {"wants", MUST},       {"estimated", MUST},
+    {"free", FREE},       {"available", FREE},     {"avail", FREE},       {"remaining", FREE},
+    {"left", FREE},       {"only", FREE},          {"have", FREE},        {"has", FREE},
+    {"leaving", FREE},    {"remains", FREE},       {"total", TOTAL},      {"capacity", TOTAL},
+    {"physical", TOTAL},  {"installed", TOTAL},    {"limit", LIMIT},      {"maximum", LIMIT},
+    {"max", LIMIT},       {"budget", LIMIT},       {"cap", LIMIT},        {"quota", LIMIT},
+    {"allowed", LIMIT},   {"threshold", LIMIT},    {"most", LIMIT},       {"exceeds", LIMIT},
+    {"exceed", LIMIT},    {"exceeding", LIMIT},    {"exceeded", LIMIT},   {"over", LIMIT},
+    {"used", USED},       {"using", USED},         {"uses", USED},        {"usage", USED},
+    {"allocated", USED},  {"occupied", USED},      {"consumed", USED},    {"consumes", USED},
+    {"consuming", USED},  {"rss", USED},           {"holding", USED},     {"holds", USED},
+    {"than", THAN},       {"reserved", SIZE_NONE},
+};
+
+/* "4 GiB required", "4 GiB exceeds" */
+static const struct word_role after_sizes[] = {
+    {"required", ASKED}, {"needed", ASKED},   {"requested", ASKED}, {"necessary", ASKED},
+    {"asked", ASKED},    {"exceeds", ASKED},  {"exceed", ASKED},    {"larger", ASKED},
+    {"greater", ASKED},  {"bigger", ASKED},   {"over", ASKED},      {"wanted", ASKED},
+    {"free", FREE},      {"available", FREE}, {"left", FREE},       {"remaining", FREE},
+    {"remain", FREE},    {"remains", FREE},   {"avail", FREE},      {"unused", FREE},
+    {"total", TOTAL},    {"capacity", TOTAL}, {"installed", TOTAL}, {"limit", LIMIT},
+    {"maximum", LIMIT},  {"max", LIMIT},      {"allowed", LIMIT},   {"budget", LIMIT},
+    {"cap", LIMIT},      {"quota", LIMIT},    {"used", USED},       {"use", USED},
+    {"allocated", USED}, {"occupied", USED},  {"consumed", USED},
+};
+
+/* Words between a size and what it is of. */
+static bool is_filler(const struct rp_fact_token *token) {
+    static const char *const words[] = {
+        "of",   "memory", "is",     "are", "was",  "were",  "vram",     "ram",   "gpu",
+        "host", "video",  "device", "in",  "disk", "space", "swap",     "being", "already",
+        "were", "still",  "system", "hbm", "to",   "be",    "currently"};
+    return rp_fact_token_among(token, words, COUNT(words)) >= 0;
+}
+
+struct size {
+    const char *at;
+    const char *end;
+    size_t first; /* token */
+    size_t next;  /* the first token behind it */
+    int role;
+};
+
+static bool ends_malloc(const struct rp_fact_token *token) {
+    return token->length >= 5 && strncasecmp(token->at + token->length - 5, "alloc", 5) == 0;
+}
+
+/* A size says so by its unit: "GiB", "MB", "bytes", "24G"; "7B" is a model's, "16k" its context. */
+static bool has_unit(const char *at, const char *end) {
+    const char *unit = at;
+    while (unit < end && (isdigit((unsigned char)*unit) || strchr(".,", *unit))) {
+        unit++;
+    }
+    while (unit < end && isspace((unsigned char)*unit)) {
+        unit++;
+    }
+    size_t length = (size_t)(end - unit);
+    if (length == 1) return strchr("GMT", *unit) != NULL;
+    return length > 1 && isalpha((unsigned char)*unit) && isalpha((unsigned char)unit[1]);
+}
+
+static bool read_size(const struct rp_fact_line *line, size_t i, struct size *size) {
+    enum { BARE_DIGITS_MIN = 7 }; /* a bare number of so many may be one of bytes */
+    const struct rp_fact_token *token = &line->tokens[i];
+    const char *end = line->text + line->length;
+    uint64_t number = 0;
+    if (!isdigit((unsigned char)*token->at) || token->before == '-') return false;
+    const char *to = rp_fact_read(RP_FACT_BYTES, token->at, end, &number);
+    if (!to || number == 0) return false;
+    if (to < end && (isalnum((unsigned char)*to) || *to == '_' || *to == '%')) return false;
+    if (to + 1 < end && *to == '/' && to[1] == 's') return false;
+    bool is_shared =
+        to < end && strchr("/ ", *to) && i + 1 < line->count && line->tokens[i + 1].before == '/';
+    bool is_bare = rp_fact_token_is_number(token) && token->length >= BARE_DIGITS_MIN;
+    if (!has_unit(token->at, to) && !is_bare && !is_shared) return false;
+    if (is_shared && number < 1048576 && !is_bare) return false;
+    *size = (struct size){token->at, to, i, rp_fact_line_token_at(line, i + 1, to), SIZE_NONE};
+    return true;
+}
+
+/* `from`: behind the size before, whose words are not this one's. */
+static int role_before_size(const struct rp_fact_line *line, const struct size *size, size_t from,
+                            bool crosses) {
+    enum { WORDS_MAX = 8 };
+    for (size_t i = size->first; i > from && size->first - i < WORDS_MAX; i--) {
+        if (line->tokens[i].is_apart && !crosses) return SIZE_NONE;
+        const struct rp_fact_token *token = &line->tokens[i - 1];
+        if (ends_malloc(token)) return ASKED;
+        int role = role_among(token, before_sizes, COUNT(before_sizes));
+        if (role != SIZE_NONE) return role;
+    }
+    return SIZE_NONE;
+}
+
+static int role_after_size(const struct rp_fact_line *line, const struct size *size) {
+    enum { WORDS_MAX = 5 };
+    for (size_t i = size->next; i < line->count && i - size->next < WORDS_MAX; i++) {
+        const struct rp_fact_token *token = &line->tokens[i];
+        if (token->is_apart || token->before == '(') return SIZE_NONE;
+        int role = role_among(token, after_sizes, COUNT(after_sizes));
+        if (role != SIZE_NONE) {
+            /* "2 GiB total 8 GiB", "2 GiB limit: 8 GiB": the next one's. */
+            const struct rp_fact_token *next = &line->tokens[i + 1];
+            bool is_next = i + 1 < line->count && !next->is_apart && next->before != '(' &&
+                           isdigit((unsigned char)*next->at);
+            return is_next && next->before != '/' ? SIZE_NONE : role;
+        }
+        if (!is_filler(token)) return SIZE_NONE;
+    }
+    return SIZE_NONE;
+}
+
+static int role_of_size(const struct rp_fact_line *line, const struct size *size,
+                        const struct size *last) {
+    size_t from = last ? last->next : 0;
+    int before = role_before_size(line, size, from, false);
+    int after = role_after_size(line, size);
+    char mark = line->tokens[size->first].before;
+    bool is_value = before != SIZE_NONE && (mark == '=' || mark == ':');
+    if (before == SIZE_NONE && after == SIZE_NONE) {
+        before = role_before_size(line, size, from, true);
+        /* A comma parts what was asked from what there is. */
+        if (before != ASKED && before != MUST) before = SIZE_NONE;
+    }
+    if (before == THAN) {
+        before = !last || last->role == ASKED || last->role == SIZE_NONE ? LIMIT : ASKED;
+    }
+    if (before == MUST) return ASKED;
+    if (after != SIZE_NONE && !is_value) return after;
+    return before;
+}
+
+/* "1 GiB of 8 GiB free", "1 / 8 GiB": the second is the whole, the first what is said of both. */
+static bool is_whole(const struct rp_fact_line *line, const struct size *part,
+                     const struct size *size) {
+    const struct rp_fact_token *token = &line->tokens[part->next];
+    if (part->next == size->first) return token->before == '/';
+    bool is_of = rp_fact_token_is(token, "of") || rp_fact_token_is(token, "out");
+    return is_of && size->first - part->next <= 4 && !line->tokens[size->first].is_apart &&
+           line->tokens[size->first].before != '(';
+}
+
+static enum rp_fact_name name_of_size(int role) {
+    switch (role) {
+    case ASKED:
+        return RP_FACT_NAME_BYTES_ASKED;
+    case FREE:
+        return RP_FACT_NAME_BYTES_FREE;
+    case TOTAL:
+        return RP_FACT_NAME_BYTES_TOTAL;
+    case LIMIT:
+        return RP_FACT_NAME_BYTES_LIMIT;
+    case USED:
+        return RP_FACT_NAME_BYTES_USED;
+    default:
+        return RP_FACT_NAME_NONE;
+    }
+}
+
+static void scan_sizes(const struct scan *scan) {
+    enum { SIZES_MAX = 16 };
+    struct size sizes[SIZES_MAX];
+    size_t count = 0;
+    for (size_t i = 0; i < scan->line->count && count < SIZES_MAX;) {
+        struct size *size = &sizes[count];
+        if (!read_size(scan->line, i, size)) {
+            i++;
+            continue;
+        }
+        struct size *last = count > 0 ? size - 1 : NULL;
+        size->role = role_of_size(scan->line, size, last);
+        if (last && is_whole(scan->line, last, size)) {
+            if (last->role == SIZE_NONE) last->role = size->role;
+            if (last->role != SIZE_NONE && last->role != TOTAL) size->role = TOTAL;
+        }
+        count++;
+        i = size->next;
+    }
+    for (size_t i = 0; i < count; i++) {
+        enum rp_fact_name name = name_of_size(sizes[i].role);
+        if (name != RP_FACT_NAME_NONE) take_span(scan, name, sizes[i].at, sizes[i].end);
+    }
+}
+
+/* --- versions ------------------------------------------------------------------------------ */
+
+enum version_role { VERSION_NONE, FOUND, NEEDED, MADE, WITH };
+
+static const struct word_role before_versions[] = {
+    {"requires", NEEDED},   {"require", NEEDED},     {"required", NEEDED},  {"requiring", NEEDED},
+    {"needs", NEEDED},      {"need", NEEDED},        {"needed", NEEDED},    {"expected", NEEDED},
+    {"expects", NEEDED},    {"expect", NEEDED},      {"expecting", NEEDED}, {"minimum", NEEDED},
+    {"min", NEEDED},        {"least", NEEDED},       {"want", NEEDED},      {"wants", NEEDED},
+    {"supports", NEEDED},   {"supported", NEEDED},   {"support", NEEDED},   {"than", NEEDED},
+    {"upgrade", NEEDED},    {"maximum", NEEDED},     {"max", NEEDED},       {"between", NEEDED},
+    {"up", NEEDED},         {"understands", NEEDED}, {"accepts", NEEDED},   {"target", NEEDED},
+    {"built", MADE},        {"compiled", MADE},      {"serialized", MADE},  {"generated", MADE},
+    {"created", MADE},      {"exported", MADE},      {"written", MADE},     {"saved", MADE},
+    {"found", FOUND},       {"have", FOUND},         {"has", FOUND},        {"got", FOUND},
+    {"installed", FOUND},   {"current", FOUND},      {"currently", FOUND},  {"detected", FOUND},
+    {"running", FOUND},     {"actual", FOUND},       {"your", FOUND},       {"loaded", FOUND},
+    {"reported", FOUND},    {"received", FOUND},     {"reports", FOUND},    {"uses", FOUND},
+    {"unsupported", FOUND}, {"using", FOUND},        {"existing", FOUND},   {"invalid", FOUND},
+    {"unknown", FOUND},     {"unrecognized", FOUND},
+};
+
+static const struct word_role after_versions[] = {
+    {"newer", NEEDED},       {"later", NEEDED},      {"higher", NEEDED},    {"above", NEEDED},
+    {"required", NEEDED},    {"expected", NEEDED},   {"needed", NEEDED},    {"onwards", NEEDED},
+    {"up", NEEDED},          {"greater", NEEDED},    {"found", FOUND},      {"installed", FOUND},
+    {"detected", FOUND},     {"too", FOUND},         {"old", FOUND},        {"older", FOUND},
+    {"incompatible", FOUND}, {"unsupported", FOUND}, {"outdated", FOUND},   {"not", FOUND},
+    {"lower", FOUND},        {"less", FOUND},        {"does", FOUND},       {"doesn", FOUND},
+    {"cannot", FOUND},       {"isn", FOUND},         {"mismatches", FOUND}, {"below", FOUND},
+    {"this", VERSION_NONE},
+};
+
+struct version {
+    const char *at;
+    const char *end;
+    size_t first;
+    size_t next;
+    int role;
+    char kind; /* 'o': of an operator set, 'i': of ONNX's IR, '\0' */
+};
+
+/* What the number is one of; '\0' none: "version 5", "opset: 12", "CUDA 12". */
+static char kind_of_number(const struct rp_fact_line *line, size_t i) {
+    static const char *const named[] = {"version", "cuda",   "rocm",  "python", "driver",
+                                        "opset",   "node",   "ptx",   "api",    "v",
+                                        "level",   "schema", "major", "java",   "revision"};
+    for (size_t back = 1; back <= 3 && back <= i; back++) {
+        const struct rp_fact_token *token = &line->tokens[i - back];
+        if (rp_fact_token_is(token, "opset") || rp_fact_token_is(token, "opset_version"))
+            return 'o';
+        if (rp_fact_token_is(token, "ir") || rp_fact_token_is(token, "ir_version")) return 'i';
+        int word = rp_fact_token_among(token, named, COUNT(named));
+        if (word > 0) return 'v';
+        if (word == 0) {
+            if (back < i && rp_fact_token_is(token - 1, "opset")) return 'o';
+            if (back < i && rp_fact_token_is(token - 1, "ir")) return 'i';
+            return 'v';
+        }
+        if (!rp_fact_token_is(token, "is") && !rp_fact_token_is(token, "of") &&
+            !rp_fact_token_is(token, "to")) {
+            return '\0';
+        }
+    }
+    return '\0';
+}
+
+static bool is_address(const struct rp_fact_token *token) {
+    static const char *const beginnings[] = {"127.", "192.168.", "10.0.", "0.0.0", "172."};
+    for (size_t i = 0; i < COUNT(beginnings); i++) {
+        if (strncmp(token->at, beginnings[i], strlen(beginnings[i])) == 0) return true;
+    }
+    return false;
+}
+
+static bool read_version(const struct rp_fact_line *line, size_t i, struct version *version) {
+    const struct rp_fact_token *token = &line->tokens[i];
+    const char *end = line->text + line->length;
+    bool has_v = (token->at[0] | 0x20) == 'v';
+    if (!isdigit((unsigned char)token->at[has_v]) ||
+        strchr("/\\#-", token->before ? token->before : ' '))
+        return false;
+    uint64_t number = 0;
+    const char *to = rp_fact_read(RP_FACT_VERSION, token->at, end, &number);
+    if (!to || to < token->at + token->length || is_address(token)) return false;
+    if (to < end && strchr("/%:\\", *to) && to + 1 < end && !isspace((unsigned char)to[1])) {
+        return false;
+    }
+    const char *size = rp_fact_read(RP_FACT_BYTES, token->at, end, &number);
+    if (!has_v && size && size > to) return false;
+    const char *point = memchr(token->at, '.', (size_t)(to - token->at));
+    char kind = kind_of_number(line, i);
+    if (!point && !has_v && kind == '\0') return false;
+    if (!point && token->length > 3 && kind == 'v') return false;
+    *version = (struct version){token->at,
+                                to,
+                                i,
+                                rp_fact_line_token_at(line, i + 1, to),
+                                VERSION_NONE,
+                                kind == 'v' || point ? '\0' : kind};
+    return true;
+}
+
+/* ">=2.1", "< 1.22": a bound; '=' of "==" and ':' are none. */
+static bool is_bound(const struct rp_fact_line *line, const struct version *version) {
+    const char *at = version->at;
+    while (at > line->text && isspace((unsigned char)at[-1])) {
+        at--;
+    }
+    while (at > line->text && strchr("'\"(", at[-1])) {
+        at--;
+    }
+    if (at - line->text < 2) return false;
+    return strchr("<>", at[-1]) || (at[-1] == '=' && strchr("<>~!", at[-2]));
+}
+
+static int role_before_version(const struct rp_fact_line *line, const struct version *version,
+                               size_t from) {
+    enum { WORDS_MAX = 7 };
+    bool is_of = false;
+    for (size_t i = version->first; i > from && version->first - i < WORDS_MAX; i--) {
+        if (line->tokens[i].is_apart) return VERSION_NONE;
+        int role = role_among(&line->tokens[i - 1], before_versions, COUNT(before_versions));
+        if (role != VERSION_NONE) return role;
+        is_of = is_of || line->tokens[i].before == '(';
+    }
+    (void)is_of;
+    return VERSION_NONE;
+}
+
+static int role_after_version(const struct rp_fact_line *line, const struct version *version) {
+    enum { WORDS_MAX = 4 };
+    for (size_t i = version->next; i < line->count && i - version->next < WORDS_MAX; i++) {
+        const struct rp_fact_token *token = &line->tokens[i];
+        if (token->is_apart || token->before == '(') return VERSION_NONE;
+        if (isdigit((unsigned char)*token->at)) return VERSION_NONE;
+        int role = role_among(token, after_versions, COUNT(after_versions));
+        if (role == VERSION_NONE &&
+            (rp_fact_token_is(token, "but") || rp_fact_token_is(token, "while"))) {
+            return VERSION_NONE;
+        }
+        /* "4.2 found 3.1", "8 expected: 5" */
+        bool is_next = i + 1 < line->count && isdigit((unsigned char)*line->tokens[i + 1].at);
+        if (role != VERSION_NONE) return is_next ? VERSION_NONE : role;
+    }
+    return VERSION_NONE;
+}
+
+/* Of two, one is what there is and one what there should be. */
+static void settle_pair(struct version *a, struct version *b) {
+    if (a->role == MADE && b->role == NEEDED) a->role = FOUND;
+    if (b->role == MADE && a->role == NEEDED) b->role = FOUND;
+    if (a->role == VERSION_NONE && b->role != VERSION_NONE) {
+        a->role = b->role == FOUND ? NEEDED : FOUND;
+    }
+    if (b->role == VERSION_NONE && a->role != VERSION_NONE) {
+        b->role = a->role == FOUND ? NEEDED : FOUND;
+    }
+}
+
+static enum rp_fact_name name_of_version(const struct version *version) {
+    bool is_found = version->role == FOUND;
+    if (version->role == VERSION_NONE) return RP_FACT_NAME_NONE;
+    if (version->kind == 'o')
+        return is_found ? RP_FACT_NAME_OPSET_FOUND : RP_FACT_NAME_OPSET_SUPPORTED;
+    if (version->kind == 'i') return is_found ? RP_FACT_NAME_IR_VERSION : RP_FACT_NAME_IR_SUPPORTED;
+    return is_found ? RP_FACT_NAME_VERSION_FOUND : RP_FACT_NAME_VERSION_NEEDED;
+}
+
+static void scan_versions(const struct scan *scan) {
+    enum { VERSIONS_MAX = 8 };
+    struct version versions[VERSIONS_MAX];
+    size_t count = 0;
+    for (size_t i = 0; i < scan->line->count && count < VERSIONS_MAX;) {
+        struct version *version = &versions[count];
+        if (!read_version(scan->line, i, version)) {
+            i++;
+            continue;
+        }
+        int after = role_after_version(scan->line, version);
+        version->role = is_bound(scan->line, version) ? NEEDED : after;
+        if (version->role == VERSION_NONE) {
+            size_t from = count > 0 ? version[-1].next : 0;
+            version->role = role_before_version(scan->line, version, from);
+        }
+        count++;
+        i = version->next;
+    }
+    if (count == 2) settle_pair(&versions[0], &versions[1]);
+    for (size_t i = 0; i < count; i++) {
+        enum rp_fact_name name = name_of_version(&versions[i]);
+        if (name != RP_FACT_NAME_NONE) take_span(scan, name, versions[i].at, versions[i].end);
+    }
+}
+
+/* --- devices and codes --------------------------------------------------------------------- */
+
+static bool is_device_word(const struct rp_fact_token *token, bool by_mark) {
+    static const char *const words[] = {"gpu", "device", "npu", "xpu", "ordinal", "card"};
+    static const char *const marked[] = {
+        "cuda",   "hip",       "rocm",  "tpu",      "mps",    "vulkan",       "musa",
+        "gpu_id", "device_id", "gpuid", "deviceid", "gpu-id", "device_index", "device_ordinal",
+        "dev",    "mlu"};
+    return rp_fact_token_among(token, words, COUNT(words)) >= 0 ||
+           (by_mark && rp_fact_token_among(token, marked, COUNT(marked)) >= 0);
+}
+
+static void scan_device(const struct scan *scan, size_t i) {
+    enum { DIGITS_MAX = 2 };
+    const struct rp_fact_token *token = &scan->line->tokens[i];
+    static const char *const between[] = {"id", "index", "ordinal", "number", "no"};
+    if (!rp_fact_token_is_number(token) || token->length > DIGITS_MAX || i == 0) return;
+    if (!strchr(":=#([ '\"", token->before ? token->before : ' ')) return;
+    const struct rp_fact_token *word = token - 1;
+    bool by_mark = token->before == ':' || token->before == '=';
+    if (i > 1 && rp_fact_token_among(word, between, COUNT(between)) >= 0 && !token->is_apart) {
+        by_mark = true;
+        word--;
+    }
+    if (!is_device_word(word, by_mark) || token->is_apart) return;
+    /* "GPU 16 GB", "device 2.5", "GPU: 8 cores" */
+    uint64_t number = 0;
+    const char *end = scan->line->text + scan->line->length;
+    const char *to = token->at + token->length;
+    const char *size = rp_fact_read(RP_FACT_BYTES, token->at, end, &number);
+    if (size && size > to) return;
+    if (to < end && (*to == '%' || *to == '/' ||
+                     (*to == '.' && to + 1 < end && isdigit((unsigned char)to[1])))) {
+        return;
+    }
+    take_span(scan, RP_FACT_NAME_DEVICE_INDEX, token->at, to);
+}
+
+/* "CUDA0", "GPU1" */
+static void scan_joined_device(const struct scan *scan, const struct rp_fact_token *token) {
+    static const char *const words[] = {"cuda", "gpu", "npu", "xpu", "vulkan", "rocm", "hip"};
+    for (size_t i = 0; i < COUNT(words); i++) {
+        size_t length = strlen(words[i]);
+        if (token->length != length + 1 || strncasecmp(token->at, words[i], length) != 0) continue;
+        if (!isdigit((unsigned char)token->at[length])) continue;
+        take_span(scan, RP_FACT_NAME_DEVICE_INDEX, token->at + length, token->at + length + 1);
+    }
+}
+
+static bool is_end_word(const struct rp_fact_token *token) {
+    static const char *const words[] = {"exit",     "exited", "exitcode",   "exit_code",
+                                        "returned", "return", "rc",         "returncode",
+                                        "status",   "ended",  "terminated", "died",
+                                        "crashed",  "quit",   "process",    "finished"};
+    return rp_fact_token_among(token, words, COUNT(words)) >= 0;
+}
+
+static bool is_code_word(const struct rp_fact_token *token) {
+    static const char *const words[] = {"exit",   "code",       "status",   "rc",        "exitcode",
+                                        "exited", "returncode", "returned", "exit_code", "value"};
+    return rp_fact_token_among(token, words, COUNT(words)) >= 0;
+}
+
+/* "exited with code 139", "rc=-9" */
+static void scan_exit_code(const struct scan *scan, size_t i) {
+    const struct rp_fact_token *token = &scan->line->tokens[i];
+    if (i == 0 || !rp_fact_token_is_number(token) || token->length > 3) return;
+    if (!is_code_word(token - 1) || token->is_apart) return;
+    bool is_end = false;
+    for (size_t back = 1; back <= i && back <= 5; back++) {
+        const struct rp_fact_token *word = token - back;
+        if (rp_fact_token_is(word, "http") || rp_fact_token_is(word, "error")) return;
+        is_end = is_end || (is_end_word(word) && !(back == 1 && rp_fact_token_is(word, "status")));
+    }
+    const char *from = token->at;
+    if (from > scan->line->text && from[-1] == '-') from--;
+    if (is_end) take_span(scan, RP_FACT_NAME_EXIT_CODE, from, token->at + token->length);
+}
+
+static void scan_numbers(const struct scan *scan) {
+    for (size_t i = 0; i < scan->line->count; i++) {
+        scan_device(scan, i);
+        scan_joined_device(scan, &scan->line->tokens[i]);
+        scan_exit_code(scan, i);
+    }
+}
+
+static bool has_digit(const char *text, size_t length) {
+    for (size_t i = 0; i < length; i++) {
+        if (isdigit((unsigned char)text[i])) return true;
+    }
+    return false;
+}
+
+void rp_facts_scan_near(const char *text, size_t length, rp_facts_take_fn *take, void *user) {
+    struct rp_fact_line line;
+    struct scan scan = {&line, take, user};
+    rp_fact_line_read(text, length, &line);
+    if (has_digit(text, length)) {
+        scan_sizes(&scan);
+        scan_versions(&scan);
+        scan_numbers(&scan);
+    }
+    rp_facts_scan_terms(&line, take, user);
+}
