@@ -83,7 +83,7 @@ static bool is_model_file(struct name name) {
     static const char *const endings[] = {
         "gguf", "ggml", "bin", "pt",     "pth",      "ckpt",    "safetensors", "onnx", "ort", "h5",
         "pb",   "npz",  "npy", "tflite", "mlmodelc", "mlmodel", "mlpackage",   "json", "whl", "dlc",
-        "zip",  "gz",   "tar", "txt",    "xml",      "pkl",     "pdparams",    "trt"};
+        "engine", "plan", "hef", "rknn", "om", "t7", "caffemodel", "prototxt", "keras", "msgpack", "pte", "nemo", "mnn", "kmodel", "hailo", "ptl", "yaml", "model", "zip",  "gz",   "tar", "txt",    "xml",      "pkl",     "pdparams",    "trt"};
     struct name end = ending(name);
     return is_one_of(end.at, end.length, endings, COUNT(endings));
 }

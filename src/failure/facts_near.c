@@ -195,8 +195,10 @@ static bool is_whole(const struct rp_fact_line *line, const struct size *part,
     const struct rp_fact_token *token = &line->tokens[part->next];
     if (part->next == size->first) return token->before == '/';
     bool is_of = rp_fact_token_is(token, "of") || rp_fact_token_is(token, "out");
-    return is_of && size->first - part->next <= 4 && !line->tokens[size->first].is_apart &&
-           line->tokens[size->first].before != '(';
+    for (size_t i = part->next; i <= size->first; i++) {
+        if (line->tokens[i].is_apart || line->tokens[i].before == '(') return false;
+    }
+    return is_of && size->first - part->next <= 4;
 }
 
 static enum rp_fact_name name_of_size(int role) {
@@ -246,21 +248,21 @@ static void scan_sizes(const struct scan *scan) {
 enum version_role { VERSION_NONE, FOUND, NEEDED, MADE, WITH };
 
 static const struct word_role before_versions[] = {
-    {"requires", NEEDED},   {"require", NEEDED},     {"required", NEEDED},  {"requiring", NEEDED},
-    {"needs", NEEDED},      {"need", NEEDED},        {"needed", NEEDED},    {"expected", NEEDED},
-    {"expects", NEEDED},    {"expect", NEEDED},      {"expecting", NEEDED}, {"minimum", NEEDED},
-    {"min", NEEDED},        {"least", NEEDED},       {"want", NEEDED},      {"wants", NEEDED},
-    {"supports", NEEDED},   {"supported", NEEDED},   {"support", NEEDED},   {"than", NEEDED},
-    {"upgrade", NEEDED},    {"maximum", NEEDED},     {"max", NEEDED},       {"between", NEEDED},
-    {"up", NEEDED},         {"understands", NEEDED}, {"accepts", NEEDED},   {"target", NEEDED},
-    {"built", MADE},        {"compiled", MADE},      {"serialized", MADE},  {"generated", MADE},
-    {"created", MADE},      {"exported", MADE},      {"written", MADE},     {"saved", MADE},
-    {"found", FOUND},       {"have", FOUND},         {"has", FOUND},        {"got", FOUND},
-    {"installed", FOUND},   {"current", FOUND},      {"currently", FOUND},  {"detected", FOUND},
-    {"running", FOUND},     {"actual", FOUND},       {"your", FOUND},       {"loaded", FOUND},
-    {"reported", FOUND},    {"received", FOUND},     {"reports", FOUND},    {"uses", FOUND},
-    {"unsupported", FOUND}, {"using", FOUND},        {"existing", FOUND},   {"invalid", FOUND},
-    {"unknown", FOUND},     {"unrecognized", FOUND},
+    {"requires", NEEDED},    {"require", NEEDED},     {"required", NEEDED},  {"requiring", NEEDED},
+    {"needs", NEEDED},       {"need", NEEDED},        {"needed", NEEDED},    {"expected", NEEDED},
+    {"expects", NEEDED},     {"expect", NEEDED},      {"expecting", NEEDED}, {"minimum", NEEDED},
+    {"min", NEEDED},         {"least", NEEDED},       {"want", NEEDED},      {"wants", NEEDED},
+    {"supports", NEEDED},    {"supported", NEEDED},   {"support", NEEDED},   {"than", NEEDED},
+    {"upgrade", NEEDED},     {"maximum", NEEDED},     {"max", NEEDED},       {"between", NEEDED},
+    {"up", NEEDED},          {"understands", NEEDED}, {"accepts", NEEDED},   {"target", NEEDED},
+    {"built", MADE},         {"compiled", MADE},      {"serialized", MADE},  {"generated", MADE},
+    {"created", MADE},       {"exported", MADE},      {"written", MADE},     {"saved", MADE},
+    {"found", FOUND},        {"have", FOUND},         {"has", FOUND},        {"got", FOUND},
+    {"installed", FOUND},    {"current", FOUND},      {"currently", FOUND},  {"detected", FOUND},
+    {"running", FOUND},      {"actual", FOUND},       {"your", FOUND},       {"reported", FOUND},
+    {"received", FOUND},     {"reports", FOUND},      {"uses", FOUND},       {"unsupported", FOUND},
+    {"using", FOUND},        {"existing", FOUND},     {"invalid", FOUND},    {"unknown", FOUND},
+    {"unrecognized", FOUND},
 };
 
 static const struct word_role after_versions[] = {
@@ -309,9 +311,17 @@ static char kind_of_number(const struct rp_fact_line *line, size_t i) {
 }
 
 static bool is_address(const struct rp_fact_token *token) {
-    static const char *const beginnings[] = {"127.", "192.168.", "10.0.", "0.0.0", "172."};
+    static const char *const beginnings[] = {"127.0.0", "192.168.", "0.0.0"};
     for (size_t i = 0; i < COUNT(beginnings); i++) {
         if (strncmp(token->at, beginnings[i], strlen(beginnings[i])) == 0) return true;
+    }
+    return false;
+}
+
+/* "compute capability 7.5": a chip's, read elsewhere. */
+static bool is_capability(const struct rp_fact_line *line, size_t i) {
+    for (size_t back = 1; back <= 6 && back <= i; back++) {
+        if (rp_fact_token_is(&line->tokens[i - back], "capability")) return true;
     }
     return false;
 }
@@ -333,7 +343,7 @@ static bool read_version(const struct rp_fact_line *line, size_t i, struct versi
     if (!has_v && size && size > to) return false;
     const char *point = memchr(token->at, '.', (size_t)(to - token->at));
     char kind = kind_of_number(line, i);
-    if (!point && !has_v && kind == '\0') return false;
+    if ((!point && !has_v && kind == '\0') || is_capability(line, i)) return false;
     if (!point && token->length > 3 && kind == 'v') return false;
     *version = (struct version){token->at,
                                 to,
@@ -360,14 +370,11 @@ static bool is_bound(const struct rp_fact_line *line, const struct version *vers
 static int role_before_version(const struct rp_fact_line *line, const struct version *version,
                                size_t from) {
     enum { WORDS_MAX = 7 };
-    bool is_of = false;
     for (size_t i = version->first; i > from && version->first - i < WORDS_MAX; i--) {
         if (line->tokens[i].is_apart) return VERSION_NONE;
         int role = role_among(&line->tokens[i - 1], before_versions, COUNT(before_versions));
         if (role != VERSION_NONE) return role;
-        is_of = is_of || line->tokens[i].before == '(';
     }
-    (void)is_of;
     return VERSION_NONE;
 }
 
@@ -515,14 +522,6 @@ static void scan_exit_code(const struct scan *scan, size_t i) {
     if (is_end) take_span(scan, RP_FACT_NAME_EXIT_CODE, from, token->at + token->length);
 }
 
-static void scan_numbers(const struct scan *scan) {
-    for (size_t i = 0; i < scan->line->count; i++) {
-        scan_device(scan, i);
-        scan_joined_device(scan, &scan->line->tokens[i]);
-        scan_exit_code(scan, i);
-    }
-}
-
 static bool has_digit(const char *text, size_t length) {
     for (size_t i = 0; i < length; i++) {
         if (isdigit((unsigned char)text[i])) return true;
@@ -530,14 +529,89 @@ static bool has_digit(const char *text, size_t length) {
     return false;
 }
 
-void rp_facts_scan_near(const char *text, size_t length, rp_facts_take_fn *take, void *user) {
+void rp_facts_scan_near(const char *text, size_t length, unsigned kinds, rp_facts_take_fn *take,
+                        void *user) {
+    const unsigned numbers = RP_NEAR_SIZES | RP_NEAR_VERSIONS | RP_NEAR_DEVICES;
     struct rp_fact_line line;
     struct scan scan = {&line, take, user};
+    if (!has_digit(text, length)) kinds &= ~numbers;
+    if (kinds == 0) return;
     rp_fact_line_read(text, length, &line);
-    if (has_digit(text, length)) {
-        scan_sizes(&scan);
-        scan_versions(&scan);
-        scan_numbers(&scan);
+    if (kinds & RP_NEAR_SIZES) scan_sizes(&scan);
+    if (kinds & RP_NEAR_VERSIONS) scan_versions(&scan);
+    for (size_t i = 0; i < line.count; i++) {
+        if (kinds & RP_NEAR_DEVICES) scan_device(&scan, i);
+        if (kinds & RP_NEAR_DEVICES) scan_joined_device(&scan, &line.tokens[i]);
+        if (kinds & RP_NEAR_ENDS) scan_exit_code(&scan, i);
     }
-    rp_facts_scan_terms(&line, take, user);
+    rp_facts_scan_terms(&line, kinds, take, user);
+}
+
+static bool has_all(const struct rp_facts *facts, const enum rp_fact_name *names, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        if (!rp_facts_find(facts, names[i])) return false;
+    }
+    return true;
+}
+
+static unsigned kinds_of(rp_category category) {
+    switch (category) {
+    case RP_CATEGORY_OUT_OF_MEMORY_DEVICE:
+    case RP_CATEGORY_LIMIT_EXCEEDED:
+    case RP_CATEGORY_DISK_FULL:
+        return RP_NEAR_SIZES;
+    case RP_CATEGORY_OUT_OF_MEMORY_HOST:
+        return RP_NEAR_SIZES | RP_NEAR_ENDS;
+    case RP_CATEGORY_DRIVER_TOO_OLD:
+    case RP_CATEGORY_DRIVER_MISSING_OR_BROKEN:
+    case RP_CATEGORY_FORMAT_VERSION_UNSUPPORTED:
+    case RP_CATEGORY_UNKNOWN_MODEL_ARCHITECTURE:
+        return RP_NEAR_VERSIONS;
+    case RP_CATEGORY_NO_KERNEL_FOR_ARCHITECTURE:
+        return RP_NEAR_VERSIONS | RP_NEAR_ENDS;
+    case RP_CATEGORY_BACKEND_NOT_BUILT:
+        return RP_NEAR_VERSIONS | RP_NEAR_PACKAGES;
+    case RP_CATEGORY_DEPENDENCY_MISSING:
+    case RP_CATEGORY_DEPENDENCY_CONFLICT:
+        return RP_NEAR_VERSIONS | RP_NEAR_PACKAGES;
+    case RP_CATEGORY_RUNTIME_LIBRARY_MISSING:
+        return RP_NEAR_VERSIONS | RP_NEAR_LIBRARIES;
+    case RP_CATEGORY_UNSUPPORTED_DTYPE:
+    case RP_CATEGORY_DTYPE_MISMATCH:
+        return RP_NEAR_DTYPES;
+    case RP_CATEGORY_UNSUPPORTED_OPERATION:
+        return RP_NEAR_OPERATORS;
+    case RP_CATEGORY_UNKNOWN:
+    case RP_CATEGORY_DEVICE_LOST:
+    case RP_CATEGORY_ACCELERATOR_RUNTIME_ERROR:
+    case RP_CATEGORY_MULTI_DEVICE_COMMUNICATION:
+    case RP_CATEGORY_ASSERT_OR_NUMERICAL:
+        return RP_NEAR_ENDS;
+    default:
+        return 0;
+    }
+}
+
+unsigned rp_facts_near_wanted(rp_category category, const struct rp_facts *known) {
+    static const enum rp_fact_name sizes[] = {RP_FACT_NAME_BYTES_ASKED, RP_FACT_NAME_BYTES_FREE,
+                                              RP_FACT_NAME_BYTES_TOTAL};
+    static const enum rp_fact_name versions[] = {RP_FACT_NAME_VERSION_FOUND,
+                                                 RP_FACT_NAME_VERSION_NEEDED};
+    static const enum rp_fact_name ends[] = {RP_FACT_NAME_EXIT_CODE, RP_FACT_NAME_SIGNAL};
+    static const struct {
+        unsigned kind;
+        enum rp_fact_name name;
+    } rows[] = {
+        {RP_NEAR_DEVICES, RP_FACT_NAME_DEVICE_INDEX}, {RP_NEAR_OPERATORS, RP_FACT_NAME_OPERATOR},
+        {RP_NEAR_DTYPES, RP_FACT_NAME_DTYPE},         {RP_NEAR_LIBRARIES, RP_FACT_NAME_LIBRARY},
+        {RP_NEAR_PACKAGES, RP_FACT_NAME_PACKAGE},
+    };
+    unsigned kinds = kinds_of(category) | RP_NEAR_DEVICES;
+    if (has_all(known, sizes, COUNT(sizes))) kinds &= ~(unsigned)RP_NEAR_SIZES;
+    if (has_all(known, versions, COUNT(versions))) kinds &= ~(unsigned)RP_NEAR_VERSIONS;
+    if (has_all(known, ends, COUNT(ends))) kinds &= ~(unsigned)RP_NEAR_ENDS;
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        if (rp_facts_find(known, rows[i].name)) kinds &= ~rows[i].kind;
+    }
+    return kinds;
 }

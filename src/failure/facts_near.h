@@ -7,19 +7,39 @@
 
 #include <resourcepool/failure.h>
 
-/* Sizes, versions, indices of devices, operators, number types, ...: whatever a line states. */
-void rp_facts_scan_near(const char *text, size_t length, rp_facts_take_fn *take, void *user);
+/* What is looked for. */
+enum {
+    RP_NEAR_SIZES = 1,
+    RP_NEAR_VERSIONS = 2,
+    RP_NEAR_DEVICES = 4,
+    RP_NEAR_ENDS = 8, /* exit codes and signals */
+    RP_NEAR_OPERATORS = 16,
+    RP_NEAR_DTYPES = 32,
+    RP_NEAR_LIBRARIES = 64,
+    RP_NEAR_PACKAGES = 128,
+    RP_NEAR_ALL = 255,
+    /* What another line than the cause's may tell of it. */
+    RP_NEAR_BESIDE = RP_NEAR_SIZES | RP_NEAR_OPERATORS | RP_NEAR_PACKAGES,
+};
 
-/* Whether a failure of that category is about such a fact. Elsewhere a word that looks like one is
- * too often none: a size beside a missing file, an operator's name in a traceback. */
-bool rp_fact_is_about(enum rp_fact_name name, rp_category category);
+/* What a failure of that category is about, less what is known. Of others a word that looks like
+ * such a fact is too often none: a size beside a missing file, an operator's name in a path. */
+unsigned rp_facts_near_wanted(rp_category category, const struct rp_facts *known);
+
+/* What a line states of those kinds. */
+void rp_facts_scan_near(const char *text, size_t length, unsigned kinds, rp_facts_take_fn *take,
+                        void *user);
 
 /* The package in whose folder a frame's code lies: "…/site-packages/torch/nn/a.py" is torch's. */
 void rp_facts_scan_frame(const char *text, size_t length, rp_facts_take_fn *take, void *user);
 
+/* The operator that a line of source calls: "torch.bmm(a, b)". */
+void rp_facts_scan_source(const char *text, size_t length, rp_facts_take_fn *take, void *user);
+
 struct rp_fact_line;
 
 /* The names among these: facts_terms.c. */
-void rp_facts_scan_terms(const struct rp_fact_line *line, rp_facts_take_fn *take, void *user);
+void rp_facts_scan_terms(const struct rp_fact_line *line, unsigned kinds, rp_facts_take_fn *take,
+                         void *user);
 
 #endif

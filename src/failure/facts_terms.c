@@ -298,10 +298,10 @@ static bool has_domain(const struct rp_fact_token *token) {
 
 /* The word before an operator's name. */
 static bool is_operator_word(const struct rp_fact_token *token) {
-    static const char *const words[] = {"operator", "op",      "operators", "ops",
-                                        "optype",   "op_type", "operation", "operations",
-                                        "layer",    "opcode",  "primitive", "node_type",
-                                        "opname",   "op_name", "kernel"};
+    static const char *const words[] = {"operator",  "op",      "operators", "ops",
+                                        "optype",    "op_type", "operation", "operations",
+                                        "layer",     "opcode",  "builtin",   "primitive",
+                                        "node_type", "opname",  "op_name",   "kernel"};
     return rp_fact_token_among(token, words, COUNT(words)) >= 0;
 }
 
@@ -617,6 +617,23 @@ static void scan_install(const struct scan *scan, size_t i) {
     }
 }
 
+/* "X wasn't built with", "X is not compiled with" */
+static void scan_build(const struct scan *scan, size_t i) {
+    static const char *const built[] = {"built", "build", "compiled"};
+    static const char *const between[] = {"not", "is", "was", "wasn", "isn", "t", "been"};
+    const struct rp_fact_line *line = scan->line;
+    if (rp_fact_token_among(&line->tokens[i - 1], built, COUNT(built)) < 0) return;
+    size_t name = i - 1;
+    while (name > 0 && rp_fact_token_among(&line->tokens[name - 1], between, COUNT(between)) >= 0) {
+        if (line->tokens[name].is_apart) return;
+        name--;
+    }
+    if (name == 0 || name == i - 1 || line->tokens[name].is_apart) return;
+    if (is_package(&line->tokens[name - 1])) {
+        take_token(scan, RP_FACT_NAME_PACKAGE, &line->tokens[name - 1]);
+    }
+}
+
 /* "the X package", "requires the 'X' library", "package 'X'", "X is not installed" */
 static void scan_package(const struct scan *scan, size_t i) {
     static const char *const kinds[] = {"package", "module", "library", "dependency"};
@@ -633,6 +650,7 @@ static void scan_package(const struct scan *scan, size_t i) {
         bool is_led = i > 1 && rp_fact_token_among(token - 2, lead, COUNT(lead)) >= 0;
         if (is_led || is_quoted(token - 1)) take_token(scan, RP_FACT_NAME_PACKAGE, token - 1);
     }
+    if (i > 1 && rp_fact_token_is(token, "with")) scan_build(scan, i);
     bool is_installed = rp_fact_token_is(token, "installed");
     if (is_installed && i > 2 && rp_fact_token_is(token - 1, "not")) {
         bool has_is = rp_fact_token_is(token - 2, "is") || rp_fact_token_is(token - 2, "are");
@@ -680,14 +698,57 @@ static void scan_signal(const struct scan *scan, size_t i) {
 
 /* --- the whole ----------------------------------------------------------------------------- */
 
-void rp_facts_scan_terms(const struct rp_fact_line *line, rp_facts_take_fn *take, void *user) {
+void rp_facts_scan_terms(const struct rp_fact_line *line, unsigned kinds, rp_facts_take_fn *take,
+                         void *user) {
     struct scan scan = {line, take, user};
-    scan_operator(&scan);
-    scan_dtypes(&scan);
+    if (kinds & RP_NEAR_OPERATORS) scan_operator(&scan);
+    if (kinds & RP_NEAR_DTYPES) scan_dtypes(&scan);
     for (size_t i = 0; i < line->count; i++) {
-        scan_library(&scan, &line->tokens[i]);
-        scan_package(&scan, i);
-        scan_signal(&scan, i);
+        if (kinds & RP_NEAR_LIBRARIES) scan_library(&scan, &line->tokens[i]);
+        if (kinds & RP_NEAR_PACKAGES) scan_package(&scan, i);
+        if (kinds & RP_NEAR_ENDS) scan_signal(&scan, i);
+    }
+}
+
+/* "F.conv2d(x)", "torch.multinomial(p, 1)": what a line of code calls. */
+void rp_facts_scan_source(const char *text, size_t length, rp_facts_take_fn *take, void *user) {
+    static const char *const no_operators[] = {"load",
+                                               "save",
+                                               "device",
+                                               "tensor",
+                                               "no_grad",
+                                               "manual_seed",
+                                               "compile",
+                                               "jit",
+                                               "as_tensor",
+                                               "from_numpy",
+                                               "autocast",
+                                               "inference_mode",
+                                               "export",
+                                               "set_default_dtype",
+                                               "hub",
+                                               "Tensor",
+                                               "set_grad_enabled",
+                                               "Generator",
+                                               "Size",
+                                               "is_tensor",
+                                               "get_default_dtype"};
+    const char *end = text + length;
+    for (const char *at = text; (at = memchr(at, '(', (size_t)(end - at))) != NULL; at++) {
+        const char *from = at;
+        while (from > text && (isalnum((unsigned char)from[-1]) || from[-1] == '_')) {
+            from--;
+        }
+        size_t before = (size_t)(from - text);
+        bool is_call = (before >= 6 && memcmp(from - 6, "torch.", 6) == 0) ||
+                       (before >= 2 && memcmp(from - 2, "F.", 2) == 0 &&
+                        (before == 2 || !isalnum((unsigned char)from[-3])));
+        struct rp_fact_token name = {.at = from, .length = (size_t)(at - from)};
+        if (is_call && name.length > 2 &&
+            rp_fact_token_among(&name, no_operators, COUNT(no_operators)) < 0) {
+            take(RP_FACT_NAME_OPERATOR, before, before + name.length, user);
+            return;
+        }
     }
 }
 
@@ -710,60 +771,4 @@ void rp_facts_scan_frame(const char *text, size_t length, rp_facts_take_fn *take
     }
     bool is_package = to > found && to < end && strchr("/\\.", *to) != NULL;
     if (is_package) take(RP_FACT_NAME_PACKAGE, (size_t)(found - text), (size_t)(to - text), user);
-}
-
-static bool is_among(rp_category category, const rp_category *rows, size_t count) {
-    for (size_t i = 0; i < count; i++) {
-        if (rows[i] == category) return true;
-    }
-    return false;
-}
-
-bool rp_fact_is_about(enum rp_fact_name name, rp_category category) {
-    static const rp_category memory[] = {RP_CATEGORY_OUT_OF_MEMORY_DEVICE,
-                                         RP_CATEGORY_OUT_OF_MEMORY_HOST, RP_CATEGORY_LIMIT_EXCEEDED,
-                                         RP_CATEGORY_DISK_FULL};
-    static const rp_category versions[] = {RP_CATEGORY_DRIVER_TOO_OLD,
-                                           RP_CATEGORY_DRIVER_MISSING_OR_BROKEN,
-                                           RP_CATEGORY_BACKEND_NOT_BUILT,
-                                           RP_CATEGORY_NO_KERNEL_FOR_ARCHITECTURE,
-                                           RP_CATEGORY_DEPENDENCY_MISSING,
-                                           RP_CATEGORY_DEPENDENCY_CONFLICT,
-                                           RP_CATEGORY_RUNTIME_LIBRARY_MISSING,
-                                           RP_CATEGORY_FORMAT_VERSION_UNSUPPORTED,
-                                           RP_CATEGORY_UNKNOWN_MODEL_ARCHITECTURE};
-    static const rp_category types[] = {RP_CATEGORY_UNSUPPORTED_DTYPE, RP_CATEGORY_DTYPE_MISMATCH};
-    static const rp_category packages[] = {RP_CATEGORY_DEPENDENCY_MISSING,
-                                           RP_CATEGORY_DEPENDENCY_CONFLICT};
-    static const rp_category no_ends[] = {RP_CATEGORY_NETWORK_UNAVAILABLE,
-                                          RP_CATEGORY_ACCESS_DENIED};
-    switch (name) {
-    case RP_FACT_NAME_BYTES_ASKED:
-    case RP_FACT_NAME_BYTES_FREE:
-    case RP_FACT_NAME_BYTES_TOTAL:
-    case RP_FACT_NAME_BYTES_USED:
-    case RP_FACT_NAME_BYTES_LIMIT:
-        return is_among(category, memory, COUNT(memory));
-    case RP_FACT_NAME_VERSION_FOUND:
-    case RP_FACT_NAME_VERSION_NEEDED:
-    case RP_FACT_NAME_OPSET_FOUND:
-    case RP_FACT_NAME_OPSET_SUPPORTED:
-    case RP_FACT_NAME_IR_VERSION:
-    case RP_FACT_NAME_IR_SUPPORTED:
-        return is_among(category, versions, COUNT(versions));
-    case RP_FACT_NAME_DTYPE:
-    case RP_FACT_NAME_DTYPE_EXPECTED:
-        return is_among(category, types, COUNT(types));
-    case RP_FACT_NAME_OPERATOR:
-        return category == RP_CATEGORY_UNSUPPORTED_OPERATION;
-    case RP_FACT_NAME_PACKAGE:
-        return is_among(category, packages, COUNT(packages));
-    case RP_FACT_NAME_LIBRARY:
-        return category == RP_CATEGORY_RUNTIME_LIBRARY_MISSING;
-    case RP_FACT_NAME_EXIT_CODE:
-    case RP_FACT_NAME_SIGNAL:
-        return !is_among(category, no_ends, COUNT(no_ends));
-    default:
-        return true;
-    }
 }
