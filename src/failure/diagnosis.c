@@ -609,6 +609,8 @@ static void scan_near(struct near_line *near, unsigned kinds) {
 /* What code the failure came from, where the message says nothing of it. */
 static void collect_code(struct rp_diagnosis *diagnosis, const struct reader *reader) {
     unsigned wanted = rp_facts_near_wanted(diagnosis->category, &diagnosis->facts);
+    /* A card's assertion comes later than the call that it is reported for. */
+    bool is_late = strstr(diagnosis->cause, "ssert") != NULL;
     bool is_tensors = diagnosis->category == RP_CATEGORY_SHAPE_MISMATCH ||
                       diagnosis->category == RP_CATEGORY_DTYPE_MISMATCH ||
                       diagnosis->category == RP_CATEGORY_DEVICE_MISMATCH ||
@@ -617,7 +619,7 @@ static void collect_code(struct rp_diagnosis *diagnosis, const struct reader *re
     if (reader->frame_package.end > 0 && (wanted & RP_NEAR_PACKAGES)) {
         rp_facts_add(&diagnosis->facts, &reader->frame_package);
     }
-    if (reader->called.end > 0 && is_tensors && !has_operator) {
+    if (reader->called.end > 0 && is_tensors && !is_late && !has_operator) {
         rp_facts_add(&diagnosis->facts, &reader->called);
     }
 }

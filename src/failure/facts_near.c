@@ -529,8 +529,32 @@ static bool has_digit(const char *text, size_t length) {
     return false;
 }
 
+struct file_scan {
+    const char *text;
+    rp_facts_take_fn *take;
+    void *user;
+};
+
+/* A file by its ending: not the folder of a cache, nor the program that runs. */
+static void take_file(enum rp_fact_name name, size_t start, size_t end, void *user) {
+    const struct file_scan *scan = user;
+    size_t at = end;
+    while (at > start && !strchr("/\\.", scan->text[at - 1])) {
+        at--;
+    }
+    bool has_ending = at > start && scan->text[at - 1] == '.';
+    if (name == RP_FACT_NAME_FILE && has_ending) scan->take(name, start, end, scan->user);
+}
+
+static void scan_files(const char *text, size_t length, rp_facts_take_fn *take, void *user) {
+    struct file_scan scan = {text, take, user};
+    rp_facts_scan_names(text, length, take_file, &scan);
+}
+
 void rp_facts_scan_near(const char *text, size_t length, unsigned kinds, rp_facts_take_fn *take,
                         void *user) {
+    if (kinds & RP_NEAR_FILES) scan_files(text, length, take, user);
+    kinds &= ~(unsigned)RP_NEAR_FILES;
     const unsigned numbers = RP_NEAR_SIZES | RP_NEAR_VERSIONS | RP_NEAR_DEVICES;
     struct rp_fact_line line;
     struct scan scan = {&line, take, user};
@@ -547,9 +571,9 @@ void rp_facts_scan_near(const char *text, size_t length, unsigned kinds, rp_fact
     rp_facts_scan_terms(&line, kinds, take, user);
 }
 
-static bool has_all(const struct rp_facts *facts, const enum rp_fact_name *names, size_t count) {
+static bool has_all(const bool *known, const enum rp_fact_name *names, size_t count) {
     for (size_t i = 0; i < count; i++) {
-        if (!rp_facts_find(facts, names[i])) return false;
+        if (!known[names[i]]) return false;
     }
     return true;
 }
@@ -558,15 +582,21 @@ static unsigned kinds_of(rp_category category) {
     switch (category) {
     case RP_CATEGORY_OUT_OF_MEMORY_DEVICE:
     case RP_CATEGORY_LIMIT_EXCEEDED:
-    case RP_CATEGORY_DISK_FULL:
         return RP_NEAR_SIZES;
+    case RP_CATEGORY_DISK_FULL:
+        return RP_NEAR_SIZES | RP_NEAR_FILES;
+    case RP_CATEGORY_MODEL_FILE_MISSING:
+    case RP_CATEGORY_INVALID_MODEL_FILE:
+    case RP_CATEGORY_CHECKPOINT_MISMATCH:
+        return RP_NEAR_FILES;
     case RP_CATEGORY_OUT_OF_MEMORY_HOST:
         return RP_NEAR_SIZES | RP_NEAR_ENDS;
     case RP_CATEGORY_DRIVER_TOO_OLD:
     case RP_CATEGORY_DRIVER_MISSING_OR_BROKEN:
+        return RP_NEAR_VERSIONS;
     case RP_CATEGORY_FORMAT_VERSION_UNSUPPORTED:
     case RP_CATEGORY_UNKNOWN_MODEL_ARCHITECTURE:
-        return RP_NEAR_VERSIONS;
+        return RP_NEAR_VERSIONS | RP_NEAR_FILES;
     case RP_CATEGORY_NO_KERNEL_FOR_ARCHITECTURE:
         return RP_NEAR_VERSIONS | RP_NEAR_ENDS;
     case RP_CATEGORY_BACKEND_NOT_BUILT:
@@ -592,7 +622,7 @@ static unsigned kinds_of(rp_category category) {
     }
 }
 
-unsigned rp_facts_near_wanted(rp_category category, const struct rp_facts *known) {
+unsigned rp_facts_near_wanted(rp_category category, const struct rp_facts *facts) {
     static const enum rp_fact_name sizes[] = {RP_FACT_NAME_BYTES_ASKED, RP_FACT_NAME_BYTES_FREE,
                                               RP_FACT_NAME_BYTES_TOTAL};
     static const enum rp_fact_name versions[] = {RP_FACT_NAME_VERSION_FOUND,
@@ -604,14 +634,19 @@ unsigned rp_facts_near_wanted(rp_category category, const struct rp_facts *known
     } rows[] = {
         {RP_NEAR_DEVICES, RP_FACT_NAME_DEVICE_INDEX}, {RP_NEAR_OPERATORS, RP_FACT_NAME_OPERATOR},
         {RP_NEAR_DTYPES, RP_FACT_NAME_DTYPE},         {RP_NEAR_LIBRARIES, RP_FACT_NAME_LIBRARY},
-        {RP_NEAR_PACKAGES, RP_FACT_NAME_PACKAGE},
+        {RP_NEAR_PACKAGES, RP_FACT_NAME_PACKAGE},     {RP_NEAR_FILES, RP_FACT_NAME_FILE},
+        {RP_NEAR_FILES, RP_FACT_NAME_FOLDER},         {RP_NEAR_FILES, RP_FACT_NAME_MODEL},
     };
+    bool known[RP_FACT_NAME_COUNT] = {false};
+    for (size_t i = 0; i < facts->count; i++) {
+        known[facts->rows[i].name] = true;
+    }
     unsigned kinds = kinds_of(category) | RP_NEAR_DEVICES;
     if (has_all(known, sizes, COUNT(sizes))) kinds &= ~(unsigned)RP_NEAR_SIZES;
     if (has_all(known, versions, COUNT(versions))) kinds &= ~(unsigned)RP_NEAR_VERSIONS;
     if (has_all(known, ends, COUNT(ends))) kinds &= ~(unsigned)RP_NEAR_ENDS;
     for (size_t i = 0; i < COUNT(rows); i++) {
-        if (rp_facts_find(known, rows[i].name)) kinds &= ~rows[i].kind;
+        if (known[rows[i].name]) kinds &= ~rows[i].kind;
     }
     return kinds;
 }

@@ -17,14 +17,15 @@ enum {
     RP_NEAR_DTYPES = 32,
     RP_NEAR_LIBRARIES = 64,
     RP_NEAR_PACKAGES = 128,
+    RP_NEAR_FILES = 256, /* of lines beside it: rp_facts_scan_names() reads the cause's */
     RP_NEAR_ALL = 255,
     /* What another line than the cause's may tell of it. */
-    RP_NEAR_BESIDE = RP_NEAR_SIZES | RP_NEAR_OPERATORS | RP_NEAR_PACKAGES,
+    RP_NEAR_BESIDE = RP_NEAR_SIZES | RP_NEAR_OPERATORS | RP_NEAR_PACKAGES | RP_NEAR_FILES,
 };
 
 /* What a failure of that category is about, less what is known. Of others a word that looks like
  * such a fact is too often none: a size beside a missing file, an operator's name in a path. */
-unsigned rp_facts_near_wanted(rp_category category, const struct rp_facts *known);
+unsigned rp_facts_near_wanted(rp_category category, const struct rp_facts *facts);
 
 /* What a line states of those kinds. */
 void rp_facts_scan_near(const char *text, size_t length, unsigned kinds, rp_facts_take_fn *take,

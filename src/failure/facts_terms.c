@@ -624,11 +624,15 @@ static void scan_build(const struct scan *scan, size_t i) {
     const struct rp_fact_line *line = scan->line;
     if (rp_fact_token_among(&line->tokens[i - 1], built, COUNT(built)) < 0) return;
     size_t name = i - 1;
+    bool is_not = false;
     while (name > 0 && rp_fact_token_among(&line->tokens[name - 1], between, COUNT(between)) >= 0) {
         if (line->tokens[name].is_apart) return;
         name--;
+        const struct rp_fact_token *word = &line->tokens[name];
+        is_not = is_not || rp_fact_token_is(word, "not") || rp_fact_token_is(word, "wasn") ||
+                 rp_fact_token_is(word, "isn");
     }
-    if (name == 0 || name == i - 1 || line->tokens[name].is_apart) return;
+    if (!is_not || name == 0 || name == i - 1 || line->tokens[name].is_apart) return;
     if (is_package(&line->tokens[name - 1])) {
         take_token(scan, RP_FACT_NAME_PACKAGE, &line->tokens[name - 1]);
     }
@@ -769,6 +773,8 @@ void rp_facts_scan_frame(const char *text, size_t length, rp_facts_take_fn *take
     while (to < end && (isalnum((unsigned char)*to) || *to == '_')) {
         to++;
     }
-    bool is_package = to > found && to < end && strchr("/\\.", *to) != NULL;
+    struct rp_fact_token name = {.at = found, .length = (size_t)(to - found)};
+    bool is_package = name.length > 1 && *found != '_' && to < end && strchr("/\\.", *to) &&
+                      !rp_fact_token_is(&name, "nvidia"); /* many packages share that folder */
     if (is_package) take(RP_FACT_NAME_PACKAGE, (size_t)(found - text), (size_t)(to - text), user);
 }
