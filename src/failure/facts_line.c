@@ -73,6 +73,25 @@ int rp_fact_token_among(const struct rp_fact_token *token, const char *const *wo
     return -1;
 }
 
+bool rp_fact_token_begins(const struct rp_fact_token *token, const char *beginning) {
+    size_t length = strlen(beginning);
+    return token->length > length && strncmp(token->at, beginning, length) == 0;
+}
+
+bool rp_fact_token_is_quoted(const struct rp_fact_token *token) {
+    return token->before != '\0' && strchr("'\"`", token->before) != NULL;
+}
+
+int rp_fact_token_role(const struct rp_fact_token *token, const struct rp_fact_role *rows,
+                       size_t count) {
+    if (token->length == 0) return 0;
+    int first = tolower((unsigned char)token->at[0]);
+    for (size_t i = 0; i < count; i++) {
+        if (rows[i].word[0] == first && rp_fact_token_is(token, rows[i].word)) return rows[i].role;
+    }
+    return 0;
+}
+
 bool rp_fact_token_is_number(const struct rp_fact_token *token) {
     for (size_t i = 0; i < token->length; i++) {
         if (!isdigit((unsigned char)token->at[i])) return false;
@@ -85,4 +104,10 @@ size_t rp_fact_line_token_at(const struct rp_fact_line *line, size_t from, const
         from++;
     }
     return from;
+}
+
+void rp_fact_scan_take(const struct rp_fact_scan *scan, enum rp_fact_name name, const char *from,
+                       const char *end) {
+    const char *text = scan->line->text;
+    if (end > from) scan->take(name, (size_t)(from - text), (size_t)(end - text), scan->user);
 }

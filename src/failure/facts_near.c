@@ -14,39 +14,13 @@
 
 #define COUNT(table) (sizeof(table) / sizeof((table)[0]))
 
-struct scan {
-    const struct rp_fact_line *line;
-    rp_facts_take_fn *take;
-    void *user;
-};
-
-static void take_span(const struct scan *scan, enum rp_fact_name name, const char *from,
-                      const char *end) {
-    scan->take(name, (size_t)(from - scan->line->text), (size_t)(end - scan->line->text),
-               scan->user);
-}
-
-struct word_role {
-    const char *word;
-    int role;
-};
-
-static int role_among(const struct rp_fact_token *token, const struct word_role *rows,
-                      size_t count) {
-    if (token->length == 0) return 0;
-    int first = tolower((unsigned char)token->at[0]);
-    for (size_t i = 0; i < count; i++) {
-        if (rows[i].word[0] == first && rp_fact_token_is(token, rows[i].word)) return rows[i].role;
-    }
-    return 0;
-}
-
 /* --- sizes --------------------------------------------------------------------------------- */
 
-enum size_role { SIZE_NONE, ASKED, MUST, FREE, TOTAL, LIMIT, USED, THAN };
+/* HAS: free, unless another is said to be; THAN: the other side of what comes before it. */
+enum size_role { SIZE_NONE, ASKED, MUST, FREE, HAS, TOTAL, LIMIT, USED, THAN };
 
 /* "tried to allocate", "at most" */
-static const struct word_role before_sizes[] = {
+static const struct rp_fact_role before_sizes[] = {
     {"allocate", ASKED},  {"allocating", ASKED},   {"allocation", ASKED}, {"requested", ASKED},
     {"request", ASKED},   {"requesting", ASKED},   {"requests", ASKED},   {"reserve", ASKED},
     {"reserving", ASKED}, {"asked", ASKED},        {"asks", ASKED},       {"tried", ASKED},
@@ -58,7 +32,7 @@ static const struct word_role before_sizes[] = {
     {"requires", MUST},   {"require", MUST},       {"required", MUST},    {"requiring", MUST},
     {"least", MUST},      {"want", MUST},          {"wants", MUST},       {"estimated", MUST},
     {"free", FREE},       {"available", FREE},     {"avail", FREE},       {"remaining", FREE},
-    {"left", FREE},       {"only", FREE},          {"have", FREE},        {"has", FREE},
+    {"left", FREE},       {"only", HAS},           {"have", HAS},         {"has", HAS},
     {"leaving", FREE},    {"remains", FREE},       {"total", TOTAL},      {"capacity", TOTAL},
     {"physical", TOTAL},  {"installed", TOTAL},    {"limit", LIMIT},      {"maximum", LIMIT},
     {"max", LIMIT},       {"budget", LIMIT},       {"cap", LIMIT},        {"quota", LIMIT},
@@ -71,7 +45,7 @@ static const struct word_role before_sizes[] = {
 };
 
 /* "4 GiB required", "4 GiB exceeds" */
-static const struct word_role after_sizes[] = {
+static const struct rp_fact_role after_sizes[] = {
     {"required", ASKED}, {"needed", ASKED},   {"requested", ASKED}, {"necessary", ASKED},
     {"asked", ASKED},    {"exceeds", ASKED},  {"exceed", ASKED},    {"larger", ASKED},
     {"greater", ASKED},  {"bigger", ASKED},   {"over", ASKED},      {"wanted", ASKED},
@@ -145,7 +119,7 @@ static int role_before_size(const struct rp_fact_line *line, const struct size *
         if (line->tokens[i].is_apart && !crosses) return SIZE_NONE;
         const struct rp_fact_token *token = &line->tokens[i - 1];
         if (ends_malloc(token)) return ASKED;
-        int role = role_among(token, before_sizes, COUNT(before_sizes));
+        int role = rp_fact_token_role(token, before_sizes, COUNT(before_sizes));
         if (role != SIZE_NONE) return role;
     }
     return SIZE_NONE;
@@ -156,7 +130,7 @@ static int role_after_size(const struct rp_fact_line *line, const struct size *s
     for (size_t i = size->next; i < line->count && i - size->next < WORDS_MAX; i++) {
         const struct rp_fact_token *token = &line->tokens[i];
         if (token->is_apart || token->before == '(') return SIZE_NONE;
-        int role = role_among(token, after_sizes, COUNT(after_sizes));
+        int role = rp_fact_token_role(token, after_sizes, COUNT(after_sizes));
         if (role != SIZE_NONE) {
             /* "2 GiB total 8 GiB", "2 GiB limit: 8 GiB": the next one's. */
             const struct rp_fact_token *next = &line->tokens[i + 1];
@@ -194,6 +168,8 @@ static bool is_whole(const struct rp_fact_line *line, const struct size *part,
                      const struct size *size) {
     const struct rp_fact_token *token = &line->tokens[part->next];
     if (part->next == size->first) return token->before == '/';
+    if (rp_fact_token_is(&line->tokens[size->first - 1], "of"))
+        token = &line->tokens[size->first - 1];
     bool is_of = rp_fact_token_is(token, "of") || rp_fact_token_is(token, "out");
     for (size_t i = part->next; i <= size->first; i++) {
         if (line->tokens[i].is_apart || line->tokens[i].before == '(') return false;
@@ -218,7 +194,18 @@ static enum rp_fact_name name_of_size(int role) {
     }
 }
 
-static void scan_sizes(const struct scan *scan) {
+/* "has 8 GiB, 2 GiB free": the first is all of it. */
+static void settle_sizes(struct size *sizes, size_t count) {
+    bool is_free = false;
+    for (size_t i = 0; i < count; i++) {
+        is_free = is_free || sizes[i].role == FREE;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (sizes[i].role == HAS) sizes[i].role = is_free ? TOTAL : FREE;
+    }
+}
+
+static void scan_sizes(const struct rp_fact_scan *scan) {
     enum { SIZES_MAX = 16 };
     struct size sizes[SIZES_MAX];
     size_t count = 0;
@@ -237,209 +224,10 @@ static void scan_sizes(const struct scan *scan) {
         count++;
         i = size->next;
     }
+    settle_sizes(sizes, count);
     for (size_t i = 0; i < count; i++) {
         enum rp_fact_name name = name_of_size(sizes[i].role);
-        if (name != RP_FACT_NAME_NONE) take_span(scan, name, sizes[i].at, sizes[i].end);
-    }
-}
-
-/* --- versions ------------------------------------------------------------------------------ */
-
-enum version_role { VERSION_NONE, FOUND, NEEDED, MADE, WITH };
-
-static const struct word_role before_versions[] = {
-    {"requires", NEEDED},    {"require", NEEDED},     {"required", NEEDED},  {"requiring", NEEDED},
-    {"needs", NEEDED},       {"need", NEEDED},        {"needed", NEEDED},    {"expected", NEEDED},
-    {"expects", NEEDED},     {"expect", NEEDED},      {"expecting", NEEDED}, {"minimum", NEEDED},
-    {"min", NEEDED},         {"least", NEEDED},       {"want", NEEDED},      {"wants", NEEDED},
-    {"supports", NEEDED},    {"supported", NEEDED},   {"support", NEEDED},   {"than", NEEDED},
-    {"upgrade", NEEDED},     {"maximum", NEEDED},     {"max", NEEDED},       {"between", NEEDED},
-    {"up", NEEDED},          {"understands", NEEDED}, {"accepts", NEEDED},   {"target", NEEDED},
-    {"built", MADE},         {"compiled", MADE},      {"serialized", MADE},  {"generated", MADE},
-    {"created", MADE},       {"exported", MADE},      {"written", MADE},     {"saved", MADE},
-    {"found", FOUND},        {"have", FOUND},         {"has", FOUND},        {"got", FOUND},
-    {"installed", FOUND},    {"current", FOUND},      {"currently", FOUND},  {"detected", FOUND},
-    {"running", FOUND},      {"actual", FOUND},       {"your", FOUND},       {"reported", FOUND},
-    {"received", FOUND},     {"reports", FOUND},      {"uses", FOUND},       {"unsupported", FOUND},
-    {"using", FOUND},        {"existing", FOUND},     {"invalid", FOUND},    {"unknown", FOUND},
-    {"unrecognized", FOUND},
-};
-
-static const struct word_role after_versions[] = {
-    {"newer", NEEDED},       {"later", NEEDED},      {"higher", NEEDED},    {"above", NEEDED},
-    {"required", NEEDED},    {"expected", NEEDED},   {"needed", NEEDED},    {"onwards", NEEDED},
-    {"up", NEEDED},          {"greater", NEEDED},    {"found", FOUND},      {"installed", FOUND},
-    {"detected", FOUND},     {"too", FOUND},         {"old", FOUND},        {"older", FOUND},
-    {"incompatible", FOUND}, {"unsupported", FOUND}, {"outdated", FOUND},   {"not", FOUND},
-    {"lower", FOUND},        {"less", FOUND},        {"does", FOUND},       {"doesn", FOUND},
-    {"cannot", FOUND},       {"isn", FOUND},         {"mismatches", FOUND}, {"below", FOUND},
-    {"this", VERSION_NONE},
-};
-
-struct version {
-    const char *at;
-    const char *end;
-    size_t first;
-    size_t next;
-    int role;
-    char kind; /* 'o': of an operator set, 'i': of ONNX's IR, '\0' */
-};
-
-/* What the number is one of; '\0' none: "version 5", "opset: 12", "CUDA 12". */
-static char kind_of_number(const struct rp_fact_line *line, size_t i) {
-    static const char *const named[] = {"version", "cuda",   "rocm",  "python", "driver",
-                                        "opset",   "node",   "ptx",   "api",    "v",
-                                        "level",   "schema", "major", "java",   "revision"};
-    for (size_t back = 1; back <= 3 && back <= i; back++) {
-        const struct rp_fact_token *token = &line->tokens[i - back];
-        if (rp_fact_token_is(token, "opset") || rp_fact_token_is(token, "opset_version"))
-            return 'o';
-        if (rp_fact_token_is(token, "ir") || rp_fact_token_is(token, "ir_version")) return 'i';
-        int word = rp_fact_token_among(token, named, COUNT(named));
-        if (word > 0) return 'v';
-        if (word == 0) {
-            if (back < i && rp_fact_token_is(token - 1, "opset")) return 'o';
-            if (back < i && rp_fact_token_is(token - 1, "ir")) return 'i';
-            return 'v';
-        }
-        if (!rp_fact_token_is(token, "is") && !rp_fact_token_is(token, "of") &&
-            !rp_fact_token_is(token, "to")) {
-            return '\0';
-        }
-    }
-    return '\0';
-}
-
-static bool is_address(const struct rp_fact_token *token) {
-    static const char *const beginnings[] = {"127.0.0", "192.168.", "0.0.0"};
-    for (size_t i = 0; i < COUNT(beginnings); i++) {
-        if (strncmp(token->at, beginnings[i], strlen(beginnings[i])) == 0) return true;
-    }
-    return false;
-}
-
-/* "compute capability 7.5": a chip's, read elsewhere. */
-static bool is_capability(const struct rp_fact_line *line, size_t i) {
-    for (size_t back = 1; back <= 6 && back <= i; back++) {
-        if (rp_fact_token_is(&line->tokens[i - back], "capability")) return true;
-    }
-    return false;
-}
-
-static bool read_version(const struct rp_fact_line *line, size_t i, struct version *version) {
-    const struct rp_fact_token *token = &line->tokens[i];
-    const char *end = line->text + line->length;
-    bool has_v = (token->at[0] | 0x20) == 'v';
-    if (!isdigit((unsigned char)token->at[has_v]) ||
-        strchr("/\\#-", token->before ? token->before : ' '))
-        return false;
-    uint64_t number = 0;
-    const char *to = rp_fact_read(RP_FACT_VERSION, token->at, end, &number);
-    if (!to || to < token->at + token->length || is_address(token)) return false;
-    if (to < end && strchr("/%:\\", *to) && to + 1 < end && !isspace((unsigned char)to[1])) {
-        return false;
-    }
-    const char *size = rp_fact_read(RP_FACT_BYTES, token->at, end, &number);
-    if (!has_v && size && size > to) return false;
-    const char *point = memchr(token->at, '.', (size_t)(to - token->at));
-    char kind = kind_of_number(line, i);
-    if ((!point && !has_v && kind == '\0') || is_capability(line, i)) return false;
-    if (!point && token->length > 3 && kind == 'v') return false;
-    *version = (struct version){token->at,
-                                to,
-                                i,
-                                rp_fact_line_token_at(line, i + 1, to),
-                                VERSION_NONE,
-                                kind == 'v' || point ? '\0' : kind};
-    return true;
-}
-
-/* ">=2.1", "< 1.22": a bound; '=' of "==" and ':' are none. */
-static bool is_bound(const struct rp_fact_line *line, const struct version *version) {
-    const char *at = version->at;
-    while (at > line->text && isspace((unsigned char)at[-1])) {
-        at--;
-    }
-    while (at > line->text && strchr("'\"(", at[-1])) {
-        at--;
-    }
-    if (at - line->text < 2) return false;
-    return strchr("<>", at[-1]) || (at[-1] == '=' && strchr("<>~!", at[-2]));
-}
-
-static int role_before_version(const struct rp_fact_line *line, const struct version *version,
-                               size_t from) {
-    enum { WORDS_MAX = 7 };
-    for (size_t i = version->first; i > from && version->first - i < WORDS_MAX; i--) {
-        if (line->tokens[i].is_apart) return VERSION_NONE;
-        int role = role_among(&line->tokens[i - 1], before_versions, COUNT(before_versions));
-        if (role != VERSION_NONE) return role;
-    }
-    return VERSION_NONE;
-}
-
-static int role_after_version(const struct rp_fact_line *line, const struct version *version) {
-    enum { WORDS_MAX = 4 };
-    for (size_t i = version->next; i < line->count && i - version->next < WORDS_MAX; i++) {
-        const struct rp_fact_token *token = &line->tokens[i];
-        if (token->is_apart || token->before == '(') return VERSION_NONE;
-        if (isdigit((unsigned char)*token->at)) return VERSION_NONE;
-        int role = role_among(token, after_versions, COUNT(after_versions));
-        if (role == VERSION_NONE &&
-            (rp_fact_token_is(token, "but") || rp_fact_token_is(token, "while"))) {
-            return VERSION_NONE;
-        }
-        /* "4.2 found 3.1", "8 expected: 5" */
-        bool is_next = i + 1 < line->count && isdigit((unsigned char)*line->tokens[i + 1].at);
-        if (role != VERSION_NONE) return is_next ? VERSION_NONE : role;
-    }
-    return VERSION_NONE;
-}
-
-/* Of two, one is what there is and one what there should be. */
-static void settle_pair(struct version *a, struct version *b) {
-    if (a->role == MADE && b->role == NEEDED) a->role = FOUND;
-    if (b->role == MADE && a->role == NEEDED) b->role = FOUND;
-    if (a->role == VERSION_NONE && b->role != VERSION_NONE) {
-        a->role = b->role == FOUND ? NEEDED : FOUND;
-    }
-    if (b->role == VERSION_NONE && a->role != VERSION_NONE) {
-        b->role = a->role == FOUND ? NEEDED : FOUND;
-    }
-}
-
-static enum rp_fact_name name_of_version(const struct version *version) {
-    bool is_found = version->role == FOUND;
-    if (version->role == VERSION_NONE) return RP_FACT_NAME_NONE;
-    if (version->kind == 'o')
-        return is_found ? RP_FACT_NAME_OPSET_FOUND : RP_FACT_NAME_OPSET_SUPPORTED;
-    if (version->kind == 'i') return is_found ? RP_FACT_NAME_IR_VERSION : RP_FACT_NAME_IR_SUPPORTED;
-    return is_found ? RP_FACT_NAME_VERSION_FOUND : RP_FACT_NAME_VERSION_NEEDED;
-}
-
-static void scan_versions(const struct scan *scan) {
-    enum { VERSIONS_MAX = 8 };
-    struct version versions[VERSIONS_MAX];
-    size_t count = 0;
-    for (size_t i = 0; i < scan->line->count && count < VERSIONS_MAX;) {
-        struct version *version = &versions[count];
-        if (!read_version(scan->line, i, version)) {
-            i++;
-            continue;
-        }
-        int after = role_after_version(scan->line, version);
-        version->role = is_bound(scan->line, version) ? NEEDED : after;
-        if (version->role == VERSION_NONE) {
-            size_t from = count > 0 ? version[-1].next : 0;
-            version->role = role_before_version(scan->line, version, from);
-        }
-        count++;
-        i = version->next;
-    }
-    if (count == 2) settle_pair(&versions[0], &versions[1]);
-    for (size_t i = 0; i < count; i++) {
-        enum rp_fact_name name = name_of_version(&versions[i]);
-        if (name != RP_FACT_NAME_NONE) take_span(scan, name, versions[i].at, versions[i].end);
+        if (name != RP_FACT_NAME_NONE) rp_fact_scan_take(scan, name, sizes[i].at, sizes[i].end);
     }
 }
 
@@ -455,7 +243,7 @@ static bool is_device_word(const struct rp_fact_token *token, bool by_mark) {
            (by_mark && rp_fact_token_among(token, marked, COUNT(marked)) >= 0);
 }
 
-static void scan_device(const struct scan *scan, size_t i) {
+static void scan_device(const struct rp_fact_scan *scan, size_t i) {
     enum { DIGITS_MAX = 2 };
     const struct rp_fact_token *token = &scan->line->tokens[i];
     static const char *const between[] = {"id", "index", "ordinal", "number", "no"};
@@ -478,17 +266,18 @@ static void scan_device(const struct scan *scan, size_t i) {
                      (*to == '.' && to + 1 < end && isdigit((unsigned char)to[1])))) {
         return;
     }
-    take_span(scan, RP_FACT_NAME_DEVICE_INDEX, token->at, to);
+    rp_fact_scan_take(scan, RP_FACT_NAME_DEVICE_INDEX, token->at, to);
 }
 
 /* "CUDA0", "GPU1" */
-static void scan_joined_device(const struct scan *scan, const struct rp_fact_token *token) {
+static void scan_joined_device(const struct rp_fact_scan *scan, const struct rp_fact_token *token) {
     static const char *const words[] = {"cuda", "gpu", "npu", "xpu", "vulkan", "rocm", "hip"};
     for (size_t i = 0; i < COUNT(words); i++) {
         size_t length = strlen(words[i]);
         if (token->length != length + 1 || strncasecmp(token->at, words[i], length) != 0) continue;
         if (!isdigit((unsigned char)token->at[length])) continue;
-        take_span(scan, RP_FACT_NAME_DEVICE_INDEX, token->at + length, token->at + length + 1);
+        rp_fact_scan_take(scan, RP_FACT_NAME_DEVICE_INDEX, token->at + length,
+                          token->at + length + 1);
     }
 }
 
@@ -507,7 +296,7 @@ static bool is_code_word(const struct rp_fact_token *token) {
 }
 
 /* "exited with code 139", "rc=-9" */
-static void scan_exit_code(const struct scan *scan, size_t i) {
+static void scan_exit_code(const struct rp_fact_scan *scan, size_t i) {
     const struct rp_fact_token *token = &scan->line->tokens[i];
     if (i == 0 || !rp_fact_token_is_number(token) || token->length > 3) return;
     if (!is_code_word(token - 1) || token->is_apart) return;
@@ -519,7 +308,7 @@ static void scan_exit_code(const struct scan *scan, size_t i) {
     }
     const char *from = token->at;
     if (from > scan->line->text && from[-1] == '-') from--;
-    if (is_end) take_span(scan, RP_FACT_NAME_EXIT_CODE, from, token->at + token->length);
+    if (is_end) rp_fact_scan_take(scan, RP_FACT_NAME_EXIT_CODE, from, token->at + token->length);
 }
 
 static bool has_digit(const char *text, size_t length) {
@@ -557,12 +346,12 @@ void rp_facts_scan_near(const char *text, size_t length, unsigned kinds, rp_fact
     kinds &= ~(unsigned)RP_NEAR_FILES;
     const unsigned numbers = RP_NEAR_SIZES | RP_NEAR_VERSIONS | RP_NEAR_DEVICES;
     struct rp_fact_line line;
-    struct scan scan = {&line, take, user};
+    struct rp_fact_scan scan = {&line, take, user};
     if (!has_digit(text, length)) kinds &= ~numbers;
     if (kinds == 0) return;
     rp_fact_line_read(text, length, &line);
     if (kinds & RP_NEAR_SIZES) scan_sizes(&scan);
-    if (kinds & RP_NEAR_VERSIONS) scan_versions(&scan);
+    if (kinds & RP_NEAR_VERSIONS) rp_fact_scan_versions(&scan);
     for (size_t i = 0; i < line.count; i++) {
         if (kinds & RP_NEAR_DEVICES) scan_device(&scan, i);
         if (kinds & RP_NEAR_DEVICES) scan_joined_device(&scan, &line.tokens[i]);
@@ -607,11 +396,16 @@ static unsigned kinds_of(rp_category category) {
     case RP_CATEGORY_RUNTIME_LIBRARY_MISSING:
         return RP_NEAR_VERSIONS | RP_NEAR_LIBRARIES;
     case RP_CATEGORY_UNSUPPORTED_DTYPE:
-    case RP_CATEGORY_DTYPE_MISMATCH:
         return RP_NEAR_DTYPES;
+    case RP_CATEGORY_DTYPE_MISMATCH:
+        return RP_NEAR_DTYPES | RP_NEAR_DTYPE_PAIRS;
     case RP_CATEGORY_UNSUPPORTED_OPERATION:
         return RP_NEAR_OPERATORS;
+    case RP_CATEGORY_DEVICE_NOT_FOUND:
+    case RP_CATEGORY_DEVICE_BUSY:
+        return RP_NEAR_SIZES;
     case RP_CATEGORY_UNKNOWN:
+        return RP_NEAR_SIZES | RP_NEAR_ENDS;
     case RP_CATEGORY_DEVICE_LOST:
     case RP_CATEGORY_ACCELERATOR_RUNTIME_ERROR:
     case RP_CATEGORY_MULTI_DEVICE_COMMUNICATION:

@@ -17,8 +17,9 @@ enum {
     RP_NEAR_DTYPES = 32,
     RP_NEAR_LIBRARIES = 64,
     RP_NEAR_PACKAGES = 128,
-    RP_NEAR_FILES = 256, /* of lines beside it: rp_facts_scan_names() reads the cause's */
-    RP_NEAR_ALL = 255,
+    RP_NEAR_FILES = 256,       /* of lines beside it: rp_facts_scan_names() reads the cause's */
+    RP_NEAR_DTYPE_PAIRS = 512, /* of two types one is what the other should be */
+    RP_NEAR_ALL = 255 | RP_NEAR_DTYPE_PAIRS,
     /* What another line than the cause's may tell of it. */
     RP_NEAR_BESIDE = RP_NEAR_SIZES | RP_NEAR_OPERATORS | RP_NEAR_PACKAGES | RP_NEAR_FILES,
 };
@@ -38,9 +39,13 @@ void rp_facts_scan_frame(const char *text, size_t length, rp_facts_take_fn *take
 void rp_facts_scan_source(const char *text, size_t length, rp_facts_take_fn *take, void *user);
 
 struct rp_fact_line;
+struct rp_fact_scan;
 
-/* The names among these: facts_terms.c. */
+/* Parts of rp_facts_scan_near(), each in a file of its own. */
 void rp_facts_scan_terms(const struct rp_fact_line *line, unsigned kinds, rp_facts_take_fn *take,
                          void *user);
+
+void rp_fact_scan_versions(const struct rp_fact_scan *scan);
+void rp_fact_scan_operators(const struct rp_fact_scan *scan);
 
 #endif

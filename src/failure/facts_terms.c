@@ -14,457 +14,9 @@
 
 #define COUNT(table) (sizeof(table) / sizeof((table)[0]))
 
-struct scan {
-    const struct rp_fact_line *line;
-    rp_facts_take_fn *take;
-    void *user;
-};
-
-static void take_span(const struct scan *scan, enum rp_fact_name name, const char *from,
-                      size_t length) {
-    size_t start = (size_t)(from - scan->line->text);
-    if (length > 0) scan->take(name, start, start + length, scan->user);
-}
-
-static void take_token(const struct scan *scan, enum rp_fact_name name,
+static void take_token(const struct rp_fact_scan *scan, enum rp_fact_name name,
                        const struct rp_fact_token *token) {
-    take_span(scan, name, token->at, token->length);
-}
-
-static bool begins_with(const struct rp_fact_token *token, const char *beginning) {
-    size_t length = strlen(beginning);
-    return token->length > length && strncmp(token->at, beginning, length) == 0;
-}
-
-static bool is_quoted(const struct rp_fact_token *token) {
-    return token->before != '\0' && strchr("'\"`", token->before) != NULL;
-}
-
-/* --- operators ----------------------------------------------------------------------------- */
-
-/* Names of ONNX and TensorFlow that are no words of a sentence. In strcmp()'s order. */
-static const char *const operators[] = {
-    "Acosh",
-    "ArgMax",
-    "ArgMin",
-    "Asinh",
-    "Atanh",
-    "Attention",
-    "AveragePool",
-    "BatchMatMul",
-    "BatchMatMulV2",
-    "BatchNormalization",
-    "Bernoulli",
-    "BiasAdd",
-    "BiasGelu",
-    "BitShift",
-    "BitwiseAnd",
-    "BitwiseNot",
-    "BitwiseOr",
-    "BitwiseXor",
-    "BlackmanWindow",
-    "CastLike",
-    "Ceil",
-    "Celu",
-    "CenterCropPad",
-    "Clip",
-    "Col2Im",
-    "CombinedNonMaxSuppression",
-    "Compress",
-    "Concat",
-    "ConcatFromSequence",
-    "ConcatV2",
-    "ConstantOfShape",
-    "Conv",
-    "Conv2D",
-    "Conv2DBackpropInput",
-    "Conv3D",
-    "ConvInteger",
-    "ConvTranspose",
-    "Cosh",
-    "CropAndResize",
-    "CudnnRNN",
-    "CumSum",
-    "DFT",
-    "DeformConv",
-    "DepthToSpace",
-    "DepthwiseConv2dNative",
-    "DequantizeLinear",
-    "Det",
-    "DynamicQuantizeLinear",
-    "DynamicQuantizeLSTM",
-    "DynamicQuantizeMatMul",
-    "Einsum",
-    "Elu",
-    "EmbedLayerNormalization",
-    "Erf",
-    "ExpandDims",
-    "ExtractImagePatches",
-    "EyeLike",
-    "FFT",
-    "FFT2D",
-    "FastGelu",
-    "Flatten",
-    "FlexErf",
-    "FusedBatchNorm",
-    "FusedBatchNormV3",
-    "FusedConv",
-    "FusedMatMul",
-    "GRU",
-    "Gather",
-    "GatherBlockQuantized",
-    "GatherElements",
-    "GatherND",
-    "GatherNd",
-    "GatherV2",
-    "Gelu",
-    "Gemm",
-    "GlobalAveragePool",
-    "GlobalLpPool",
-    "GlobalMaxPool",
-    "GridSample",
-    "GroupNorm",
-    "GroupNormalization",
-    "GroupQueryAttention",
-    "HammingWindow",
-    "HannWindow",
-    "HardSigmoid",
-    "HardSwish",
-    "Hardmax",
-    "HashTable",
-    "HashTableV2",
-    "ImageDecoder",
-    "InstanceNormalization",
-    "IsInf",
-    "IsNaN",
-    "LRN",
-    "LSTM",
-    "LayerNorm",
-    "LayerNormalization",
-    "LeakyRelu",
-    "LogSoftmax",
-    "LpNormalization",
-    "LpPool",
-    "MatMul",
-    "MatMulInteger",
-    "MatMulIntegerToFloat",
-    "MatMulNBits",
-    "MatrixBandPart",
-    "MatrixInverse",
-    "MaxPool",
-    "MaxRoiPool",
-    "MaxUnpool",
-    "MeanVarianceNormalization",
-    "MelWeightMatrix",
-    "Mish",
-    "MoE",
-    "MultiHeadAttention",
-    "Multinomial",
-    "NegativeLogLikelihoodLoss",
-    "NonMaxSuppression",
-    "NonMaxSuppressionV3",
-    "NonMaxSuppressionV5",
-    "NonZero",
-    "OneHot",
-    "PRelu",
-    "PackedAttention",
-    "Pad",
-    "PadV2",
-    "QAttention",
-    "QGemm",
-    "QLinearAdd",
-    "QLinearConv",
-    "QLinearMatMul",
-    "QMoE",
-    "QuantizeLinear",
-    "RFFT",
-    "RFFT2D",
-    "RMSNormalization",
-    "RNN",
-    "RandomNormal",
-    "RandomNormalLike",
-    "RandomStandardNormal",
-    "RandomUniform",
-    "RandomUniformLike",
-    "Reciprocal",
-    "ReduceL1",
-    "ReduceL2",
-    "ReduceLogSum",
-    "ReduceLogSumExp",
-    "ReduceMax",
-    "ReduceMean",
-    "ReduceMin",
-    "ReduceProd",
-    "ReduceSum",
-    "ReduceSumSquare",
-    "RegexFullMatch",
-    "RegexNormalizer",
-    "Relu",
-    "Relu6",
-    "Reshape",
-    "Resize",
-    "ResizeBilinear",
-    "ResizeNearestNeighbor",
-    "ReverseSequence",
-    "ReverseV2",
-    "RoiAlign",
-    "RotaryEmbedding",
-    "STFT",
-    "ScaledDotProductAttention",
-    "ScatterElements",
-    "ScatterND",
-    "ScatterNd",
-    "SelectV2",
-    "Selu",
-    "SequenceAt",
-    "SequenceConstruct",
-    "SequenceEmpty",
-    "SequenceErase",
-    "SequenceInsert",
-    "SequenceLength",
-    "SequenceMap",
-    "Shrink",
-    "Sigmoid",
-    "SimplifiedLayerNormalization",
-    "Sinh",
-    "SkipLayerNormalization",
-    "SkipSimplifiedLayerNormalization",
-    "Softmax",
-    "SoftmaxCrossEntropyLoss",
-    "Softplus",
-    "Softsign",
-    "SpaceToBatchND",
-    "SpaceToDepth",
-    "SplitToSequence",
-    "SplitV",
-    "Sqrt",
-    "Squeeze",
-    "StridedSlice",
-    "StringNormalizer",
-    "Swish",
-    "TensorListReserve",
-    "TensorListStack",
-    "TfIdfVectorizer",
-    "ThresholdedRelu",
-    "TopK",
-    "TopKV2",
-    "Transpose",
-    "TransposeConv",
-    "Trilu",
-    "Unsqueeze",
-    "Upsample",
-    "Xor",
-};
-
-static bool is_operator(const struct rp_fact_token *token) {
-    if (token->length < 3 || !isupper((unsigned char)*token->at)) return false;
-    for (size_t i = 0; i < COUNT(operators); i++) {
-        if (operators[i][0] == *token->at && strlen(operators[i]) == token->length &&
-            memcmp(operators[i], token->at, token->length) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* "aten::roll", "com.microsoft.FusedMatMul" */
-static bool has_domain(const struct rp_fact_token *token) {
-    static const char *const domains[] = {"aten::",
-                                          "prim::",
-                                          "onnx::",
-                                          "torchvision::",
-                                          "quantized::",
-                                          "torchaudio::",
-                                          "com.microsoft.",
-                                          "ai.onnx.",
-                                          "tf.",
-                                          "torch_scatter::",
-                                          "xformers::",
-                                          "flash_attn::",
-                                          "_c10d_functional::",
-                                          "mkldnn::",
-                                          "torch_sparse::",
-                                          "stablehlo.",
-                                          "mhlo.",
-                                          "vllm::",
-                                          "fairseq::",
-                                          "inductor::"};
-    for (size_t i = 0; i < COUNT(domains); i++) {
-        if (begins_with(token, domains[i]))
-            return !isdigit((unsigned char)token->at[strlen(domains[i])]);
-    }
-    return false;
-}
-
-/* The word before an operator's name. */
-static bool is_operator_word(const struct rp_fact_token *token) {
-    static const char *const words[] = {"operator",  "op",      "operators", "ops",
-                                        "optype",    "op_type", "operation", "operations",
-                                        "layer",     "opcode",  "builtin",   "primitive",
-                                        "node_type", "opname",  "op_name",   "kernel"};
-    return rp_fact_token_among(token, words, COUNT(words)) >= 0;
-}
-
-/* A word of the sentence, no name: "operator was", "operation on". */
-static bool is_sentence_word(const struct rp_fact_token *token) {
-    static const char *const words[] = {"is",
-                                        "are",
-                                        "was",
-                                        "not",
-                                        "on",
-                                        "for",
-                                        "in",
-                                        "of",
-                                        "the",
-                                        "has",
-                                        "have",
-                                        "with",
-                                        "to",
-                                        "from",
-                                        "type",
-                                        "types",
-                                        "name",
-                                        "named",
-                                        "this",
-                                        "that",
-                                        "and",
-                                        "or",
-                                        "at",
-                                        "a",
-                                        "an",
-                                        "by",
-                                        "could",
-                                        "cannot",
-                                        "can",
-                                        "failed",
-                                        "set",
-                                        "version",
-                                        "kernel",
-                                        "domain",
-                                        "code",
-                                        "node",
-                                        "no",
-                                        "found",
-                                        "because",
-                                        "support",
-                                        "supported",
-                                        "unsupported",
-                                        "implementation",
-                                        "node",
-                                        "does",
-                                        "requires",
-                                        "error",
-                                        "registered",
-                                        "using",
-                                        "which",
-                                        "input",
-                                        "image",
-                                        "output",
-                                        "tensor",
-                                        "as",
-                                        "it",
-                                        "will",
-                                        "must",
-                                        "schema",
-                                        "function",
-                                        "but",
-                                        "into",
-                                        "unknown",
-                                        "custom",
-                                        "onnx",
-                                        "builtin",
-                                        "layers",
-                                        "used",
-                                        "if",
-                                        "list",
-                                        "driver",
-                                        "module",
-                                        "launch",
-                                        "timeout",
-                                        "reported",
-                                        "attribute",
-                                        "attributes",
-                                        "kernels"};
-    return rp_fact_token_among(token, words, COUNT(words)) >= 0;
-}
-
-/* "GridSample", "custom_roll", "TRANSPOSE_CONV": no plain word. */
-static bool is_name(const struct rp_fact_token *token) {
-    if (token->length < 2 || isdigit((unsigned char)*token->at)) return false;
-    if (memchr(token->at, '_', token->length)) return true;
-    for (size_t i = 0; i < token->length; i++) {
-        if (isupper((unsigned char)token->at[i])) return true;
-    }
-    return false;
-}
-
-/* "X is not implemented", "X isn't supported" */
-static bool is_lacking(const struct rp_fact_line *line, size_t i) {
-    static const char *const ends[] = {"supported", "implemented", "available", "registered"};
-    bool is_not = false;
-    for (size_t next = i + 1; next < line->count && next <= i + 4; next++) {
-        const struct rp_fact_token *token = &line->tokens[next];
-        if (token->is_apart) return false;
-        if (rp_fact_token_is(token, "unsupported") || rp_fact_token_is(token, "unimplemented")) {
-            return next > i + 1;
-        }
-        is_not = is_not || rp_fact_token_is(token, "not") || rp_fact_token_is(token, "isn");
-        if (is_not && rp_fact_token_among(token, ends, COUNT(ends)) >= 0) return true;
-    }
-    return false;
-}
-
-/* The name behind "operator", SIZE_MAX: none stands there. */
-static size_t named_operator(const struct rp_fact_line *line, size_t i) {
-    for (size_t next = i + 1; next < line->count && next <= i + 3; next++) {
-        const struct rp_fact_token *token = &line->tokens[next];
-        if (token->is_apart) return SIZE_MAX;
-        if (is_quoted(token) && !is_sentence_word(token) && !isdigit((unsigned char)*token->at)) {
-            return next;
-        }
-        bool is_joined = rp_fact_token_is(token, "type") || rp_fact_token_is(token, "name") ||
-                         rp_fact_token_is(token, "of") || rp_fact_token_is(token, "code") ||
-                         rp_fact_token_is(token, "is") || rp_fact_token_is(token, "named");
-        if (is_joined) continue;
-        if (is_sentence_word(token) || isdigit((unsigned char)*token->at)) return SIZE_MAX;
-        bool is_told =
-            is_name(token) || token->before == ':' || token->before == '=' || token->before == '[';
-        return is_told ? next : SIZE_MAX;
-    }
-    return SIZE_MAX;
-}
-
-/* The best token for an operator: one with a domain, one that is named so, one of the table. */
-static void scan_operator(const struct scan *scan) {
-    const struct rp_fact_line *line = scan->line;
-    enum { BY_DOMAIN = 4, BY_WORD = 3, BY_TABLE = 2, BY_LACK = 1 };
-    int best = 0;
-    size_t found = 0;
-    for (size_t i = 0; i < line->count; i++) {
-        const struct rp_fact_token *token = &line->tokens[i];
-        int how = 0;
-        size_t at = i;
-        bool is_code = (token->at + token->length < line->text + line->length &&
-                        strchr("/\\", token->at[token->length])) ||
-                       token->before == '/' || token->before == '\\';
-        if (is_code) continue;
-        if (has_domain(token)) {
-            how = BY_DOMAIN;
-        } else if (is_operator_word(token)) {
-            at = named_operator(line, i);
-            how = at == SIZE_MAX ? 0 : BY_WORD;
-        } else if (is_operator(token)) {
-            how = BY_TABLE;
-        } else if (best == 0 && is_quoted(token) && !is_sentence_word(token) &&
-                   is_lacking(line, i)) {
-            how = BY_LACK;
-        }
-        if (how > best) {
-            best = how;
-            found = at;
-        }
-    }
-    if (best > 0) take_token(scan, RP_FACT_NAME_OPERATOR, &line->tokens[found]);
+    rp_fact_scan_take(scan, name, token->at, token->at + token->length);
 }
 
 /* --- number types -------------------------------------------------------------------------- */
@@ -512,7 +64,7 @@ static bool is_dtype(const struct rp_fact_line *line, size_t i) {
     const struct rp_fact_token *token = &line->tokens[i];
     if (is_bare_dtype(token->at, token->length)) return true;
     for (size_t j = 0; j < COUNT(prefixes); j++) {
-        if (!begins_with(token, prefixes[j])) continue;
+        if (!rp_fact_token_begins(token, prefixes[j])) continue;
         const char *rest = token->at + strlen(prefixes[j]);
         size_t length = token->length - strlen(prefixes[j]);
         if (is_bare_dtype(rest, length)) return true;
@@ -522,7 +74,7 @@ static bool is_dtype(const struct rp_fact_line *line, size_t i) {
     bool is_told = i > 0 && is_type_word(token - 1) && !token->is_apart;
     bool is_capital = isupper((unsigned char)*token->at) && token->length > 3 &&
                       islower((unsigned char)token->at[1]);
-    return is_told || is_quoted(token) || is_capital || token->before == '<';
+    return is_told || rp_fact_token_is_quoted(token) || is_capital || token->before == '<';
 }
 
 static bool is_expected(const struct rp_fact_line *line, size_t i, size_t from) {
@@ -544,20 +96,30 @@ static bool is_expected(const struct rp_fact_line *line, size_t i, size_t from) 
     return false;
 }
 
-static void scan_dtypes(const struct scan *scan) {
-    size_t from = 0;
-    for (size_t i = 0; i < scan->line->count; i++) {
-        const struct rp_fact_token *token = &scan->line->tokens[i];
-        if (!is_dtype(scan->line, i)) continue;
-        bool expected = is_expected(scan->line, i, from);
-        take_token(scan, expected ? RP_FACT_NAME_DTYPE_EXPECTED : RP_FACT_NAME_DTYPE, token);
+static bool is_same_type(const struct rp_fact_token *a, const struct rp_fact_token *b) {
+    return a->length == b->length && strncasecmp(a->at, b->at, a->length) == 0;
+}
+
+static void scan_dtypes(const struct rp_fact_scan *scan, bool in_pairs) {
+    const struct rp_fact_line *line = scan->line;
+    const struct rp_fact_token *first = NULL; /* the one that is not as expected */
+    bool has_expected = false;
+    for (size_t i = 0, from = 0; i < line->count; i++) {
+        const struct rp_fact_token *token = &line->tokens[i];
+        if (!is_dtype(line, i)) continue;
+        bool expected = is_expected(line, i, from);
+        bool is_other = first && in_pairs && !has_expected && !is_same_type(first, token);
+        take_token(scan, expected || is_other ? RP_FACT_NAME_DTYPE_EXPECTED : RP_FACT_NAME_DTYPE,
+                   token);
+        has_expected = has_expected || expected || is_other;
+        if (!expected && !first) first = token;
         from = i + 1;
     }
 }
 
 /* --- libraries and packages ---------------------------------------------------------------- */
 
-static void scan_library(const struct scan *scan, const struct rp_fact_token *token) {
+static void scan_library(const struct rp_fact_scan *scan, const struct rp_fact_token *token) {
     static const char *const names[] = {
         "cudnn",      "cublas",   "cublaslt",  "cufft",     "curand",   "cusolver", "cusparse",
         "cusparselt", "nccl",     "cudart",    "nvrtc",     "nvinfer",  "tensorrt", "miopen",
@@ -603,7 +165,7 @@ static bool is_package(const struct rp_fact_token *token) {
 }
 
 /* "pip install [-U] X" */
-static void scan_install(const struct scan *scan, size_t i) {
+static void scan_install(const struct rp_fact_scan *scan, size_t i) {
     static const char *const tools[] = {"pip",   "pip3", "conda",   "uv",   "poetry", "npm",
                                         "mamba", "apt",  "apt-get", "brew", "m",      "forge"};
     const struct rp_fact_line *line = scan->line;
@@ -618,7 +180,7 @@ static void scan_install(const struct scan *scan, size_t i) {
 }
 
 /* "X wasn't built with", "X is not compiled with" */
-static void scan_build(const struct scan *scan, size_t i) {
+static void scan_build(const struct rp_fact_scan *scan, size_t i) {
     static const char *const built[] = {"built", "build", "compiled"};
     static const char *const between[] = {"not", "is", "was", "wasn", "isn", "t", "been"};
     const struct rp_fact_line *line = scan->line;
@@ -639,7 +201,7 @@ static void scan_build(const struct scan *scan, size_t i) {
 }
 
 /* "the X package", "requires the 'X' library", "package 'X'", "X is not installed" */
-static void scan_package(const struct scan *scan, size_t i) {
+static void scan_package(const struct rp_fact_scan *scan, size_t i) {
     static const char *const kinds[] = {"package", "module", "library", "dependency"};
     static const char *const lead[] = {"the",      "requires", "require",  "needs",
                                        "missing",  "need",     "optional", "python",
@@ -648,11 +210,13 @@ static void scan_package(const struct scan *scan, size_t i) {
     const struct rp_fact_token *token = &line->tokens[i];
     if (rp_fact_token_is(token, "install")) scan_install(scan, i);
     bool is_kind = rp_fact_token_among(token, kinds, COUNT(kinds)) >= 0;
-    if (is_kind && i + 1 < line->count && is_quoted(token + 1) && is_package(token + 1)) {
+    if (is_kind && i + 1 < line->count && rp_fact_token_is_quoted(token + 1) &&
+        is_package(token + 1)) {
         take_token(scan, RP_FACT_NAME_PACKAGE, token + 1);
     } else if (is_kind && i > 0 && is_package(token - 1)) {
         bool is_led = i > 1 && rp_fact_token_among(token - 2, lead, COUNT(lead)) >= 0;
-        if (is_led || is_quoted(token - 1)) take_token(scan, RP_FACT_NAME_PACKAGE, token - 1);
+        if (is_led || rp_fact_token_is_quoted(token - 1))
+            take_token(scan, RP_FACT_NAME_PACKAGE, token - 1);
     }
     if (i > 1 && rp_fact_token_is(token, "with")) scan_build(scan, i);
     bool is_installed = rp_fact_token_is(token, "installed");
@@ -676,7 +240,7 @@ static void scan_package(const struct scan *scan, size_t i) {
 
 /* --- signals ------------------------------------------------------------------------------- */
 
-static void scan_signal(const struct scan *scan, size_t i) {
+static void scan_signal(const struct rp_fact_scan *scan, size_t i) {
     static const char *const pairs[][2] = {{"segmentation", "fault"},
                                            {"illegal", "instruction"},
                                            {"bus", "error"},
@@ -704,55 +268,13 @@ static void scan_signal(const struct scan *scan, size_t i) {
 
 void rp_facts_scan_terms(const struct rp_fact_line *line, unsigned kinds, rp_facts_take_fn *take,
                          void *user) {
-    struct scan scan = {line, take, user};
-    if (kinds & RP_NEAR_OPERATORS) scan_operator(&scan);
-    if (kinds & RP_NEAR_DTYPES) scan_dtypes(&scan);
+    struct rp_fact_scan scan = {line, take, user};
+    if (kinds & RP_NEAR_OPERATORS) rp_fact_scan_operators(&scan);
+    if (kinds & RP_NEAR_DTYPES) scan_dtypes(&scan, (kinds & RP_NEAR_DTYPE_PAIRS) != 0);
     for (size_t i = 0; i < line->count; i++) {
         if (kinds & RP_NEAR_LIBRARIES) scan_library(&scan, &line->tokens[i]);
         if (kinds & RP_NEAR_PACKAGES) scan_package(&scan, i);
         if (kinds & RP_NEAR_ENDS) scan_signal(&scan, i);
-    }
-}
-
-/* "F.conv2d(x)", "torch.multinomial(p, 1)": what a line of code calls. */
-void rp_facts_scan_source(const char *text, size_t length, rp_facts_take_fn *take, void *user) {
-    static const char *const no_operators[] = {"load",
-                                               "save",
-                                               "device",
-                                               "tensor",
-                                               "no_grad",
-                                               "manual_seed",
-                                               "compile",
-                                               "jit",
-                                               "as_tensor",
-                                               "from_numpy",
-                                               "autocast",
-                                               "inference_mode",
-                                               "export",
-                                               "set_default_dtype",
-                                               "hub",
-                                               "Tensor",
-                                               "set_grad_enabled",
-                                               "Generator",
-                                               "Size",
-                                               "is_tensor",
-                                               "get_default_dtype"};
-    const char *end = text + length;
-    for (const char *at = text; (at = memchr(at, '(', (size_t)(end - at))) != NULL; at++) {
-        const char *from = at;
-        while (from > text && (isalnum((unsigned char)from[-1]) || from[-1] == '_')) {
-            from--;
-        }
-        size_t before = (size_t)(from - text);
-        bool is_call = (before >= 6 && memcmp(from - 6, "torch.", 6) == 0) ||
-                       (before >= 2 && memcmp(from - 2, "F.", 2) == 0 &&
-                        (before == 2 || !isalnum((unsigned char)from[-3])));
-        struct rp_fact_token name = {.at = from, .length = (size_t)(at - from)};
-        if (is_call && name.length > 2 &&
-            rp_fact_token_among(&name, no_operators, COUNT(no_operators)) < 0) {
-            take(RP_FACT_NAME_OPERATOR, before, before + name.length, user);
-            return;
-        }
     }
 }
 
