@@ -106,9 +106,9 @@ static bool read_version(const struct rp_fact_line *line, size_t i, size_t count
                          struct version *version) {
     const struct rp_fact_token *token = &line->tokens[i];
     const char *end = line->text + line->length;
-    bool has_v = (token->at[0] | 0x20) == 'v';
+    bool has_v = tolower((unsigned char)token->at[0]) == 'v';
     if (!isdigit((unsigned char)token->at[has_v]) ||
-        strchr("/\\#-", token->before ? token->before : ' '))
+        (token->before && strchr("/\\#-", token->before)))
         return false;
     uint64_t number = 0;
     const char *to = rp_fact_read(RP_FACT_VERSION, token->at, end, &number);

@@ -78,9 +78,9 @@ static bool is_dtype(const struct rp_fact_line *line, size_t i) {
 }
 
 static bool is_expected(const struct rp_fact_line *line, size_t i, size_t from) {
-    static const char *const before[] = {"expected", "expects", "expecting", "requires", "required",
-                                         "needs",    "should",  "wants",     "supports", "want",
-                                         "must",     "require", "desired",   "only"};
+    static const char *const before[] = {"expected", "expect", "expects", "expecting", "requires",
+                                         "required", "needs",  "should",  "wants",     "supports",
+                                         "want",     "must",   "require", "desired",   "only"};
     static const char *const other[] = {"found", "got", "actual", "received",    "but",
                                         "not",   "has", "given",  "unsupported", "with"};
     for (size_t back = i; back > from && i - back < 5; back--) {
