@@ -284,6 +284,7 @@ rp_status rp_advise(struct rp_diagnosis *diagnosis, const rp_snapshot *snapshot,
     rp_places_init(&places, diagnosis, snapshot);
     rp_advice_add_words(rows, &places.which);
     rp_places_finish(&places);
+    rp_advice_add_words(rows, &places.which); /* of what followed */
     find_contradiction(&places);
     const struct rp_alternatives_question question = {&places, snapshot, rules,
                                                       rp_advice_others(rows, diagnosis->category)};

@@ -157,6 +157,19 @@ static bool is_built(const struct finding *finding, const rp_device *device) {
     return backends && rp_name_is_like(backends, like);
 }
 
+/* Nobody knows which kind of device failed: any that is no processor may be the one. */
+static bool may_have_failed(const struct finding *finding, const rp_device *device) {
+    if (finding->subject->has_kind || device->kind == RP_DEVICE_CPU) return false;
+    switch (finding->question->others) {
+    case RP_OTHERS_MAIN: /* it was RAM, and not theirs */
+    case RP_OTHERS_ONE:
+    case RP_OTHERS_NATIVE:
+        return false;
+    default:
+        return true;
+    }
+}
+
 /* Whether the sort of failure leaves it out of play. */
 static bool is_spared(const struct finding *finding, const rp_device *device) {
     const struct rp_failure_subject *subject = finding->subject;
@@ -164,6 +177,7 @@ static bool is_spared(const struct finding *finding, const rp_device *device) {
     bool is_failed = device == finding->places->device;
     bool was_browser = subject->has_kind && is_browser(subject->kind);
     if (is_browser(device->kind) && !was_browser) return false;
+    if (may_have_failed(finding, device)) return false;
     switch (finding->question->others) {
     case RP_OTHERS_NONE:
         return false;
@@ -265,13 +279,16 @@ static void take_plan(struct finding *finding, const rp_plan *plan, uint64_t *ro
 
 /* --- without it: what is free --------------------------------------------------------------- */
 
-/* What a device must have free for what did not fit: all that was there already, and the rest. */
+/* What a device must have free for what did not fit: all that was there already, and the rest,
+ * unless what was asked for is the whole already. */
 static uint64_t asked_bytes_of(const struct rp_places *places) {
     uint64_t asked = rp_places_bytes_of(places, RP_FACT_NAME_BYTES_ASKED);
     uint64_t total = rp_places_bytes_of(places, RP_FACT_NAME_BYTES_TOTAL);
     uint64_t used = rp_places_bytes_of(places, RP_FACT_NAME_BYTES_USED);
     uint64_t free_bytes = rp_places_bytes_of(places, RP_FACT_NAME_BYTES_FREE);
     if (asked == RP_UNKNOWN_U64) return total;
+    bool is_whole = asked == used || rp_name_is_like(places->diagnosis->cause, "*utilization*");
+    if (is_whole) return asked;
     if (used == RP_UNKNOWN_U64 && total != RP_UNKNOWN_U64 && free_bytes < total) {
         used = total - free_bytes;
     }
@@ -381,8 +398,13 @@ static void say_reason(const struct finding *finding, const struct option *optio
     say_figures(option, reason);
     bool is_memory = others == RP_OTHERS_ROOM || others == RP_OTHERS_MAIN;
     if (is_memory && !option->candidate && finding->asked_bytes != RP_UNKNOWN_U64) {
+        /* Of a text that names one piece alone, the rest is not known. */
+        bool is_piece =
+            rp_places_bytes_of(finding->places, RP_FACT_NAME_BYTES_ASKED) == finding->asked_bytes &&
+            rp_places_bytes_of(finding->places, RP_FACT_NAME_BYTES_TOTAL) == RP_UNKNOWN_U64 &&
+            rp_places_bytes_of(finding->places, RP_FACT_NAME_BYTES_USED) == RP_UNKNOWN_U64;
         rp_text_bytes(finding->asked_bytes, bytes, sizeof bytes);
-        say(reason, ", ", "about %s is needed", bytes);
+        say(reason, ", ", "%s %s is needed", is_piece ? "at least" : "about", bytes);
     }
     if (others == RP_OTHERS_OPERATOR && finding->operation) {
         say(reason, "; ", "not known to lack '%s'", finding->operation);

@@ -246,6 +246,21 @@ static void find_id(struct rp_places *places) {
     }
 }
 
+/* "PCI:0000:41:00", as the kernel's log has it: the device of the machine at that place. */
+static void find_by_address(struct rp_places *places, const rp_snapshot *snapshot) {
+    const struct rp_fact *told = places->facts[RP_FACT_NAME_DEVICE];
+    const struct rp_failure_subject *subject = &places->diagnosis->subject;
+    if (!told || strncmp(told->text, "PCI:", 4) != 0 || is_id(subject->hardware)) return;
+    const char *address = told->text + 4;
+    for (size_t i = 0; i < rp_snapshot_device_count(snapshot); i++) {
+        const rp_device *device = rp_snapshot_device(snapshot, i);
+        const char *own = device->accelerator ? device->accelerator->pci_address : NULL;
+        if (!own || strncasecmp(own, address, strlen(address)) != 0) continue;
+        snprintf(places->id, sizeof places->id, "%s", device->id);
+        rp_places_put_text(places, RP_PLACE_WHERE, places->id);
+    }
+}
+
 /* The screen's own programs stay, and little of the card is worth no word. */
 static bool is_worth_ending(const struct rp_places *places, const rp_device_process *process) {
     static const char *const screens[] = {"Xorg",     "Xwayland",     "X",      "gnome-shell",
@@ -309,6 +324,7 @@ static void put_machine(struct rp_places *places, const rp_snapshot *snapshot) {
                                    device->id);
     }
     rp_places_put_text(places, RP_PLACE_HERE, list);
+    find_by_address(places, snapshot);
     places->device = places->id[0] ? rp_snapshot_find_device(snapshot, places->id) : NULL;
     bool is_absent = subject->has_kind && !has_one;
     for (size_t i = 0; subject->has_kind && i < rp_snapshot_absent_count(snapshot); i++) {
