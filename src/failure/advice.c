@@ -9,6 +9,7 @@
 #include "failure/alternatives.h"
 #include "failure/diagnosis.h"
 #include "failure/places.h"
+#include "model/size.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -163,6 +164,10 @@ static void find_fit(struct rp_places *places, const rp_snapshot *snapshot, uint
     rp_fit_find(&subject->facts, subject->model, subject->family, device ? device : &nothing,
                 room_bytes, &fit);
     rp_places_put_fit(places, &fit);
+    const char *need = places->which.places[RP_PLACE_NEED];
+    bool is_guess =
+        subject->facts.parameter_method == RP_FACTS_NAME && !rp_known_size_of_name(subject->model);
+    if (need && is_guess) rp_places_put(places, RP_PLACE_NEED, "%s (by its name)", need);
     if (places->diagnosis->category == RP_CATEGORY_OUT_OF_MEMORY_DEVICE) {
         find_cards(places, snapshot, &fit);
     }

@@ -613,6 +613,87 @@ static void what_has_no_room_either_is_not_advised(void **state) {
     free_diagnosis(diagnosis);
 }
 
+static void what_is_asked_as_a_whole_is_all_that_is_needed(void **state) {
+    (void)state;
+    struct rp_diagnosis *diagnosis = diagnosis_of(RP_CATEGORY_OUT_OF_MEMORY_DEVICE);
+    set_device(diagnosis, "cuda:3");
+    add_bytes(diagnosis, RP_FACT_NAME_BYTES_USED, 18.5);
+    add_bytes(diagnosis, RP_FACT_NAME_BYTES_ASKED, 18.5);
+    advise(diagnosis, machine("a100-t4"));
+    assert_says(diagnosis->advice.alternatives[0].reason, "about 18.5 GiB is needed");
+    free_diagnosis(diagnosis);
+    diagnosis = diagnosis_of(RP_CATEGORY_OUT_OF_MEMORY_DEVICE);
+    set_device(diagnosis, "cuda:3");
+    add_bytes(diagnosis, RP_FACT_NAME_BYTES_ASKED, 2);
+    advise(diagnosis, machine("a100-t4"));
+    assert_says(diagnosis->advice.alternatives[0].reason, "at least 2.0 GiB is needed");
+    free_diagnosis(diagnosis);
+}
+
+static void a_kind_that_nobody_named_leaves_the_processor(void **state) {
+    (void)state;
+    static const rp_category categories[] = {RP_CATEGORY_OUT_OF_MEMORY_DEVICE,
+                                             RP_CATEGORY_DRIVER_TOO_OLD,
+                                             RP_CATEGORY_DRIVER_MISSING_OR_BROKEN,
+                                             RP_CATEGORY_RUNTIME_LIBRARY_MISSING,
+                                             RP_CATEGORY_DEVICE_BUSY,
+                                             RP_CATEGORY_DEVICE_LOST,
+                                             RP_CATEGORY_ACCELERATOR_RUNTIME_ERROR};
+    for (size_t i = 0; i < sizeof categories / sizeof categories[0]; i++) {
+        struct rp_diagnosis *diagnosis = diagnosis_of(categories[i]);
+        advise(diagnosis, machine("2xrtx4090"));
+        assert_int_equal(diagnosis->advice.alternative_count, 1);
+        assert_true(offers(diagnosis, "cpu"));
+        free_diagnosis(diagnosis);
+    }
+}
+
+static void an_address_tells_which_card_it_was(void **state) {
+    (void)state;
+    struct rp_diagnosis *diagnosis = diagnosis_of(RP_CATEGORY_DEVICE_LOST);
+    set_device(diagnosis, "cuda");
+    add_text(diagnosis, RP_FACT_NAME_DEVICE, "PCI:0000:02:00");
+    advise(diagnosis, machine("2xrtx4090"));
+    assert_true(offers(diagnosis, "cuda:0"));
+    assert_false(offers(diagnosis, "cuda:1"));
+    assert_says(diagnosis->line, "cuda:1 vanished");
+    free_diagnosis(diagnosis);
+}
+
+static void a_need_by_an_unknown_name_says_so(void **state) {
+    (void)state;
+    struct rp_diagnosis *diagnosis = diagnosis_of(RP_CATEGORY_OUT_OF_MEMORY_DEVICE);
+    set_device(diagnosis, "cuda:0");
+    set_model(diagnosis, "foo-31m-bar");
+    advise(diagnosis, machine("l4"));
+    assert_true(recommends(diagnosis, "(by its name)"));
+    free_diagnosis(diagnosis);
+    diagnosis = diagnosis_of(RP_CATEGORY_OUT_OF_MEMORY_DEVICE);
+    set_device(diagnosis, "cuda:0");
+    set_model(diagnosis, "meta-llama/Llama-2-7b-hf");
+    advise(diagnosis, machine("l4"));
+    assert_true(recommends(diagnosis, "The model needs"));
+    assert_false(recommends(diagnosis, "(by its name)"));
+    free_diagnosis(diagnosis);
+}
+
+static void no_driver_is_advised_that_is_there_already(void **state) {
+    (void)state;
+    struct rp_diagnosis *diagnosis = diagnosis_of(RP_CATEGORY_DRIVER_TOO_OLD);
+    set_device(diagnosis, "cuda");
+    add_text(diagnosis, RP_FACT_NAME_CUDA_CODE, "12040");
+    advise(diagnosis, NULL);
+    assert_true(recommends(diagnosis, "570.26 or newer"));
+    assert_false(recommends(diagnosis, "525.60.13"));
+    free_diagnosis(diagnosis);
+    diagnosis = diagnosis_of(RP_CATEGORY_DRIVER_TOO_OLD);
+    set_device(diagnosis, "cuda");
+    add_text(diagnosis, RP_FACT_NAME_CUDA_CODE, "11040");
+    advise(diagnosis, NULL);
+    assert_true(recommends(diagnosis, "a build for CUDA 11.8"));
+    free_diagnosis(diagnosis);
+}
+
 static void without_a_model_other_devices_need_what_was_used_and_asked(void **state) {
     (void)state;
     struct rp_diagnosis *diagnosis = diagnosis_of(RP_CATEGORY_OUT_OF_MEMORY_DEVICE);
@@ -1039,6 +1120,11 @@ int main(void) {
         cmocka_unit_test(what_fits_is_computed_for_the_model_and_the_device),
         cmocka_unit_test(what_has_no_room_either_is_not_advised),
         cmocka_unit_test(without_a_model_other_devices_need_what_was_used_and_asked),
+        cmocka_unit_test(what_is_asked_as_a_whole_is_all_that_is_needed),
+        cmocka_unit_test(a_kind_that_nobody_named_leaves_the_processor),
+        cmocka_unit_test(an_address_tells_which_card_it_was),
+        cmocka_unit_test(a_need_by_an_unknown_name_says_so),
+        cmocka_unit_test(no_driver_is_advised_that_is_there_already),
         cmocka_unit_test(without_numbers_a_smaller_card_is_no_alternative),
         cmocka_unit_test(no_machine_is_offered_a_device_that_it_lacks),
         cmocka_unit_test(without_a_machine_only_the_processor_is_offered),

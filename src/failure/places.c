@@ -106,6 +106,10 @@ static size_t whole_letters(const char *text, size_t most) {
     return most;
 }
 
+static void put_if_unknown(struct rp_places *places, int place, const char *text) {
+    if (text && !places->which.places[place]) rp_places_put_text(places, place, text);
+}
+
 /* A name from outside: printable, cut between letters where it is longer than people read. */
 static void put_name(struct rp_places *places, int place, const char *name) {
     char text[RP_FACT_SHOWN_BYTES + 4];
@@ -319,6 +323,7 @@ static void put_machine(struct rp_places *places, const rp_snapshot *snapshot) {
     for (size_t i = 0; i < rp_snapshot_device_count(snapshot); i++) {
         const rp_device *device = rp_snapshot_device(snapshot, i);
         has_one |= subject->has_kind && device->kind == subject->kind;
+        if (device->kind == RP_DEVICE_MPS) put_if_unknown(places, RP_PLACE_SYSTEM, "macos");
         if (!device->available || length >= sizeof list) continue;
         length += (size_t)snprintf(list + length, sizeof list - length, "%s%s", length ? ", " : "",
                                    device->id);
@@ -412,10 +417,6 @@ static void put_memory(struct rp_places *places) {
     if (others > total / 5) rp_places_put_bytes(places, RP_FACT_NAME_BYTES_OTHERS, others);
 }
 
-static void put_if_unknown(struct rp_places *places, int place, const char *text) {
-    if (text && !places->which.places[place]) rp_places_put_text(places, place, text);
-}
-
 /* A version of a driver has three digits before its first dot, one of CUDA at most two. */
 static bool is_driver(const char *version) {
     unsigned long first = strtoul(version, NULL, 10);
@@ -435,6 +436,16 @@ static void put_driver_here(struct rp_places *places) {
     if (is_enough && !texts[RP_PLACE_DRIVER_FOUND]) return;
     put_if_unknown(places, RP_PLACE_DRIVER_FOUND, driver);
     if (release) put_if_unknown(places, RP_PLACE_CUDA_FOUND, release->cuda);
+}
+
+/* A driver that is as new already is no advice. */
+static void drop_older_driver(struct rp_places *places) {
+    const char *least = places->which.places[RP_FACT_NAME_DRIVER_MIN_COMPATIBLE];
+    const char *cuda = places->which.places[RP_PLACE_CUDA_FOUND];
+    const struct rp_cuda_release *release = cuda ? rp_cuda_release_of(cuda) : NULL;
+    if (least && release && rp_version_compare(release->driver, least) >= 0) {
+        places->which.places[RP_FACT_NAME_DRIVER_MIN_COMPATIBLE] = NULL;
+    }
 }
 
 /* What belongs together, where the text did not say it: the machine's driver, CUDA's drivers. */
@@ -465,6 +476,7 @@ static void put_versions(struct rp_places *places) {
     if (!release) return;
     put_if_unknown(places, RP_PLACE_DRIVER_NEEDED, release->driver);
     put_if_unknown(places, RP_FACT_NAME_DRIVER_MIN_COMPATIBLE, release->driver_compatible);
+    drop_older_driver(places);
 }
 
 /* The chip by the text, else by the machine. */
