@@ -251,7 +251,7 @@ static PyObject *record(PyObject *self, PyObject *args, PyObject *keywords) {
     const char *name = NULL;
     const char *family = NULL;
     const char *subfamily = NULL;
-    rp_classification answer = {.confidence = 1.0};
+    rp_classification answer = {.confidence = 1.0, .source = "database"};
     rp_classification kept = {0};
     rp_error err = RP_ERROR_INIT;
     rp_status status = RP_OK;

@@ -16,10 +16,12 @@ ValueError.
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Union
 
 from . import _core, _shapes
 
@@ -39,6 +41,8 @@ __all__ = [
     "detect_hardware_with_comprehensive_checks", "get_hardware_priority_list",
     "get_model_hardware_compatibility", "get_recommended_device", "is_hardware_simulated",
 ]
+
+Path = Union[str, "os.PathLike[str]"]
 
 _BROWSERS = (WEBNN, WEBGPU)
 # Of these an absence with a way out means that something is there and does not work.
@@ -268,7 +272,7 @@ def _infos(details: dict, flags: dict[str, bool]) -> dict:
     return infos
 
 
-def _report(snapshot: dict, priority: list[str] | None, device_index: int | None) -> dict[str, Any]:
+def _report(snapshot: dict, priority: list[str] | None, device_index: int) -> dict[str, Any]:
     """All of it: the nested form, and beside it the same as flat flags."""
     devices = {name: _shapes.devices_of(snapshot, name) for name in _shapes.KINDS}
     flags = {name: bool(found) for name, found in devices.items()}
@@ -289,19 +293,18 @@ def _report(snapshot: dict, priority: list[str] | None, device_index: int | None
         "notes": list(snapshot.get("notes") or []),
         "system": _system(details, snapshot),
         "timestamp": time.time(),
+        "preferred_device_index": device_index,
         "snapshot": snapshot,
     }
     if priority is not None:
         report["priority_list"] = priority
-    if device_index is not None:
-        report["preferred_device_index"] = device_index
     for name, is_there in flags.items():
         report["qnn" if name == QUALCOMM else name] = is_there
     report.update(_infos(details, flags))
     return report
 
 
-def _best(snapshot: dict, priority: list[str] | None, device_index: int | None) -> str:
+def _best(snapshot: dict, priority: list[str] | None, device_index: int) -> str:
     """The id of the device that the library prefers for a model of which nothing is known."""
     plan = _shapes.place("", snapshot, {"priority_list": priority, "preferred_index": device_index})
     return plan["placement"]["device"] if plan["placement"] else CPU
@@ -315,8 +318,9 @@ def _look(cache_file: Any, use_cache: bool, force_refresh: bool) -> dict:
 # --- functions ----------------------------------------------------------------------------------
 
 
-def detect_available_hardware(cache_file=None, priority_list=None, preferred_device_index=0,
-                              use_cache=True, force_refresh=False) -> dict[str, Any]:
+def detect_available_hardware(cache_file: Path | None = None, priority_list: Sequence[str] | None = None,
+                              preferred_device_index: int = 0, use_cache: bool = True,
+                              force_refresh: bool = False) -> dict[str, Any]:
     """Look at the machine now.
 
     cache_file              where to keep what slow runtimes and browsers said, for a day (never free
@@ -441,14 +445,14 @@ class HardwareDetector:
     cache_file, force_refresh   as for detect_available_hardware()
     """
 
-    def __init__(self, cache_file=None, force_refresh=False):
+    def __init__(self, cache_file: Path | None = None, force_refresh: bool = False):
         self._cache_file = _shapes.path(cache_file, "cache_file")
         self._report: dict[str, Any] = {}
         self.refresh(force_refresh)
 
-    def refresh(self, force_refresh=True) -> None:
+    def refresh(self, force_refresh: bool = True) -> None:
         """Look at the machine again; True: ask slow runtimes and browsers again as well."""
-        self._report = _report(_look(self._cache_file, True, force_refresh), None, None)
+        self._report = _report(_look(self._cache_file, True, force_refresh), None, 0)
 
     @property
     def snapshot(self) -> dict[str, Any]:
@@ -494,7 +498,7 @@ class HardwareDetector:
         found = devices[at]["id"]
         return _shapes.torch_name(found) if name in (CPU, CUDA, ROCM, MPS) else found
 
-    def get_compatible_hardware_types(self, model_requirements=None) -> list[str]:
+    def get_compatible_hardware_types(self, model_requirements: dict | str | None = None) -> list[str]:
         """Kinds of this machine that a model could go to, the best first.
 
         model_requirements  the model's name, or a dict: model_name, and preferences as for
@@ -512,16 +516,17 @@ class HardwareDetector:
         plan = _shapes.place(name, self.snapshot, wishes)
         return list(dict.fromkeys(each["kind"] for each in plan["candidates"] if each["accepted"]))
 
-    def get_hardware_by_priority(self, priority_list=None) -> str:
+    def get_hardware_by_priority(self, priority_list: Sequence[str] | None = None) -> str:
         """The kind to use when kinds are preferred in this order; None: the library's own order."""
-        return self._by_priority(priority_list, None).partition(":")[0]
+        return self._by_priority(priority_list, 0).partition(":")[0]
 
-    def get_torch_device_with_priority(self, priority_list=None, preferred_index: int = 0) -> str:
+    def get_torch_device_with_priority(self, priority_list: Sequence[str] | None = None,
+                                       preferred_index: int = 0) -> str:
         """The same as torch calls it, with the number of the device to prefer of its kind."""
         at = _shapes.index(preferred_index, "preferred_index")
         return _shapes.torch_name(self._by_priority(priority_list, at))
 
-    def _by_priority(self, priority_list: Any, at: int | None) -> str:
+    def _by_priority(self, priority_list: Any, at: int) -> str:
         return _best(self.snapshot, _shapes.kinds(priority_list), at)
 
     def print_summary(self, detailed: bool = False) -> None:

@@ -12,10 +12,11 @@ left out.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from . import _core, _shapes
-from .hardware_detection import _all_in_order, _compatibility, detect_available_hardware
+from .hardware_detection import Path, _all_in_order, _compatibility, detect_available_hardware
 from .model_family_classifier import _hints, classify_model, get_template_for_family
 
 __all__ = ["get_hardware_aware_model_classification", "integrate_hardware_and_model"]
@@ -27,8 +28,9 @@ _CORES = {"small": 1, "medium": 2, "large": 4}
 _BATCH_MAX = 32
 
 
-def integrate_hardware_and_model(model_name, model_family=None, model_class=None,
-                                 hardware_info=None) -> dict[str, Any]:
+def integrate_hardware_and_model(model_name: str, model_family: str | None = None,
+                                 model_class: str | type | None = None,
+                                 hardware_info: dict | None = None) -> dict[str, Any]:
     """Where a model would go on this machine, and the preferences that send it there.
 
     model_name     a name, or the path of a folder or file
@@ -64,9 +66,12 @@ def integrate_hardware_and_model(model_name, model_family=None, model_class=None
     return result
 
 
-def get_hardware_aware_model_classification(model_name, model_class=None, tasks=None, methods=None,
-                                            hardware_info=None, hw_cache_path=None,
-                                            model_db_path=None) -> dict[str, Any]:
+def get_hardware_aware_model_classification(model_name: str, model_class: str | type | None = None,
+                                            tasks: Sequence[str] | None = None,
+                                            methods: Sequence[str] | None = None,
+                                            hardware_info: dict | None = None,
+                                            hw_cache_path: Path | None = None,
+                                            model_db_path: Path | None = None) -> dict[str, Any]:
     """classify_model()'s answer, with what the model would need and where it would go.
 
     hardware_info as above; hw_cache_path is detect_available_hardware()'s cache_file, the rest is

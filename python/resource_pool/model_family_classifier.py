@@ -11,7 +11,8 @@ family ValueError; a folder, file or database that is damaged raises the library
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Union
 
 from . import _core, _shapes
 
@@ -19,6 +20,8 @@ __all__ = [
     "FAMILIES", "SUBFAMILIES", "ModelFamilyClassifier", "classify_model",
     "get_template_for_family", "update_model_database",
 ]
+
+Path = Union[str, "os.PathLike[str]"]
 
 #: The families, and the subfamilies of each; those of "unknown" may be of any family.
 FAMILIES: tuple[str, ...] = _shapes.FAMILIES
@@ -34,8 +37,10 @@ def get_template_for_family(family: str | None, subfamily: str | None = None) ->
     return _TEMPLATES.get(_shapes.text(family, "family", optional=True), "hf_template.py")
 
 
-def classify_model(model_name, model_class=None, tasks=None, methods=None, hw_compatibility=None,
-                   model_db_path=None) -> dict[str, Any]:
+def classify_model(model_name: str, model_class: str | type | None = None,
+                   tasks: Sequence[str] | None = None, methods: Sequence[str] | None = None,
+                   hw_compatibility: dict | None = None,
+                   model_db_path: Path | None = None) -> dict[str, Any]:
     """The family of a model, and what each piece of evidence says by itself.
 
     model_name        a name, or the path of a folder or file, which then is looked into
@@ -66,8 +71,8 @@ def classify_model(model_name, model_class=None, tasks=None, methods=None, hw_co
     return result
 
 
-def update_model_database(model_db_path, model_name, family, subfamily=None,
-                          confidence=1.0) -> dict[str, Any]:
+def update_model_database(model_db_path: Path, model_name: str, family: str,
+                          subfamily: str | None = None, confidence: float = 1.0) -> dict[str, Any]:
     """Record a model's family in a database file, which is made when there is none.
 
     confidence is from 0 to 1; 1 is a person's word. A recorded answer that is surer stays. Any number
@@ -86,11 +91,12 @@ def update_model_database(model_db_path, model_name, family, subfamily=None,
 class ModelFamilyClassifier:
     """classify_model() with a database that is named once."""
 
-    def __init__(self, model_db_path=None):
+    def __init__(self, model_db_path: Path | None = None):
         self.model_db_path = _shapes.path(model_db_path, "model_db_path")
 
-    def classify_model(self, model_name, model_class=None, tasks=None, methods=None,
-                       hw_compatibility=None) -> dict[str, Any]:
+    def classify_model(self, model_name: str, model_class: str | type | None = None,
+                       tasks: Sequence[str] | None = None, methods: Sequence[str] | None = None,
+                       hw_compatibility: dict | None = None) -> dict[str, Any]:
         """See classify_model()."""
         return classify_model(model_name, model_class, tasks, methods, hw_compatibility,
                               self.model_db_path)
@@ -99,7 +105,8 @@ class ModelFamilyClassifier:
         """See get_template_for_family()."""
         return get_template_for_family(family, subfamily)
 
-    def update_model_db(self, model_name, family, subfamily=None, confidence=1.0) -> dict[str, Any]:
+    def update_model_db(self, model_name: str, family: str, subfamily: str | None = None,
+                        confidence: float = 1.0) -> dict[str, Any]:
         """Record a model's family in the database; see update_model_database()."""
         return update_model_database(self.model_db_path, model_name, family, subfamily, confidence)
 
