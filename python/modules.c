@@ -3,7 +3,7 @@
  * The functions behind the modules beside the pool: hardware_detection, model_family_classifier and
  * hardware_model_integration. Each asks the library one question and says the answer with dicts,
  * lists and numbers; None is what is not known. What blocks (drivers, disks, locks) runs without
- * the GIL.
+ * the GIL. Their names begin with '_', so that the package does not hand them on.
  */
 #include "core.h"
 
@@ -164,7 +164,8 @@ static int known_init(struct known *known, PyObject *args, PyObject *keywords) {
 }
 
 static const char classify_doc[] =
-    "classify(name, model_class=None, model_type=None, tasks=(), methods=(), database=None)\n--\n\n"
+    "_classify(name, model_class=None, model_type=None, tasks=(), methods=(), "
+    "database=None)\n--\n\n"
     "The family of a model by what is given, no file but the database (a path) being looked at:\n"
     "{family, subfamily, task, confidence (0 to 1), source, evidence}.";
 
@@ -217,7 +218,7 @@ static PyObject *facts_dict(const rp_model_facts *facts) {
 }
 
 static const char facts_doc[] =
-    "facts(name, model_class=None, model_type=None, tasks=(), methods=(), database=None)\n--\n\n"
+    "_facts(name, model_class=None, model_type=None, tasks=(), methods=(), database=None)\n--\n\n"
     "What a folder, a file or a name tells of a model: what classify() answers, with format,\n"
     "precision, parameters, weights_bytes, layers, ... None is what is not known.";
 
@@ -239,7 +240,7 @@ static PyObject *facts(PyObject *self, PyObject *args, PyObject *keywords) {
 }
 
 static const char record_doc[] =
-    "record(database, name, family, subfamily=None, confidence=1.0)\n--\n\n"
+    "_record(database, name, family, subfamily=None, confidence=1.0)\n--\n\n"
     "Write an answer into a database file, which is made when there is none. Returns what stands\n"
     "there afterwards: the answer, or what was there when that is surer.";
 
@@ -271,7 +272,7 @@ static PyObject *record(PyObject *self, PyObject *args, PyObject *keywords) {
 }
 
 static const char memory_need_doc[] =
-    "memory_need(model, precision=None, batch_size=0, context_length=0)\n--\n\n"
+    "_memory_need(model, precision=None, batch_size=0, context_length=0)\n--\n\n"
     "The bytes that a model needs when its weights are in a precision (None: as stored):\n"
     "{total_bytes, total_bytes_min, total_bytes_max, weights_bytes, state_bytes,\n"
     "activation_bytes, overhead_bytes, method}; None is what is not known.";
@@ -316,7 +317,7 @@ static PyObject *memory_need(PyObject *self, PyObject *args, PyObject *keywords)
 /* ---- hardware --------------------------------------------------------------------------- */
 
 static const char hardware_doc[] =
-    "hardware(cache=None, refresh=False, all=False, simulate=None)\n--\n\n"
+    "_hardware(cache=None, refresh=False, all=False, simulate=None)\n--\n\n"
     "The snapshot of this machine, looked at now, as docs/snapshot.md describes it. cache: the\n"
     "file that keeps what slow runtimes said ('off': none); refresh: nothing in it is believed;\n"
     "all: browsers and slow runtimes are asked too; simulate: a snapshot file to be that machine.";
@@ -344,7 +345,7 @@ static PyObject *hardware(PyObject *self, PyObject *args, PyObject *keywords) {
     return status == RP_OK ? rp_python_from_json_take(json) : rp_python_raise(&err);
 }
 
-static const char level_doc[] = "level(family, kind)\n--\n\n"
+static const char level_doc[] = "_level(family, kind)\n--\n\n"
                                 "How well a kind of device runs a family of models: (\"high\", "
                                 "\"medium\", \"low\" or \"none\",\n"
                                 "the note that the rules have on it or None).";
@@ -448,7 +449,7 @@ static rp_status place_now(struct placing *placing, rp_error *err) {
 }
 
 static const char place_doc[] =
-    "place(model, snapshot, preferences=None)\n--\n\n"
+    "_place(model, snapshot, preferences=None)\n--\n\n"
     "Where a model goes on a machine, and why: {placement: {device, precision, engine, policy,\n"
     "reason} or None, error: {status, message, hint} or None, candidates: [{device, kind,\n"
     "precision, engine, accepted, is_short, simulated, score, reason, memory_bytes_needed,\n"
@@ -527,14 +528,16 @@ static PyObject *families_dict(void) {
 }
 
 static PyMethodDef functions[] = {
-    {"classify", (PyCFunction)(void (*)(void))classify, METH_VARARGS | METH_KEYWORDS, classify_doc},
-    {"facts", (PyCFunction)(void (*)(void))facts, METH_VARARGS | METH_KEYWORDS, facts_doc},
-    {"record", (PyCFunction)(void (*)(void))record, METH_VARARGS | METH_KEYWORDS, record_doc},
-    {"memory_need", (PyCFunction)(void (*)(void))memory_need, METH_VARARGS | METH_KEYWORDS,
+    {"_classify", (PyCFunction)(void (*)(void))classify, METH_VARARGS | METH_KEYWORDS,
+     classify_doc},
+    {"_facts", (PyCFunction)(void (*)(void))facts, METH_VARARGS | METH_KEYWORDS, facts_doc},
+    {"_record", (PyCFunction)(void (*)(void))record, METH_VARARGS | METH_KEYWORDS, record_doc},
+    {"_memory_need", (PyCFunction)(void (*)(void))memory_need, METH_VARARGS | METH_KEYWORDS,
      memory_need_doc},
-    {"hardware", (PyCFunction)(void (*)(void))hardware, METH_VARARGS | METH_KEYWORDS, hardware_doc},
-    {"level", level, METH_VARARGS, level_doc},
-    {"place", (PyCFunction)(void (*)(void))place, METH_VARARGS | METH_KEYWORDS, place_doc},
+    {"_hardware", (PyCFunction)(void (*)(void))hardware, METH_VARARGS | METH_KEYWORDS,
+     hardware_doc},
+    {"_level", level, METH_VARARGS, level_doc},
+    {"_place", (PyCFunction)(void (*)(void))place, METH_VARARGS | METH_KEYWORDS, place_doc},
     {NULL, NULL, 0, NULL},
 };
 
@@ -542,8 +545,8 @@ int rp_python_add_modules(PyObject *module) {
     PyObject *kinds = kinds_tuple();
     PyObject *families = kinds ? families_dict() : NULL;
     int rc = families ? PyModule_AddFunctions(module, functions) : -1;
-    if (rc == 0) rc = PyModule_AddObjectRef(module, "KINDS", kinds);
-    if (rc == 0) rc = PyModule_AddObjectRef(module, "FAMILIES", families);
+    if (rc == 0) rc = PyModule_AddObjectRef(module, "_KINDS", kinds);
+    if (rc == 0) rc = PyModule_AddObjectRef(module, "_FAMILIES", families);
     Py_XDECREF(kinds);
     Py_XDECREF(families);
     return rc;

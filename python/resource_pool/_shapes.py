@@ -11,8 +11,8 @@ from typing import Any
 
 from . import _core
 
-KINDS: tuple[str, ...] = _core.KINDS
-FAMILIES: tuple[str, ...] = tuple(_core.FAMILIES)
+KINDS: tuple[str, ...] = _core._KINDS
+FAMILIES: tuple[str, ...] = tuple(_core._FAMILIES)
 MIB = 1 << 20
 
 # The maker's name of Qualcomm's interface: what the flat flags call that kind.
@@ -119,7 +119,7 @@ def torch_name(device_id: str) -> str:
 def place(model: str, snapshot: dict, preferences: dict | None = None) -> dict:
     """Ask the library where a model goes; '' is any model."""
     wishes = {key: value for key, value in (preferences or {}).items() if value is not None}
-    return _core.place(model, snapshot, wishes or None)
+    return _core._place(model, snapshot, wishes or None)
 
 
 def a_device_of_each_kind() -> dict:

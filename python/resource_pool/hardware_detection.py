@@ -312,7 +312,7 @@ def _best(snapshot: dict, priority: list[str] | None, device_index: int) -> str:
 
 def _look(cache_file: Any, use_cache: bool, force_refresh: bool) -> dict:
     where = _shapes.path(cache_file, "cache_file") if use_cache else "off"
-    return _core.hardware(cache=where, refresh=bool(force_refresh), all=True)
+    return _core._hardware(cache=where, refresh=bool(force_refresh), all=True)
 
 
 # --- functions ----------------------------------------------------------------------------------
@@ -360,10 +360,10 @@ def _compatibility(model_name: str, model_family: str | None) -> dict[str, dict]
     """{kind: {compatible, level, reason, memory_bytes}}, asked of a machine that has one of each."""
     wishes = {"priority_list": list(_shapes.KINDS), "model_family": _shapes.known(model_family)}
     plan = _shapes.place(model_name, _shapes.a_device_of_each_kind(), wishes)
-    group = model_family or _core.facts(model_name)["family"]
+    group = model_family or _core._facts(model_name)["family"]
     told = {}
     for name, candidate in _shapes.best_of_each_kind(plan).items():
-        level, note = _core.level(group, name)
+        level, note = _core._level(group, name)
         reason = f"{level} for {group}" + (f": {note}" if note else "")
         told[name] = {
             "compatible": candidate["accepted"] and level != "none",
@@ -391,7 +391,7 @@ def get_recommended_device(model_type: str | None = None, model_name: str | None
     """
     name = _shapes.text(model_name, "model_name", optional=True) or ""
     wishes = {"model_family": _family_of_type(model_type)}
-    plan = _shapes.place(name, _core.hardware(), wishes)
+    plan = _shapes.place(name, _core._hardware(), wishes)
     if plan["placement"]:
         return plan["placement"]["device"]
     error = _core.CapacityError(plan["error"]["message"])
@@ -408,7 +408,7 @@ def _family_of_type(model_type: Any) -> str | None:
 def is_hardware_simulated(hardware_type: str) -> bool:
     """Whether a kind is there in a simulation only; False where it is not there at all."""
     name = _shapes.kind(hardware_type)
-    devices = _shapes.devices_of(_core.hardware(all=name in _BROWSERS), name)
+    devices = _shapes.devices_of(_core._hardware(all=name in _BROWSERS), name)
     return bool(devices) and all(map(_shapes.is_simulated, devices))
 
 
@@ -416,7 +416,7 @@ def detect_browser_features() -> dict[str, Any]:
     """What browsers of this machine offer: {running_in_browser, webnn, webgpu, browsers {name:
     {webnn, webgpu, version?}}, details {webnn, webgpu}}. Takes seconds the first time, as each
     browser is started once to be asked; the answer is kept for a day."""
-    snapshot = _core.hardware(all=True)
+    snapshot = _core._hardware(all=True)
     browsers: dict[str, dict] = {}
     for name in _BROWSERS:
         for each in snapshot["devices"]:

@@ -103,7 +103,7 @@ def get_hardware_aware_model_classification(model_name: str, model_class: str | 
 
 def _facts(model_name: Any, model_class: Any = None, tasks: Any = None, methods: Any = None,
            model_db_path: Any = None) -> dict:
-    return _core.facts(**_hints(model_name, model_class, tasks, methods, None, model_db_path))
+    return _core._facts(**_hints(model_name, model_class, tasks, methods, None, model_db_path))
 
 
 def _info(given: Any, cache_file: Any = None) -> dict[str, Any]:
@@ -176,7 +176,7 @@ class _Found:
                 "hw_compatibility": self.hw_compatibility(),
             },
         }
-        estimate = _mb(_core.memory_need(self.name)["total_bytes"])
+        estimate = _mb(_core._memory_need(self.name)["total_bytes"])
         if estimate is not None:
             result["estimated_memory_mb"] = estimate
         if needed is not None:
@@ -209,7 +209,7 @@ class _Found:
         return rows
 
     def requirements(self) -> dict[str, Any]:
-        need = _core.memory_need(self.name, self.candidate.get("precision"))
+        need = _core._memory_need(self.name, self.candidate.get("precision"))
         result: dict[str, Any] = {"cpu_cores": _CORES[self.size()], "batch_size": self.batch()}
         weights = self.facts["file_bytes"] or self.facts["weights_bytes"] or need["weights_bytes"]
         for key, value in (("min_memory_mb", need["total_bytes_min"]),
@@ -225,7 +225,7 @@ class _Found:
         precision = self.candidate.get("precision")
         size = 1
         while room is not None and size < _BATCH_MAX:
-            need = _core.memory_need(self.name, precision, batch_size=2 * size)["total_bytes"]
+            need = _core._memory_need(self.name, precision, batch_size=2 * size)["total_bytes"]
             if need is None or need > room:
                 break
             size *= 2

@@ -25,7 +25,7 @@ Path = Union[str, "os.PathLike[str]"]
 
 #: The families, and the subfamilies of each; those of "unknown" may be of any family.
 FAMILIES: tuple[str, ...] = _shapes.FAMILIES
-SUBFAMILIES: dict[str, tuple[str, ...]] = dict(_core.FAMILIES)
+SUBFAMILIES: dict[str, tuple[str, ...]] = dict(_core._FAMILIES)
 
 _TEMPLATES = {name: f"hf_{name}_template.py" for name in FAMILIES if name != "unknown"}
 
@@ -58,7 +58,7 @@ def classify_model(model_name: str, model_class: str | type | None = None,
     DataError: a damaged file.
     """
     hints = _hints(model_name, model_class, tasks, methods, hw_compatibility, model_db_path)
-    found = _core.facts(**hints)
+    found = _core._facts(**hints)
     result = {"model_name": model_name}
     result.update(_told(found))
     result["subfamily"] = found["subfamily"]
@@ -83,7 +83,7 @@ def update_model_database(model_db_path: Path, model_name: str, family: str,
     where = _shapes.path(model_db_path, "model_db_path")
     if where is None:
         raise TypeError("model_db_path: a path is needed, not None")
-    kept = _core.record(where, _shapes.text(model_name, "model_name"), _shapes.family(family, "family"),
+    kept = _core._record(where, _shapes.text(model_name, "model_name"), _shapes.family(family, "family"),
                         _shapes.text(subfamily, "subfamily", optional=True), confidence)
     return {"model_name": model_name, **_told(kept)}
 
@@ -149,7 +149,7 @@ def _analyses(found: dict, hints: dict) -> list[dict[str, Any]]:
     }
     for source, given in alone.items():
         if given:
-            rows.setdefault(source, _row(source, _core.classify(**{"name": None, **given})))
+            rows.setdefault(source, _row(source, _core._classify(**{"name": None, **given})))
     return list(rows.values())
 
 
