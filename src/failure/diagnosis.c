@@ -48,6 +48,7 @@ static const double STRONG_RULE = 9.4;
 static const double SURE_RULE = 7.5;      /* of our own messages: beside it words say nothing */
 static const double UNKNOWN_WEIGHT = 3.6; /* how strong a rule must be to be believed */
 static const double NOTHING_WEIGHT = 0.5; /* of a category for which no rule speaks */
+static const double PLAIN_KIND = 5;       /* from so strong on rules say what device it is about */
 static const double SILENCE_WEIGHT = 4.2; /* of unknown, where no rule speaks at all */
 
 struct kept_line {
@@ -84,12 +85,9 @@ struct reader {
     struct rp_error_text *text;
     unsigned char *seen;  /* of rp_failure_rules_scan() */
     uint16_t *first_hits; /* of each pattern, NO_HIT */
-    struct hit hits[HITS_MAX];
     size_t hit_count;
     struct kept_line *lines[LINES_KEPT_MAX]; /* NULL: free */
-    struct raw_fact facts[RAW_FACTS_MAX];
     size_t fact_count;
-    struct raw_fact names[NAMES_MAX]; /* of rp_facts_scan_names(), the last ones */
     size_t name_count;
     struct kept_line last_message; /* for a text of which nothing is known */
     unsigned last_message_block;
@@ -103,6 +101,11 @@ struct reader {
     /* While a line is looked at. */
     const struct rp_error_line *line;
     uint16_t kept;
+
+    /* From here on nothing is zeroed. */
+    struct hit hits[HITS_MAX];
+    struct raw_fact facts[RAW_FACTS_MAX];
+    struct raw_fact names[NAMES_MAX]; /* of rp_facts_scan_names(), the last ones */
 };
 
 /* --- taking what is hit -------------------------------------------------------------------- */
@@ -320,20 +323,50 @@ static void find_rules(struct weighing *weighing) {
     }
 }
 
-/* Which kind of device the text is about, where the question does not say. */
+/* Which kind of device the text is about: that of the subject, where the question does not say. */
 static void find_kind(struct weighing *weighing) {
     const struct rp_failure_rules *rules = weighing->reader->rules;
     struct rp_failure_subject *subject = &weighing->diagnosis->subject;
     double scores[32] = {0};
     double best = 0;
-    for (size_t i = 0; i < weighing->rule_count && !subject->is_kind_told; i++) {
+    rp_device_kind kind = RP_DEVICE_CPU;
+    for (size_t i = 0; i < weighing->rule_count; i++) {
         const struct rp_failure_rule *rule = &rules->rows[weighing->rules[i]];
         if (rule->verdict != RP_VERDICT_DEVICE || !hit_of_rule(weighing, rule)) continue;
         scores[rule->kind] += rule->strength;
         if (scores[rule->kind] <= best) continue;
         best = scores[rule->kind];
-        subject->kind = rule->kind;
-        subject->has_kind = true;
+        kind = rule->kind;
+    }
+    subject->has_text_kind = best >= PLAIN_KIND;
+    subject->text_kind = kind;
+    if (subject->is_kind_told || best <= 0) return;
+    subject->kind = kind;
+    subject->has_kind = true;
+}
+
+/* Which library printed the text, and on which system: the strongest word for one counts, most in
+ * the deepest cause. */
+static void find_engine(struct weighing *weighing) {
+    const struct rp_failure_rules *rules = weighing->reader->rules;
+    struct rp_failure_subject *subject = &weighing->diagnosis->subject;
+    bool is_told = subject->engine != NULL;
+    double best_engine = 0;
+    double best_system = 0;
+    for (size_t i = 0; i < weighing->rule_count; i++) {
+        const struct rp_failure_rule *rule = &rules->rows[weighing->rules[i]];
+        bool is_engine = rule->verdict == RP_VERDICT_ENGINE;
+        if (!is_engine && rule->verdict != RP_VERDICT_SYSTEM) continue;
+        const struct hit *hit = hit_of_rule(weighing, rule);
+        if (!hit) continue;
+        double weight = rule->strength + weight_of_hit(weighing->reader, hit);
+        if (is_engine && !is_told && weight > best_engine) {
+            best_engine = weight;
+            subject->engine = rule->name;
+        } else if (!is_engine && weight > best_system) {
+            best_system = weight;
+            subject->system = rule->name;
+        }
     }
 }
 
@@ -575,6 +608,7 @@ static void weigh(struct weighing *weighing) {
     struct rp_diagnosis *diagnosis = weighing->diagnosis;
     find_rules(weighing);
     find_kind(weighing);
+    find_engine(weighing);
     weigh_rules(weighing);
     weigh_prior(weighing);
     rank(weighing);
@@ -652,8 +686,9 @@ static void reader_destroy(struct reader *reader) {
 }
 
 static struct reader *reader_create(const struct rp_failure_rules *rules) {
-    struct reader *reader = rp_alloc(sizeof *reader);
+    struct reader *reader = rp_realloc_array(NULL, 1, sizeof *reader);
     if (!reader) return NULL;
+    memset(reader, 0, offsetof(struct reader, hits));
     reader->rules = rules;
     reader->seen = rp_alloc(rp_failure_rules_seen_bytes(rules));
     reader->first_hits = rp_alloc_array(rules->pattern_count + 1, sizeof *reader->first_hits);

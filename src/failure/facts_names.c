@@ -26,8 +26,10 @@ static bool is_slash(char c) {
 }
 
 static bool is_one_of(const char *at, size_t length, const char *const *words, size_t count) {
+    int first = length > 0 ? tolower((unsigned char)at[0]) : 0;
     for (size_t i = 0; i < count; i++) {
-        if (strlen(words[i]) == length && strncasecmp(at, words[i], length) == 0) return true;
+        if (tolower((unsigned char)words[i][0]) != first || strlen(words[i]) != length) continue;
+        if (strncasecmp(at, words[i], length) == 0) return true;
     }
     return false;
 }
@@ -158,6 +160,7 @@ static bool is_code(struct name name) {
         "CL_MEM_OBJECT_",   "DXGI_ERROR_",    "MIOPEN_STATUS_",   "miopenStatus",
         "rocblas_status_",  "QNN_",           "ncclSystemError",  "ncclRemoteError"};
     for (size_t i = 0; i < COUNT(beginnings); i++) {
+        if (name.at[0] != beginnings[i][0]) continue;
         size_t length = strlen(beginnings[i]);
         if (name.length < length || memcmp(name.at, beginnings[i], length) != 0) continue;
         for (size_t j = 0; j < name.length; j++) {
@@ -186,7 +189,8 @@ static enum rp_fact_name kind_of(struct name name) {
 /* Where the quote at `at` is closed, SIZE_MAX: it is none. Only a path has spaces in it. */
 static size_t end_of_quote(const char *line, size_t length, size_t at) {
     enum { QUOTED_MAX = 300 };
-    char quote = line[at] == '<' ? '>' : line[at];
+    char quote = line[at];
+    if (quote == '<') quote = '>';
     if (!strchr("'\"`>", quote) || (at > 0 && isalnum((unsigned char)line[at - 1]))) {
         return SIZE_MAX;
     }

@@ -893,24 +893,34 @@ static void a_line_names_files_libraries_and_codes_without_a_rule(void **state) 
 static void names_lose_their_quotes_and_words_that_are_none_go(void **state) {
     (void)state;
     struct rp_facts *facts = no_facts();
-    add(facts, RP_FACT_NAME_OPERATOR, "(gru)", 0);
-    assert_string_equal(text_of(facts, RP_FACT_NAME_OPERATOR), "gru");
-    add(facts, RP_FACT_NAME_OPERATOR, "\\'aten::roll\\'", 0);
-    assert_string_equal(text_of(facts, RP_FACT_NAME_OPERATOR), "aten::roll");
-    add(facts, RP_FACT_NAME_OPERATOR, "_index_select", 0);
+    static const struct {
+        enum rp_fact_name name;
+        const char *text;
+        const char *expected;
+    } cases[] = {
+        {RP_FACT_NAME_OPERATOR, "(gru)", "gru"},
+        {RP_FACT_NAME_NODE, "\\'aten::roll\\'", "aten::roll"},
+        {RP_FACT_NAME_SYMBOL, "(anonymous)::f(int)", "(anonymous)::f(int)"},
+        {RP_FACT_NAME_DTYPE, "tensor(float16)", "tensor(float16)"},
+        {RP_FACT_NAME_FILE, "D:\\\\a\\\\b.bin", "D:\\a\\b.bin"},
+        {RP_FACT_NAME_GOT, "291'", "291"},
+        {RP_FACT_NAME_VALUE, "1,3 and 4.", "1,3 and 4"},
+        {RP_FACT_NAME_EXPECTED, "'a' or 'b'", "'a' or 'b'"},
+        {RP_FACT_NAME_COMPUTE, "8, 6", "8.6"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        add(facts, cases[i].name, cases[i].text, 0);
+        assert_string_equal(text_of(facts, cases[i].name), cases[i].expected);
+    }
+    add_at(facts, RP_FACT_NAME_OPERATOR, "_index_select", 0, 9, 0);
     assert_string_equal(text_of(facts, RP_FACT_NAME_OPERATOR), "index_select");
-    add(facts, RP_FACT_NAME_DTYPE, "tensor(float16)", 0);
-    assert_string_equal(text_of(facts, RP_FACT_NAME_DTYPE), "tensor(float16)");
-    add(facts, RP_FACT_NAME_FILE, "D:\\\\a\\\\b.bin", 0);
-    assert_string_equal(text_of(facts, RP_FACT_NAME_FILE), "D:\\a\\b.bin");
-    add(facts, RP_FACT_NAME_GOT, "291'", 0);
-    assert_string_equal(text_of(facts, RP_FACT_NAME_GOT), "291");
-    add(facts, RP_FACT_NAME_COMPUTE, "8, 6", 0);
-    assert_string_equal(text_of(facts, RP_FACT_NAME_COMPUTE), "8.6");
     size_t count = facts->count;
     add(facts, RP_FACT_NAME_PACKAGE, "the", 0);
     add(facts, RP_FACT_NAME_PACKAGE, "...x", 0);
     add(facts, RP_FACT_NAME_DTYPE, "subgroups", 0);
+    add(facts, RP_FACT_NAME_DTYPE, "OES_texture_float", 0);
+    add(facts, RP_FACT_NAME_FILE, "3' at offset '0", 0);
+    add(facts, RP_FACT_NAME_PROCESS, "in", 0);
     add(facts, RP_FACT_NAME_FILE, "Operation", 0);
     add(facts, RP_FACT_NAME_NODE, "....", 0);
     add(facts, RP_FACT_NAME_PROCESS, "A=b", 0);
