@@ -366,6 +366,31 @@ static void raise_failure(struct rp_python_call *call, const rp_error *err) {
     }
 }
 
+/* Load it, or wait for who does. NULL raised. */
+static rp_lease *acquire_slowly(struct rp_python_call *call) {
+    rp_error err = RP_ERROR_INIT;
+    rp_lease *lease = NULL;
+    call->request.cancel = token();
+    if (!call->request.cancel) return NULL;
+    if (call->constructor) {
+        call->request.construct = construct;
+        call->request.destroy = destroy;
+        call->request.user = call;
+    }
+    enter();
+    rp_status status = load(call, &lease, &err);
+    if (status == RP_ERR_NOT_FOUND && !call->constructor) {
+        rp_fail(&err, status, "no %s '%s%s%s' is loaded, and there is no constructor",
+                rp_kind_name(call->kind), call->request.type, call->request.name ? ":" : "",
+                call->request.name ? call->request.name : "");
+        rp_hint(&err, "give a constructor: it is called once, however many ask");
+    }
+    if (status != RP_OK) raise_failure(call, &err);
+    Py_CLEAR(call->raised);
+    leave();
+    return status == RP_OK ? lease : NULL;
+}
+
 rp_lease *rp_python_acquire(struct rp_python_call *call) {
     rp_error err = RP_ERROR_INIT;
     rp_lease *lease = NULL;
@@ -374,24 +399,20 @@ rp_lease *rp_python_acquire(struct rp_python_call *call) {
     call->request.only_loaded = 1;
     rp_status status = ask(call, &lease, &err);
     call->request.only_loaded = 0;
-    if (status == RP_ERR_NOT_FOUND && call->constructor) {
-        call->request.cancel = token();
-        if (!call->request.cancel) return NULL;
-        call->request.construct = construct;
-        call->request.destroy = destroy;
-        call->request.user = call;
-        enter();
-        status = load(call, &lease, &err);
-        if (status != RP_OK) raise_failure(call, &err);
-        Py_CLEAR(call->raised);
-        leave();
-    } else if (status == RP_ERR_NOT_FOUND) {
-        rp_hint(&err, "give a constructor: it is called once, however many ask");
-        rp_python_raise(&err);
+    if (status == RP_ERR_NOT_FOUND) {
+        lease = acquire_slowly(call);
     } else if (status != RP_OK) {
         rp_python_raise(&err);
     }
-    if (status != RP_OK) return NULL;
+    if (!lease) return NULL;
+    if (rp_lease_model(lease)) {
+        release_all(&lease, 1);
+        rp_fail(&err, RP_ERR_UNSUPPORTED, "'%s' is a model's file: give a constructor",
+                call->request.name);
+        rp_hint(&err, "models that an engine loads are not there for Python yet");
+        rp_python_raise(&err);
+        return NULL;
+    }
     struct rp_python_held *held = rp_lease_object(lease);
     if (call->is_plain) held->is_plain = true;
     return lease;
