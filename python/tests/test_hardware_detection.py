@@ -28,6 +28,16 @@ KINDS = (CPU, CUDA, ROCM, MPS, OPENVINO, QUALCOMM, TPU, WEBNN, WEBGPU)
 WEB_VARIABLES = [f"{name}_{ending}" for name in ("WEBNN", "WEBGPU")
                  for ending in ("SIMULATION", "SIMULATION_ENABLED", "AVAILABLE")]
 
+_elsewhere = tempfile.TemporaryDirectory()
+
+
+def setUpModule():
+    """In an empty folder: a file that is called like a model would be taken for it."""
+    unittest.addModuleCleanup(_elsewhere.cleanup)
+    unittest.addModuleCleanup(os.chdir, os.getcwd())
+    os.chdir(_elsewhere.name)
+
+
 
 def on(machine=None, **more):
     """The environment in which the machine is that of a file; without one, this machine."""
@@ -553,7 +563,7 @@ class Modules(unittest.TestCase):
     def test_torch_is_not_imported(self):
         code = ("import sys, hardware_detection as h; h.detect_available_hardware(); "
                 "print(sorted({'torch', 'numpy', 'openvino', 'onnxruntime'} & set(sys.modules)))")
-        with on():
+        with on(None, PYTHONPATH=os.pathsep.join(sys.path)):
             done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         self.assertEqual(done.stdout.strip(), "[]")
 

@@ -19,6 +19,16 @@ KINDS = ("cpu", "cuda", "rocm", "mps", "openvino", "qualcomm", "tpu", "webnn", "
 MODELS = ("bert-base-uncased", "gpt2", "google/vit-base-patch16-224", "openai/whisper-tiny",
           "llava-hf/llava-1.5-7b-hf", "meta-llama/Llama-2-70b", "xyzzy")
 
+_elsewhere = tempfile.TemporaryDirectory()
+
+
+def setUpModule():
+    """In an empty folder: a file that is called like a model would be taken for it."""
+    unittest.addModuleCleanup(_elsewhere.cleanup)
+    unittest.addModuleCleanup(os.chdir, os.getcwd())
+    os.chdir(_elsewhere.name)
+
+
 
 def on(machine=None, **more):
     """The environment in which the machine is that of a file; without one, this machine."""

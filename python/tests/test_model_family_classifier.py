@@ -25,6 +25,16 @@ SUBFAMILIES_OF_THE_GUIDE = {
     "unknown": "web_deployment",
 }
 
+_elsewhere = tempfile.TemporaryDirectory()
+
+
+def setUpModule():
+    """In an empty folder: a file that is called like a model would be taken for it."""
+    unittest.addModuleCleanup(_elsewhere.cleanup)
+    unittest.addModuleCleanup(os.chdir, os.getcwd())
+    os.chdir(_elsewhere.name)
+
+
 
 def record_many(path, first):
     """In another process."""
