@@ -1,13 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * rpool diagnose: one text, or with --jsonl a text a line. A line is answered as soon as no further
- * one is at hand, so that a program at the other end of the pipe may ask one by one.
+ * one is at hand, so that a program at the other end of the pipe may ask one by one; lines that are
+ * there together are answered by as many threads as there are processors.
  */
 #include "command.h"
+#include "diagnose_line.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +35,8 @@ enum {
     FIRST_BYTES = 256 << 10,
     LINE_BYTES_MAX = 64 << 20,
     TEXT_BYTES_MAX = 256 << 20, /* of one that is kept in memory, for a report */
-    ID_BYTES_MAX = 128,
+    LINES_AT_ONCE = 256,        /* a mebibyte of answers, hardly more than 10 ms */
+    THREADS_MAX = 8,
     PROGRESS_AFTER_MS = 1000,
     PROGRESS_EVERY_MS = 200,
 };
@@ -201,8 +208,8 @@ static int diagnose_text(const struct arguments *arguments, rp_failure_question 
 
 /* --- lines ----------------------------------------------------------------------------------- */
 
-/* The next line; false at the end. *line NULL: it was too long, and is passed over. */
-static bool next_line(struct input *input, char **line, size_t *length, int *problem) {
+/* The next line; false at the end. Its text is NULL where it was too long, and is passed over. */
+static bool next_line(struct input *input, struct line *line, int *problem) {
     bool is_too_long = false;
     size_t looked = 0;
     for (;;) {
@@ -210,14 +217,15 @@ static bool next_line(struct input *input, char **line, size_t *length, int *pro
         char *end =
             left > looked ? memchr(input->bytes + input->at + looked, '\n', left - looked) : NULL;
         if (end || (input->is_ended && left > 0)) {
-            *line = is_too_long ? NULL : input->bytes + input->at;
-            *length = end ? (size_t)(end - *line) : left;
-            if (is_too_long) *length = 0;
+            char *text = input->bytes + input->at;
+            line->text = is_too_long ? NULL : text;
+            line->length = is_too_long ? 0 : end ? (size_t)(end - text) : left;
             input->at = end ? (size_t)(end + 1 - input->bytes) : input->length;
             return true;
         }
         if (input->is_ended) {
-            *line = NULL;
+            line->text = NULL;
+            line->length = 0;
             return is_too_long;
         }
         looked = left;
@@ -231,195 +239,6 @@ static bool next_line(struct input *input, char **line, size_t *length, int *pro
         *problem = fill(input, LINE_BYTES_MAX + CHUNK_BYTES);
         if (*problem != 0) return false;
     }
-}
-
-/* What is answered. */
-struct line {
-    size_t number;
-    json_t *object;
-    char id[ID_BYTES_MAX]; /* as it was typed, where a number does not fit; "": as in the object */
-};
-
-static int hex_at(const char *at) {
-    char digits[5] = {at[0], at[1], at[2], at[3], '\0'};
-    if (strspn(digits, "0123456789abcdefABCDEF") != 4) return -1;
-    return (int)strtol(digits, NULL, 16);
-}
-
-/* Whether the escape at `at`, "\uD83D", is half of a character, and its other half follows. */
-static bool is_whole_pair(const char *at, size_t left, int first) {
-    if (first >= 0xDC00 || left < 12 || at[6] != '\\' || at[7] != 'u') return false;
-    int second = hex_at(at + 8);
-    return second >= 0xDC00 && second < 0xE000;
-}
-
-/*
- * What Python writes of bytes that are no text, "\udcff", and such bytes as they are: each becomes
- * one that can be read. In place, no byte more.
- */
-static void mend_text(char *line, size_t length) {
-    for (size_t i = 0; i < length;) {
-        size_t left = length - i;
-        if (line[i] == '\\' && left > 1 && line[i + 1] != 'u') {
-            i += 2;
-            continue;
-        }
-        int code = line[i] == '\\' && left >= 6 ? hex_at(line + i + 2) : -1;
-        if (code >= 0xD800 && code < 0xE000) {
-            if (is_whole_pair(line + i, left, code)) {
-                i += 12;
-                continue;
-            }
-            memcpy(line + i + 2, "fffd", 4);
-        }
-        size_t step = 1;
-        if ((unsigned char)line[i] >= 0x80) {
-            json_t *one = NULL;
-            for (step = 2; step <= 4 && step <= left && !one; step++) {
-                one = json_stringn(line + i, step);
-            }
-            step = one ? step - 1 : 1;
-            if (!one) line[i] = '?';
-            json_decref(one);
-        }
-        i += step;
-    }
-}
-
-static size_t skip_blanks(const char *line, size_t length, size_t at) {
-    while (at < length && (line[at] == ' ' || line[at] == '\t')) {
-        at++;
-    }
-    return at;
-}
-
-/* An id that is a number beyond 64 bits: keep it as it is typed, and let 0 stand in its place. */
-static bool mend_id(char *text, size_t length, struct line *line) {
-    static const char number[] = "+-.0123456789Ee";
-    int depth = 0;
-    for (size_t i = 0; i < length; i++) {
-        if (text[i] == '{' || text[i] == '[') depth++;
-        if (text[i] == '}' || text[i] == ']') depth--;
-        if (text[i] != '"') continue;
-        size_t start = ++i;
-        while (i < length && text[i] != '"') {
-            i += text[i] == '\\' ? 2 : 1;
-        }
-        bool is_id = depth == 1 && i - start == 2 && memcmp(text + start, "id", 2) == 0;
-        size_t at = skip_blanks(text, length, i + 1);
-        if (!is_id || at >= length || text[at] != ':') continue;
-        at = skip_blanks(text, length, at + 1);
-        size_t bytes = 0;
-        while (at + bytes < length && strchr(number, text[at + bytes]) && text[at + bytes]) {
-            bytes++;
-        }
-        if (bytes == 0 || bytes >= sizeof line->id) return false;
-        memcpy(line->id, text + at, bytes);
-        line->id[bytes] = '\0';
-        memset(text + at, ' ', bytes);
-        text[at] = '0';
-        return true;
-    }
-    return false;
-}
-
-/* Answer a line that is none, with the reason. */
-static int refuse(const struct line *line, const char *why) {
-    json_t *id = json_object_get(line->object, "id");
-    char *spelled =
-        line->id[0] ? NULL : json_dumps(id ? id : json_null(), JSON_ENCODE_ANY | JSON_COMPACT);
-    char *reason = NULL;
-    json_t *text = json_sprintf("line %zu: %s", line->number, why);
-    if (text) reason = json_dumps(text, JSON_ENCODE_ANY);
-    printf("{\"id\":%s,\"error\":%s}\n",
-           line->id[0] ? line->id
-           : spelled   ? spelled
-                       : "null",
-           reason ? reason : "\"out of memory\"");
-    json_decref(text);
-    free(spelled);
-    free(reason);
-    return 1;
-}
-
-/* The line as an object; a code other than 0 once it is refused. */
-static int parse(char *text, size_t length, struct line *line) {
-    json_error_t problem;
-    line->object = json_loadb(text, length, JSON_ALLOW_NUL, &problem);
-    for (int tries = 0; !line->object && tries < 2; tries++) {
-        enum json_error_code code = json_error_code(&problem);
-        if (code == json_error_numeric_overflow && !mend_id(text, length, line)) break;
-        if (code != json_error_numeric_overflow) mend_text(text, length);
-        line->object = json_loadb(text, length, JSON_ALLOW_NUL, &problem);
-    }
-    if (json_is_object(line->object)) return 0;
-    char why[256];
-    snprintf(why, sizeof why, "no JSON object: %.200s",
-             line->object ? "something else" : problem.text);
-    json_decref(line->object);
-    line->object = NULL;
-    line->id[0] = '\0';
-    return refuse(line, why);
-}
-
-/* The text of a key; NULL where there is none, or null. False once the line is refused. */
-static bool take(const struct line *line, const char *key, bool is_name, const char **text,
-                 size_t *length) {
-    const json_t *value = json_object_get(line->object, key);
-    char why[128];
-    if (!value || json_is_null(value)) return true;
-    if (!json_is_string(value)) {
-        snprintf(why, sizeof why, "'%s' is no text", key);
-        refuse(line, why);
-        return false;
-    }
-    *text = json_string_value(value);
-    *length = json_string_length(value);
-    if (!is_name || strlen(*text) == *length) return true;
-    snprintf(why, sizeof why, "'%s' has a zero byte", key);
-    refuse(line, why);
-    return false;
-}
-
-/* The answer is printed as the library made it, behind its id. */
-static int print_line(const struct line *line, const char *answer) {
-    const json_t *id = json_object_get(line->object, "id");
-    if (line->id[0] || !id || json_is_null(id)) {
-        printf("{\"id\":%s,%s\n", line->id[0] ? line->id : "null", answer + 1);
-        return 0;
-    }
-    char *spelled = json_dumps(id, JSON_ENCODE_ANY | JSON_COMPACT);
-    if (!spelled) return refuse(line, "out of memory");
-    printf("{\"id\":%s,%s\n", spelled, answer + 1);
-    free(spelled);
-    return 0;
-}
-
-/* Answer a line; 0, or 1 if it was refused. */
-static int diagnose_line(char *text, size_t length, size_t number,
-                         const rp_failure_question *defaults) {
-    struct line line = {.number = number};
-    rp_failure_question question = *defaults;
-    size_t ignored;
-    int code = text ? parse(text, length, &line) : refuse(&line, "longer than 64 MiB");
-    if (code != 0) return code;
-    rp_error err = RP_ERROR_INIT;
-    rp_diagnosis *diagnosis = NULL;
-    char *answer = NULL;
-    if (!take(&line, "error", false, &question.error, &question.error_bytes) ||
-        !take(&line, "stack_trace", false, &question.stack_trace, &question.stack_trace_bytes) ||
-        !take(&line, "hardware", true, &question.hardware, &ignored) ||
-        !take(&line, "model", true, &question.model, &ignored)) {
-        json_decref(line.object);
-        return 1;
-    }
-    rp_status status = rp_diagnose(&question, &diagnosis, &err);
-    if (status == RP_OK) status = rp_diagnosis_to_json(diagnosis, 0, &answer, &err);
-    code = status == RP_OK ? print_line(&line, answer) : refuse(&line, err.message);
-    rp_string_free(answer);
-    rp_diagnosis_destroy(diagnosis);
-    json_decref(line.object);
-    return code;
 }
 
 static long now_ms(void) {
@@ -436,14 +255,92 @@ struct progress {
 };
 
 static void show_progress(struct progress *progress, size_t count) {
-    if (!progress->is_wanted || count % 64 != 0 || now_ms() < progress->next_ms) return;
+    if (!progress->is_wanted || now_ms() < progress->next_ms) return;
     fprintf(stderr, "\r%zu lines", count);
     progress->is_shown = true;
     progress->next_ms = now_ms() + PROGRESS_EVERY_MS;
 }
 
-static bool is_blank(const char *line, size_t length) {
-    return line && skip_blanks(line, length, 0) == length;
+static bool is_blank(const struct line *line) {
+    size_t at = 0;
+    while (at < line->length && (line->text[at] == ' ' || line->text[at] == '\t')) {
+        at++;
+    }
+    return line->text && at == line->length;
+}
+
+/* Without what Windows puts around it. */
+static void trim(struct line *line) {
+    if (!line->text) return;
+    if (line->number == 1 && line->length >= 3 && memcmp(line->text, "\xEF\xBB\xBF", 3) == 0) {
+        line->text += 3;
+        line->length -= 3;
+    }
+    while (line->length > 0 && line->text[line->length - 1] == '\r') {
+        line->length--;
+    }
+}
+
+static bool has_line(const struct input *input) {
+    size_t left = input->length - input->at;
+    return left > 0 && (input->is_ended || memchr(input->bytes + input->at, '\n', left));
+}
+
+/* The next line, waited for, and those behind it that are there already; 0 at the end. */
+static size_t next_lines(struct input *input, size_t *number, struct line lines[LINES_AT_ONCE],
+                         int *problem) {
+    size_t count = 0;
+    while (count == 0 || (count < LINES_AT_ONCE && has_line(input))) {
+        lines[count] = (struct line){.number = *number + 1};
+        if (!next_line(input, &lines[count], problem)) break;
+        ++*number;
+        trim(&lines[count]);
+        count += !is_blank(&lines[count]);
+    }
+    return count;
+}
+
+/* Lines that are answered together, each by whichever thread comes first. */
+struct batch {
+    struct line *lines;
+    size_t count;
+    const rp_failure_question *question;
+    _Atomic size_t next; /* relaxed: nothing but the number is handed over */
+};
+
+static void *answer_lines(void *user) {
+    struct batch *batch = user;
+    for (;;) {
+        size_t i = atomic_fetch_add_explicit(&batch->next, 1, memory_order_relaxed);
+        if (i >= batch->count) return NULL;
+        line_answer(&batch->lines[i], batch->question);
+    }
+}
+
+/* How many threads may work at once. */
+static size_t count_threads(void) {
+    cpu_set_t set;
+    size_t count = sched_getaffinity(0, sizeof set, &set) == 0 ? (size_t)CPU_COUNT(&set) : 2;
+    double quota = rp_hardware_quota(NULL, NULL, 0);
+    if (quota >= 0 && quota < (double)count) count = (size_t)ceil(quota);
+    return count < 1 ? 1 : count > THREADS_MAX ? THREADS_MAX : count;
+}
+
+/*
+ * Threads live for one batch: to begin one costs less than to answer one line, and nothing waits
+ * meanwhile. Where none can be had, this one does it all.
+ */
+static void answer_all(struct batch *batch, size_t thread_count) {
+    pthread_t threads[THREADS_MAX];
+    size_t started = 0;
+    while (started + 1 < thread_count && started + 1 < batch->count &&
+           pthread_create(&threads[started], NULL, answer_lines, batch) == 0) {
+        started++;
+    }
+    answer_lines(batch);
+    for (size_t i = 0; i < started; i++) {
+        pthread_join(threads[i], NULL);
+    }
 }
 
 /* A line that cannot be read costs the others nothing. */
@@ -451,23 +348,21 @@ static int diagnose_lines(const struct arguments *arguments, const rp_failure_qu
                           struct input *input) {
     struct progress progress = {isatty(STDERR_FILENO) && !isatty(STDOUT_FILENO), false,
                                 now_ms() + PROGRESS_AFTER_MS};
+    struct line lines[LINES_AT_ONCE];
+    struct batch batch = {.lines = lines, .question = question};
+    size_t thread_count = count_threads();
+    size_t number = 0;
     size_t count = 0;
     size_t refused = 0;
-    char *line = NULL;
-    size_t length = 0;
     int problem = 0;
-    for (size_t number = 1; !ferror(stdout) && next_line(input, &line, &length, &problem);
-         number++) {
-        if (number == 1 && length >= 3 && line && memcmp(line, "\xEF\xBB\xBF", 3) == 0) {
-            line += 3;
-            length -= 3;
+    while (!ferror(stdout) && (batch.count = next_lines(input, &number, lines, &problem)) > 0) {
+        atomic_store_explicit(&batch.next, 0, memory_order_relaxed);
+        answer_all(&batch, thread_count);
+        for (size_t i = 0; i < batch.count; i++) {
+            refused += line_print(&lines[i]);
         }
-        while (line && length > 0 && line[length - 1] == '\r') {
-            length--;
-        }
-        if (is_blank(line, length)) continue;
-        refused += diagnose_line(line, length, number, question) != 0;
-        show_progress(&progress, ++count);
+        count += batch.count;
+        show_progress(&progress, count);
     }
     if (progress.is_shown) fputs("\r\033[K", stderr);
     if (problem != 0) return fail_to_read(arguments->options[INPUT], problem);

@@ -46,7 +46,9 @@ int report_failure(const rp_error *err, const char *device, const char *model, b
     if (rp_hardware_snapshot(&snapshot, NULL) == RP_OK) about.snapshot = snapshot;
     if (rp_failure_explain(err, &about, &diagnosis, NULL) != RP_OK) diagnosis = NULL;
     int code = report(err);
-    if (diagnosis && rp_diagnosis_category(diagnosis) != RP_CATEGORY_UNKNOWN) {
+    static const double LEAST_TOLD = 0.5; /* what is less sure is a guess, and a message is there */
+    if (diagnosis && rp_diagnosis_category(diagnosis) != RP_CATEGORY_UNKNOWN &&
+        rp_diagnosis_confidence(diagnosis) >= LEAST_TOLD) {
         fprintf(stderr, "why: %s (%.2f): %s\n", rp_category_name(rp_diagnosis_category(diagnosis)),
                 rp_diagnosis_confidence(diagnosis), rp_diagnosis_line(diagnosis));
     }

@@ -80,6 +80,7 @@ static const char *verdict_of(const struct rp_failure_rule *rule) {
     return rule->verdict == RP_VERDICT_CATEGORY ? rp_category_name(rule->category)
            : rule->verdict == RP_VERDICT_DEVICE ? rp_device_kind_name(rule->kind)
            : rule->verdict == RP_VERDICT_FACT   ? "fact"
+           : rule->name                         ? rule->name
                                                 : "fallback";
 }
 

@@ -15,7 +15,7 @@
 
 enum {
     RECOMMENDATIONS_SHOWN = 5,
-    CHECKS_SHOWN = 5,
+    CHECKS_SHOWN = 4,
     LINE_BYTES = 300, /* of a summary, for terminals and logs */
 };
 
@@ -78,7 +78,10 @@ static rp_status find_known_problem(struct rp_places *places, const struct rp_ru
              problem->way_out ? problem->way_out : "");
     advice->known_problem = rp_strdup(text);
     if (!advice->known_problem) return rp_fail(err, RP_ERR_MEMORY, "no memory for advice");
-    rp_places_put_text(places, RP_PLACE_KNOWN_PROBLEM, text);
+    /* That a driver is too old is what the first advice says then. */
+    bool is_said =
+        places->diagnosis->category == RP_CATEGORY_DRIVER_TOO_OLD && asked->kind == RP_DEVICE_CUDA;
+    if (!is_said) rp_places_put_text(places, RP_PLACE_KNOWN_PROBLEM, text);
     return RP_OK;
 }
 
@@ -88,6 +91,7 @@ static rp_status find_known_problem(struct rp_places *places, const struct rp_ru
 static void find_contradiction(struct rp_places *places) {
     const struct rp_failure_subject *subject = &places->diagnosis->subject;
     const char *text_kind = places->which.places[RP_PLACE_TEXT_KIND];
+    if (!text_kind && subject->has_text_kind) text_kind = rp_device_kind_name(subject->text_kind);
     rp_device_kind kind;
     bool is_both =
         subject->has_kind && subject->is_kind_told && text_kind && subject->kind != RP_DEVICE_CPU;
@@ -102,6 +106,39 @@ static void find_contradiction(struct rp_places *places) {
 static bool is_of_memory(rp_category category) {
     return category == RP_CATEGORY_OUT_OF_MEMORY_DEVICE ||
            category == RP_CATEGORY_OUT_OF_MEMORY_HOST || category == RP_CATEGORY_LIMIT_EXCEEDED;
+}
+
+/* Whether all cards of the kind together have room for what one has not. */
+static void find_cards(struct rp_places *places, const rp_snapshot *snapshot,
+                       const struct rp_fit *fit) {
+    static const char *const precisions[] = {NULL, "fp16", "int8", "int4"}; /* NULL: as stored */
+    const struct rp_failure_subject *subject = &places->diagnosis->subject;
+    bool is_gpu =
+        subject->has_kind && (subject->kind == RP_DEVICE_CUDA || subject->kind == RP_DEVICE_ROCM);
+    bool is_short = is_gpu && fit->need_bytes != RP_UNKNOWN_U64 &&
+                    fit->room_bytes != RP_UNKNOWN_U64 && fit->need_bytes > fit->room_bytes;
+    uint64_t room = 0;
+    unsigned count = 0;
+    for (size_t i = 0; snapshot && is_short && i < rp_snapshot_device_count(snapshot); i++) {
+        const rp_device *device = rp_snapshot_device(snapshot, i);
+        bool is_one = device->kind == subject->kind && device->available &&
+                      device->memory_bytes_free != RP_UNKNOWN_U64;
+        if (!is_one) continue;
+        room += device->memory_bytes_free;
+        count++;
+    }
+    if (count < 2) return;
+    for (size_t i = 0; i < sizeof precisions / sizeof precisions[0]; i++) {
+        const char *precision = precisions[i] ? precisions[i] : fit->precision;
+        uint64_t need = precisions[i] ? rp_fit_need(&subject->facts, precision) : fit->need_bytes;
+        /* A tenth stays free for what each card holds besides its part. */
+        if (need > fit->need_bytes || need > room - room / 10) continue;
+        rp_places_put(places, RP_PLACE_CARDS_COUNT, "%u", count);
+        rp_places_put_bytes(places, RP_PLACE_CARDS_ROOM, room);
+        rp_places_put_bytes(places, RP_PLACE_CARDS_NEED, need);
+        rp_places_put_text(places, RP_PLACE_CARDS_PRECISION, precision);
+        return;
+    }
 }
 
 static void find_fit(struct rp_places *places, const rp_snapshot *snapshot, uint64_t room_bytes) {
@@ -126,6 +163,9 @@ static void find_fit(struct rp_places *places, const rp_snapshot *snapshot, uint
     rp_fit_find(&subject->facts, subject->model, subject->family, device ? device : &nothing,
                 room_bytes, &fit);
     rp_places_put_fit(places, &fit);
+    if (places->diagnosis->category == RP_CATEGORY_OUT_OF_MEMORY_DEVICE) {
+        find_cards(places, snapshot, &fit);
+    }
 }
 
 /* --- writing --------------------------------------------------------------------------------- */
@@ -161,14 +201,16 @@ static rp_status recommend(const struct writer *writer, bool common,
     return status;
 }
 
-/* The best of the category, then what is said of any, then the rest. */
+/* The best of the category, then what is said of any, then the rest; first of all, though, that it
+ * went on silently, or that text and question speak of different devices. */
 static rp_status recommend_all(const struct writer *writer) {
     const struct rp_advice_row *own = NULL;
     const struct rp_advice_row *common = NULL;
-    bool is_silent = writer->diagnosis->is_silent_fallback;
-    rp_status status = is_silent ? recommend(writer, true, &common, 1) : RP_OK;
-    if (status == RP_OK) status = recommend(writer, false, &own, is_silent ? 2 : 1);
-    if (status == RP_OK && (common || !is_silent)) {
+    bool has_lead = writer->diagnosis->is_silent_fallback ||
+                    writer->places->which.places[RP_PLACE_OTHER_KIND] != NULL;
+    rp_status status = has_lead ? recommend(writer, true, &common, 1) : RP_OK;
+    if (status == RP_OK) status = recommend(writer, false, &own, has_lead ? 2 : 1);
+    if (status == RP_OK && (common || !has_lead)) {
         status = recommend(writer, true, &common, RECOMMENDATIONS_SHOWN - 1);
     }
     if (status == RP_OK && own) status = recommend(writer, false, &own, RECOMMENDATIONS_SHOWN);
@@ -231,12 +273,6 @@ static void write_line(const struct writer *writer) {
     snprintf(diagnosis->line, sizeof diagnosis->line, "%.*s%s", LINE_BYTES, text, tail);
 }
 
-static void put_alternatives(struct rp_places *places, const struct rp_advice *advice) {
-    if (advice->alternative_count == 0) return;
-    rp_places_put_text(places, RP_PLACE_BEST, advice->alternatives[0].device);
-    rp_places_put_text(places, RP_PLACE_BEST_REASON, advice->alternatives[0].reason);
-}
-
 rp_status rp_advise(struct rp_diagnosis *diagnosis, const rp_snapshot *snapshot, rp_error *err) {
     const struct rp_advice_rows *rows = NULL;
     const struct rp_rules *rules = NULL;
@@ -247,12 +283,12 @@ rp_status rp_advise(struct rp_diagnosis *diagnosis, const rp_snapshot *snapshot,
     if (status != RP_OK) return status;
     rp_places_init(&places, diagnosis, snapshot);
     rp_advice_add_words(rows, &places.which);
+    rp_places_finish(&places);
     find_contradiction(&places);
     const struct rp_alternatives_question question = {&places, snapshot, rules,
                                                       rp_advice_others(rows, diagnosis->category)};
     status = rp_alternatives_find(&question, &diagnosis->advice, &room_bytes, err);
     if (status != RP_OK) return status;
-    put_alternatives(&places, &diagnosis->advice);
     status = find_known_problem(&places, rules, &diagnosis->advice, err);
     if (status != RP_OK) return status;
     find_fit(&places, snapshot, room_bytes);

@@ -20,7 +20,7 @@ enum {
 #define RP_DEVICE_KIND_ONE(constant, number, name) +1
     KIND_COUNT = 0 RP_DEVICE_KIND_MAP(RP_DEVICE_KIND_ONE),
 #undef RP_DEVICE_KIND_ONE
-    CONDITIONS_MAX = 4,
+    CONDITIONS_MAX = 6,
     SETS_MAX = 32,
     SAFE_WORD_BYTES = 100,      /* a name that was cut to be shown is longer */
     COMMON = RP_CATEGORY_COUNT, /* the section of the rows of all categories */
@@ -608,6 +608,13 @@ const struct rp_advice_row *rp_advice_next(const struct rp_advice_rows *rows, rp
 
 /* --- writing --------------------------------------------------------------------------------- */
 
+/* What no shell reads as anything else: it needs no quotes. */
+static bool is_plain_word(const char *text) {
+    static const char plain[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._/+:-";
+    return text[strspn(text, plain)] == '\0';
+}
+
 static void write_pieces(const struct rp_advice_rows *rows, const struct pieces *pieces,
                          const struct rp_advice_case *which, const char *quote, char *out) {
     size_t length = 0;
@@ -616,7 +623,7 @@ static void write_pieces(const struct rp_advice_rows *rows, const struct pieces 
         const struct piece *piece = &rows->pieces[pieces->first + i];
         const char *from = piece->place < 0 ? piece->letters : which->places[piece->place];
         size_t bytes = piece->place < 0 ? piece->length : strlen(from);
-        bool is_quoted = piece->place >= 0 && *quote;
+        bool is_quoted = piece->place >= 0 && *quote && !is_plain_word(from);
         if (length + bytes + 3 > RP_ADVICE_TEXT_BYTES) break;
         if (is_quoted) out[length++] = *quote;
         memcpy(out + length, from, bytes);

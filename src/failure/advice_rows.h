@@ -48,15 +48,25 @@
     X(DRIVER_NEEDED,  "driver_needed")                                                          \
     X(FALLBACK,       "fallback")       /* "yes": it went on silently on the CPU             */ \
     X(OTHER_KIND,     "other_kind")     /* which the text speaks of, against the question    */ \
-    X(BEST,           "best")           /* the first alternative                             */ \
-    X(BEST_REASON,    "best_reason")                                                            \
+    X(BEST,           "best")           /* the first alternative, "cuda:1 (22.0 GiB free)"   */ \
     X(RECOGNISED,     "recognised")                                                             \
     X(RIVAL,          "rival")          /* what it may be instead, where little is certain   */ \
     X(LIKELIEST,      "likeliest")      /* of what is unknown                                */ \
     X(CAUSE,          "cause")          /* as the text has it: for WHEN alone, never shown    */ \
     X(KNOWN_PROBLEM,  "known_problem")                                                          \
     X(TYPE,           "type")           /* placement's name of the fact 'dtype'              */ \
-    X(TEXT_KIND,      "text_kind")      /* the kind of device that the text itself names     */
+    X(TEXT_KIND,      "text_kind")      /* the kind of device that the text itself names     */ \
+    X(ENGINE,         "engine")         /* the library that printed the text: "torch"        */ \
+    X(SYSTEM,         "system")         /* "windows", "macos"; unknown: as on Linux          */ \
+    X(OVER,           "over")           /* asked, less the limit                             */ \
+    X(NOT_HERE,       "not_here")       /* "yes": no such kind here, and it matters          */ \
+    X(CARDS_COUNT,    "cards_count")    /* of the kind that failed: "4"                      */ \
+    X(CARDS_ROOM,     "cards_room")     /* all of them together                              */ \
+    X(CARDS_PRECISION, "cards_precision") /* the widest that fits so                         */ \
+    X(CARDS_NEED,     "cards_need")                                                            \
+    X(SWAPPED,        "swapped")        /* "yes": sizes given are those wanted, out of order */ \
+    X(CONTEXT,        "context")        /* the most tokens of the model                      */ \
+    X(AT_MOST,        "at_most")        /* "yes": the limit is the model's own               */
 /* clang-format on */
 
 enum {

@@ -28,7 +28,6 @@ static const char *const phrases[] = {
     [RP_OTHERS_BUILT] = "the build has it",
     [RP_OTHERS_CHIP] = "it is another chip",
     [RP_OTHERS_NATIVE] = "it needs no such feature of the browser",
-    [RP_OTHERS_LISTED] = "this machine has it",
     [RP_OTHERS_OTHER] = "the failure was not there",
     [RP_OTHERS_ONE] = "one device by itself needs no communication",
     [RP_OTHERS_LIMIT] = "it has no limit of a browser",
@@ -143,6 +142,10 @@ static bool is_another_chip(const struct finding *finding, const rp_device *devi
     const char *theirs = told && told->compute_capability ? told->compute_capability
                          : told                           ? told->gfx_target
                                                           : NULL;
+    const char *least = finding->places->which.places[RP_FACT_NAME_COMPUTE_NEEDED];
+    if (least && told && told->compute_capability) {
+        return rp_version_compare(told->compute_capability, least) >= 0;
+    }
     return chip && theirs && strcmp(chip, theirs) != 0;
 }
 
@@ -165,8 +168,13 @@ static bool is_spared(const struct finding *finding, const rp_device *device) {
     case RP_OTHERS_NONE:
         return false;
     case RP_OTHERS_ROOM:
-    case RP_OTHERS_OTHER:
         return !is_failed;
+    case RP_OTHERS_OTHER: {
+        /* Whoever holds one chip of a TPU holds all of them. */
+        bool is_held = finding->places->diagnosis->category == RP_CATEGORY_DEVICE_BUSY &&
+                       device->kind == RP_DEVICE_TPU;
+        return !is_failed && !(is_held && is_same_kind);
+    }
     case RP_OTHERS_MAIN: {
         bool is_shared = device->accelerator && device->accelerator->is_integrated != RP_ANSWER_NO;
         bool is_native = was_browser && !is_browser(device->kind);
@@ -176,8 +184,9 @@ static bool is_spared(const struct finding *finding, const rp_device *device) {
     case RP_OTHERS_LIMIT:
         return was_browser && !is_browser(device->kind);
     case RP_OTHERS_KIND:
-    case RP_OTHERS_NATIVE:
         return !is_same_kind;
+    case RP_OTHERS_NATIVE:
+        return !is_browser(device->kind) && !is_same_kind;
     case RP_OTHERS_BUILT:
         return !is_same_kind && is_built(finding, device);
     case RP_OTHERS_CHIP:
@@ -187,10 +196,13 @@ static bool is_spared(const struct finding *finding, const rp_device *device) {
     case RP_OTHERS_ONE:
         return true;
     case RP_OTHERS_OPERATOR: {
-        bool is_runtimes_own = subject->engine && subject->kind == RP_DEVICE_CPU;
+        bool is_runtimes_own = subject->engine && subject->kind == RP_DEVICE_CPU &&
+                               strcmp(subject->engine, "onnxruntime") == 0;
+        if (was_browser && is_browser(device->kind)) return false; /* no wider than the other */
         return !is_same_kind && !is_runtimes_own && !lacks_operator(finding, device);
     }
     case RP_OTHERS_DTYPE:
+        if (was_browser && is_browser(device->kind)) return false;
         return !is_failed && (!is_same_kind || finding->dtype) && computes_in(finding, device);
     case RP_OTHERS_DYNAMIC: {
         bool was_fixed = subject->has_kind && (was_browser || wants_conversion(subject->kind));
@@ -352,6 +364,14 @@ static void say_figures(const struct option *option, char *reason) {
     }
 }
 
+/* "cuda:1 (22.0 GiB free)" */
+static void name_best(const struct option *option, struct rp_places *places) {
+    char figures[REASON_BYTES] = "";
+    say_figures(option, figures);
+    rp_places_put(places, RP_PLACE_BEST, "%s%s%s%s", option->device->id, figures[0] ? " (" : "",
+                  figures, figures[0] ? ")" : "");
+}
+
 static void say_reason(const struct finding *finding, const struct option *option, char *reason) {
     enum rp_others others = finding->question->others;
     const rp_device *device = option->device;
@@ -365,25 +385,36 @@ static void say_reason(const struct finding *finding, const struct option *optio
         say(reason, ", ", "about %s is needed", bytes);
     }
     if (others == RP_OTHERS_OPERATOR && finding->operation) {
-        say(reason, "; ", "it is not known to lack '%s'", finding->operation);
+        say(reason, "; ", "not known to lack '%s'", finding->operation);
     } else if (others == RP_OTHERS_DTYPE && finding->dtype_text) {
         say(reason, "; ", "it computes in %s", finding->dtype_text);
     } else if (others == RP_OTHERS_MAIN && device->kind == RP_DEVICE_CPU) {
         say(reason, "; ", "natively, without the limit of a tab");
-    } else if ((size_t)others < PHRASE_COUNT && phrases[others] &&
-               (others != RP_OTHERS_LISTED || finding->question->snapshot)) {
+    } else if (others == RP_OTHERS_KIND && device->kind == RP_DEVICE_CPU) {
+        say(reason, "; ", "it needs no driver");
+    } else if (others == RP_OTHERS_CHIP && device->kind == RP_DEVICE_CPU) {
+        say(reason, "; ", "it needs no code for a GPU");
+    } else if ((size_t)others < PHRASE_COUNT && phrases[others]) {
         say(reason, "; ", "%s", phrases[others]);
     }
-    enum rp_level level =
-        rp_rules_level(finding->question->rules, finding->subject->family, device->kind, &note);
-    if (finding->subject->family != RP_FAMILY_UNKNOWN) {
-        say(reason, "; ", "%s for %s", rp_level_name(level),
-            rp_family_name(finding->subject->family));
+    bool is_cpu = device->kind == RP_DEVICE_CPU;
+    rp_family family = finding->subject->family;
+    enum rp_level level = rp_rules_level(finding->question->rules, family, device->kind, &note);
+    if (family != RP_FAMILY_UNKNOWN && level != RP_LEVEL_HIGH && !is_cpu) {
+        char name[40];
+        snprintf(name, sizeof name, "%s", rp_family_name(family));
+        for (char *c = name; *c; c++) {
+            if (*c == '_') *c = ' ';
+        }
+        say(reason, "; ", "support for %s: %s%s%s", name, rp_level_name(level), note ? ", " : "",
+            note ? note : "");
     }
-    if (note) say(reason, ": ", "%s", note);
-    if (device->kind == RP_DEVICE_CPU && !note) say(reason, "; ", "slower than an accelerator");
-    if (wants_conversion(device->kind)) say(reason, "; ", "once the model is converted for it");
-    if (device->simulated) say(reason, " ", "(simulated)");
+    bool is_same_kind = finding->subject->has_kind && device->kind == finding->subject->kind;
+    if (is_cpu) say(reason, "; ", "slower than an accelerator");
+    if (wants_conversion(device->kind) && !is_same_kind) {
+        say(reason, "; ", "once the model is converted for it");
+    }
+    if (!reason[0]) say(reason, "", "this machine has it");
 }
 
 static rp_status keep(struct rp_advice *advice, const char *device, const char *reason,
@@ -409,6 +440,7 @@ static rp_status offer_processor(struct finding *finding, struct rp_advice *advi
     char room[REASON_BYTES];
     say_reason(finding, &option, reason);
     bool is_memory = finding->question->others == RP_OTHERS_ROOM;
+    name_best(&option, finding->question->places);
     snprintf(room, sizeof room, "every machine has one%s; %.300s",
              is_memory ? ", if its RAM suffices" : "", reason);
     return keep(advice, "cpu", room, false, err);
@@ -441,6 +473,7 @@ rp_status rp_alternatives_find(const struct rp_alternatives_question *question,
         char reason[REASON_BYTES];
         say_reason(&finding, option, reason);
         status = keep(advice, option->device->id, reason, option->device->simulated, err);
+        if (i == 0) name_best(option, question->places);
     }
     rp_plan_destroy(plan);
     return status;

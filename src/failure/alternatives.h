@@ -7,7 +7,7 @@
 #include "placement/rules.h"
 
 struct rp_alternatives_question {
-    const struct rp_places *places;
+    struct rp_places *places;    /* RP_PLACE_BEST is filled in */
     const rp_snapshot *snapshot; /* NULL: the processor at most, since every machine has one */
     const struct rp_rules *rules;
     enum rp_others others;

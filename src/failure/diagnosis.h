@@ -25,11 +25,14 @@ struct rp_evidence {
 
 /* What a question says, in the library's own words. */
 struct rp_failure_subject {
-    bool has_kind;        /* the question or the text named a device              */
-    bool is_kind_told;    /* the question did                                     */
-    rp_device_kind kind;  /* as far as has_kind                                   */
+    bool has_kind;       /* the question or the text named a device              */
+    bool is_kind_told;   /* the question did                                     */
+    rp_device_kind kind; /* as far as has_kind                                   */
+    bool has_text_kind;  /* the text is plainly about one, whatever the question says */
+    rp_device_kind text_kind;
     char hardware[32];    /* as the question has it, "cuda:1"; "": it has none */
-    const char *engine;   /* "onnxruntime" where one is named: static, or NULL */
+    const char *engine;   /* "onnxruntime" where one is named or spoke: static, or NULL */
+    const char *system;   /* "windows" where the text shows it: static, or NULL    */
     char model[256];      /* "" where none is named                               */
     bool has_facts;       /* of the model                                         */
     rp_model_facts facts; /* its files or its name told them                      */

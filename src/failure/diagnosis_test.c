@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <jansson.h>
+#include <pthread.h>
 #include <resourcepool/text.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -237,6 +238,88 @@ static void a_text_of_errors_only_is_read_in_bounded_memory(void **state) {
     free(text);
 }
 
+/* What the threads ask, one after another, each from another place on. */
+static const char *const thread_errors[] = {
+    "RuntimeError: CUDA out of memory. Tried to allocate 2.00 GiB",
+    "OSError: org/model does not appear to have a file named pytorch_model.bin",
+    "ImportError: libcudnn.so.8: cannot open shared object file: No such file or directory",
+    "ValueError: something that nobody has seen",
+    "Could not find an implementation for Gelu(20) node with name '/encoder/Gelu'",
+};
+
+enum { THREADS = 4, THREAD_ERRORS = sizeof thread_errors / sizeof thread_errors[0] };
+
+static char *json_of(const char *error) {
+    rp_failure_question question = RP_FAILURE_QUESTION_INIT;
+    rp_diagnosis *diagnosis = NULL;
+    char *json = NULL;
+    question.error = error;
+    question.error_bytes = strlen(error);
+    question.model = "bert-base-uncased";
+    if (rp_diagnose(&question, &diagnosis, NULL) != RP_OK) return NULL;
+    if (rp_diagnosis_to_json(diagnosis, 0, &json, NULL) != RP_OK) json = NULL;
+    rp_diagnosis_destroy(diagnosis);
+    return json;
+}
+
+struct asking {
+    pthread_t thread;
+    size_t first;
+    char *answers[THREAD_ERRORS];
+};
+
+static void *ask(void *user) {
+    struct asking *asking = user;
+    for (size_t i = 0; i < 20 * THREAD_ERRORS; i++) {
+        size_t which = (asking->first + i) % THREAD_ERRORS;
+        rp_string_free(asking->answers[which]);
+        asking->answers[which] = json_of(thread_errors[which]);
+    }
+    return NULL;
+}
+
+/* Before anything else, so that they also begin together what the process keeps. */
+static void several_threads_get_the_answers_of_one(void **state) {
+    (void)state;
+    struct asking askings[THREADS] = {0};
+    for (size_t i = 0; i < THREADS; i++) {
+        askings[i].first = i;
+        assert_int_equal(pthread_create(&askings[i].thread, NULL, ask, &askings[i]), 0);
+    }
+    for (size_t i = 0; i < THREADS; i++) {
+        assert_int_equal(pthread_join(askings[i].thread, NULL), 0);
+    }
+    for (size_t j = 0; j < THREAD_ERRORS; j++) {
+        char *expected = json_of(thread_errors[j]);
+        assert_non_null(expected);
+        for (size_t i = 0; i < THREADS; i++) {
+            assert_non_null(askings[i].answers[j]);
+            assert_string_equal(askings[i].answers[j], expected);
+            rp_string_free(askings[i].answers[j]);
+        }
+        rp_string_free(expected);
+    }
+}
+
+static void a_text_about_another_device_than_the_question_is_told_so(void **state) {
+    (void)state;
+    static const char error[] = "RuntimeError: cuDNN error: CUDNN_STATUS_EXECUTION_FAILED";
+    static const char says[] = "The text speaks of cuda, the question of webgpu";
+    struct rp_diagnosis *diagnosis = read_with(error, NULL, "webgpu");
+    bool is_said = false;
+    for (size_t i = 0; i < diagnosis->advice.recommendation_count; i++) {
+        is_said = is_said || strstr(diagnosis->advice.recommendations[i], says);
+    }
+    assert_true(is_said);
+    assert_int_equal(diagnosis->subject.kind, RP_DEVICE_WEBGPU);
+    rp_diagnosis_destroy(diagnosis);
+    diagnosis = read_with(error, NULL, "cuda");
+    for (size_t i = 0; i < diagnosis->advice.recommendation_count; i++) {
+        assert_null(strstr(diagnosis->advice.recommendations[i], "speaks of"));
+    }
+    rp_diagnosis_destroy(diagnosis);
+}
+
 static void any_allocation_may_fail(void **state) {
     (void)state;
     static const char error[] = "ImportError: libcudart.so.12: cannot open shared object file\n"
@@ -268,6 +351,8 @@ static void any_allocation_may_fail(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(several_threads_get_the_answers_of_one),
+        cmocka_unit_test(a_text_about_another_device_than_the_question_is_told_so),
         cmocka_unit_test(a_message_says_its_category_cause_and_facts),
         cmocka_unit_test(a_text_for_people_has_each_figure_once),
         cmocka_unit_test(nothing_is_unknown_with_a_low_confidence),

@@ -143,24 +143,67 @@ rp_status rp_diagnosis_to_json(const rp_diagnosis *diagnosis, int indent, char *
 
 /* --- for people ---------------------------------------------------------------------------- */
 
+enum {
+    COLUMNS = 100, /* of a line; one word may be longer */
+    LABEL_COLUMNS = 14,
+    CAUSE_COLUMNS = 2 * (COLUMNS - LABEL_COLUMNS), /* more of it is in the JSON form */
+};
+
+/* Cut lines between words, and begin each further one with `indent` blanks. The first one has
+ * `column` letters already. Letters beyond ASCII count as what they have in bytes, at most. */
+static void print_wrapped(struct rp_text *text, const char *words, int column, int indent) {
+    bool is_first = true;
+    while (*words) {
+        words += strspn(words, " ");
+        size_t length = strcspn(words, " ");
+        if (length == 0) break;
+        bool fits = is_first || column + 1 + (int)length <= COLUMNS;
+        if (!fits) {
+            rp_text_print(text, "\n%*s", indent, "");
+            column = indent;
+        } else if (!is_first) {
+            rp_text_print(text, " ");
+            column++;
+        }
+        rp_text_print(text, "%.*s", (int)length, words);
+        column += (int)length;
+        words += length;
+        is_first = false;
+    }
+    rp_text_print(text, "\n");
+}
+
+/* Two lines of it: cut between letters. */
+static void print_cause(struct rp_text *text, const char *cause) {
+    char shown[CAUSE_COLUMNS + 8];
+    size_t length = strlen(cause);
+    bool is_long = length > CAUSE_COLUMNS;
+    if (is_long) {
+        length = CAUSE_COLUMNS - 3;
+        while (length > 0 && ((unsigned char)cause[length] & 0xc0) == 0x80) {
+            length--;
+        }
+    }
+    memcpy(shown, cause, length);
+    memcpy(shown + length, is_long ? "..." : "", is_long ? 4 : 1);
+    rp_text_print(text, "  cause       ");
+    print_wrapped(text, shown, LABEL_COLUMNS, LABEL_COLUMNS);
+}
+
 static void print_head(struct rp_text *text, const struct rp_diagnosis *diagnosis) {
-    rp_text_print(text, "%s\n", diagnosis->line);
+    rp_text_print(text, "%s\n", diagnosis->line); /* one line, whoever takes the first */
     rp_text_print(text, "\n  category    %s: %s (confidence %.2f)\n",
                   rp_category_name(diagnosis->category), rp_category_text(diagnosis->category),
                   diagnosis->confidence);
-    if (diagnosis->confidence < SURE && diagnosis->rival_count > 0) {
+    bool is_doubtful = diagnosis->confidence < SURE && diagnosis->category != RP_CATEGORY_UNKNOWN;
+    if (is_doubtful && diagnosis->rival_count > 0) {
         rp_text_print(text, "  or          ");
         for (size_t i = 0; i < diagnosis->rival_count && i < 2; i++) {
             rp_text_print(text, "%s%s", i > 0 ? ", " : "", rp_category_name(diagnosis->rivals[i]));
         }
         rp_text_print(text, "\n");
     }
-    if (diagnosis->cause[0]) {
-        rp_text_print(text, "  cause       %s\n", diagnosis->cause);
-    }
-    if (diagnosis->advice.known_problem) {
-        rp_text_print(text, "  known       %s\n", diagnosis->advice.known_problem);
-    }
+    if (diagnosis->cause[0]) print_cause(text, diagnosis->cause);
 }
 
 /* What a derived fact is called beside the one that it follows from; those without a row say it
@@ -269,19 +312,24 @@ static void print_facts(struct rp_text *text, const struct rp_diagnosis *diagnos
 static void print_advice(struct rp_text *text, const struct rp_advice *advice) {
     if (advice->recommendation_count > 0) rp_text_print(text, "\nwhat to do\n");
     for (size_t i = 0; i < advice->recommendation_count; i++) {
-        rp_text_print(text, "  %zu. %s\n", i + 1, advice->recommendations[i]);
+        rp_text_print(text, "  %zu. ", i + 1);
+        print_wrapped(text, advice->recommendations[i], 5, 5);
     }
     if (advice->check_count > 0) rp_text_print(text, "\nhow to see whether it worked\n");
     for (size_t i = 0; i < advice->check_count; i++) {
         const struct rp_failure_check *check = &advice->checks[i];
-        rp_text_print(text, "  - %s\n", check->what);
+        rp_text_print(text, "  - ");
+        print_wrapped(text, check->what, 4, 4);
         if (check->command) rp_text_print(text, "      %s\n", check->command);
     }
     if (advice->alternative_count > 0) rp_text_print(text, "\nelsewhere\n");
     for (size_t i = 0; i < advice->alternative_count; i++) {
         const struct rp_alternative *each = &advice->alternatives[i];
-        rp_text_print(text, "  %s%s: %s\n", each->device, each->simulated ? " (simulated)" : "",
-                      each->reason);
+        char line[600];
+        snprintf(line, sizeof line, "%s%s: %s", each->device, each->simulated ? " (simulated)" : "",
+                 each->reason);
+        rp_text_print(text, "  ");
+        print_wrapped(text, line, 2, 6);
     }
 }
 

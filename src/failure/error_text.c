@@ -56,13 +56,15 @@ struct rp_error_text {
     struct rp_story story;
     size_t carried_length;
     unsigned char carried[CARRIED_BYTES];
+    /* From here on nothing is zeroed. */
     char line[RP_ERROR_LINE_BYTES];
     uint32_t from[RP_ERROR_LINE_BYTES + 1];
 };
 
 struct rp_error_text *rp_error_text_create(rp_error_line_fn *take, void *user) {
-    struct rp_error_text *text = rp_alloc(sizeof *text);
+    struct rp_error_text *text = rp_realloc_array(NULL, 1, sizeof *text);
     if (!text) return NULL;
+    memset(text, 0, offsetof(struct rp_error_text, line));
     text->take = take;
     text->user = user;
     text->is_line_start = true;

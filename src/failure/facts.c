@@ -440,9 +440,10 @@ static void strip_quotes(struct rp_fact *fact) {
         if (first == '\\' && strchr("'\"", fact->text[1])) {
             is_escaped = true;
             cut_front(fact, 1);
-        } else if (strchr("'\"`(", first)) {
+        } else if (first == '\'' || first == '"' ||
+                   (first == '(' && strchr(fact->text, ')') == fact->text + length - 1)) {
             cut_front(fact, 1);
-        } else if (strchr("'\"`,;", last) || (last == '\\' && is_escaped) ||
+        } else if (strchr("'\",;", last) || (last == '\\' && is_escaped) ||
                    (last == ')' && !strchr(fact->text, '('))) {
             cut_back(fact, length - 1);
         } else {
@@ -462,13 +463,13 @@ static void join_backslashes(char *text) {
     *out = '\0';
 }
 
-/* The quote around the whole message, of which the fact is the end. */
-static void strip_lone_quote(struct rp_fact *fact) {
+/* The quote around the whole message, or the point of its sentence, of which the fact is the end.
+ */
+static void strip_lone_end(struct rp_fact *fact) {
     size_t length = strlen(fact->text);
-    if (length < 2 || !strchr("'\"`", fact->text[length - 1])) return;
+    if (length < 2 || !strchr("'\"`.", fact->text[length - 1])) return;
     if (strchr(fact->text, fact->text[length - 1]) != fact->text + length - 1) return;
-    fact->text[length - 1] = '\0';
-    fact->end--;
+    cut_back(fact, length - 1);
 }
 
 /* "v4.31.0" and "4.31.0" are one version, and only the latter compares; the operator of
@@ -476,12 +477,12 @@ static void strip_lone_quote(struct rp_fact *fact) {
 static void tidy_text(struct rp_fact *fact) {
     if (is_name(fact->name)) strip_quotes(fact);
     if (rows[fact->name].type == RP_FACT_PATH) join_backslashes(fact->text);
-    if (rows[fact->name].type == RP_FACT_TEXT) strip_lone_quote(fact);
+    if (rows[fact->name].type == RP_FACT_TEXT) strip_lone_end(fact);
     const char *text = fact->text;
     if (rows[fact->name].type == RP_FACT_VERSION && (text[0] | 0x20) == 'v') text++;
     const char *colon = strrchr(text, ':');
     if (fact->name == RP_FACT_NAME_OPERATOR && colon && colon > text && colon[-1] != ':' &&
-        colon[1] != '\0') {
+        colon[1] != '\0' && colon[1] != '/') {
         text = colon + 1;
     }
     /* The C++ side's "_index_select" is the operator's private half. */
@@ -494,6 +495,10 @@ static void tidy_text(struct rp_fact *fact) {
     if (comma) {
         *comma = '.';
         memmove(comma + 1, comma + 2, strlen(comma + 2) + 1);
+    }
+    bool is_type = fact->name == RP_FACT_NAME_DTYPE || fact->name == RP_FACT_NAME_DTYPE_EXPECTED;
+    if (is_type && strncmp(fact->text, "c10::", 5) == 0 && fact->text[5]) {
+        memmove(fact->text, fact->text + 5, strlen(fact->text + 5) + 1);
     }
     /* "torch==2.1", "pillow[heic]" */
     if (fact->name == RP_FACT_NAME_PACKAGE) fact->text[strcspn(fact->text, "=<>!~[;")] = '\0';
@@ -509,7 +514,7 @@ static bool is_plain_word(const char *text) {
         "some",    "one",      "first", "latest",    "both",      "other",    "only",  "version",
         "package", "path",     "file",  "module",    "following", "type",     "error", "unknown",
         "correct", "required", "them",  "undefined", "which",     "compiled", "disk",  "local",
-        "memory",  "cache",    "model"};
+        "memory",  "cache",    "host",  "backend",   "library",   "shared",   "model"};
     for (size_t i = 0; i < COUNT(words); i++) {
         if (strcasecmp(text, words[i]) == 0) return true;
     }
@@ -527,6 +532,10 @@ static bool is_capitalised_word(const char *text) {
 
 /* A part of every name of a number type, of any library. */
 static bool is_dtype(const char *text) {
+    if (strpbrk(text, "/-") && !strcasestr(text, "mixed")) return false; /* "shader-f16" */
+    if (strcasestr(text, "texture") || strcasestr(text, "buffer") || strcasestr(text, "array")) {
+        return false;
+    }
     static const char *const parts[] = {
         "float", "half", "double", "int",  "bool", "byte", "char",  "short",  "long", "complex",
         "fp",    "bf16", "f16",    "f32",  "f64",  "f8",   "i8",    "u8",     "i16",  "u16",
@@ -568,13 +577,13 @@ static bool is_credible(const struct rp_fact *fact) {
         return is_dtype(fact->text);
     case RP_FACT_NAME_FILE:
     case RP_FACT_NAME_FOLDER:
-        return !is_capitalised_word(fact->text);
+        return !is_capitalised_word(fact->text) && !strstr(fact->text, "' ");
     case RP_FACT_NAME_PACKAGE:
     case RP_FACT_NAME_PACKAGE_OTHER:
         return (isalnum((unsigned char)fact->text[0]) || strchr("_@", fact->text[0])) &&
-               !strchr(fact->text, '\\');
+               !strchr(fact->text, '\\') && strcmp(fact->text, "__main__") != 0;
     case RP_FACT_NAME_PROCESS:
-        return !strpbrk(fact->text, "=$");
+        return !strpbrk(fact->text, "=$") && !is_plain_word(fact->text);
     case RP_FACT_NAME_DEVICE_INDEX:
         return fact->number < 4096;
     default:

@@ -159,7 +159,8 @@ enum rp_fact_name rp_fact_name_of_text(const char *text, size_t length);
 const char *rp_fact_read(enum rp_fact_type type, const char *at, const char *end, uint64_t *number);
 
 /* Where a path that begins at `at` ends, as far as that can be told without quotes: a space is part
- * of it where another slash follows before the next ("C:\Program Files\a.dll"). At most 300 bytes. */
+ * of it where another slash follows before the next ("C:\Program Files\a.dll"). At most 300 bytes.
+ */
 size_t rp_fact_path_end(const char *line, size_t length, size_t at);
 
 /* Add a fact; of the same name and value the heavier stays. Full: the lightest goes. What cannot be
@@ -175,8 +176,8 @@ const struct rp_fact *rp_facts_find(const struct rp_facts *facts, enum rp_fact_n
 
 /*
  * Files, folders and libraries that a line names, whatever else it says: "C:\models\a.gguf",
- * "libcudnn.so.8"; "Killed" alone on its line. Source code, links and nodes of graphs are none. For lines that say what
- * happened and whose rule reads no name.
+ * "libcudnn.so.8"; "Killed" alone on its line. Source code, links and nodes of graphs are none. For
+ * lines that say what happened and whose rule reads no name.
  */
 typedef void rp_facts_take_fn(enum rp_fact_name name, size_t start, size_t end, void *user);
 void rp_facts_scan_names(const char *line, size_t length, rp_facts_take_fn *take, void *user);

@@ -26,8 +26,10 @@ static bool is_slash(char c) {
 }
 
 static bool is_one_of(const char *at, size_t length, const char *const *words, size_t count) {
+    int first = length > 0 ? tolower((unsigned char)at[0]) : 0;
     for (size_t i = 0; i < count; i++) {
-        if (strlen(words[i]) == length && strncasecmp(at, words[i], length) == 0) return true;
+        if (tolower((unsigned char)words[i][0]) != first || strlen(words[i]) != length) continue;
+        if (strncasecmp(at, words[i], length) == 0) return true;
     }
     return false;
 }
@@ -81,11 +83,17 @@ static bool is_library(struct name name) {
 static bool is_model_file(struct name name) {
     if (name.length == 7 && strncasecmp(name.at, "ai.onnx", 7) == 0) return false; /* its domain */
     static const char *const endings[] = {
-        "gguf", "ggml", "bin", "pt",     "pth",      "ckpt",    "safetensors", "onnx", "ort", "h5",
-        "pb",   "npz",  "npy", "tflite", "mlmodelc", "mlmodel", "mlpackage",   "json", "whl", "dlc",
-        "zip",  "gz",   "tar", "txt",    "xml",      "pkl",     "pdparams",    "trt"};
+        "gguf",      "ggml", "bin",      "pt",   "pth",    "ckpt",      "safetensors", "onnx",
+        "ort",       "h5",   "pb",       "npz",  "npy",    "tflite",    "mlmodelc",    "mlmodel",
+        "mlpackage", "json", "whl",      "dlc",  "zip",    "gz",        "tar",         "txt",
+        "xml",       "pkl",  "pdparams", "trt",  "hef",    "rknn",      "t7",          "pte",
+        "ptl",       "nemo", "prototxt", "yaml", "kmodel", "caffemodel"};
+    /* Parts of names in code too: "self.model", "tf.keras". */
+    static const char *const words[] = {"engine", "plan", "model", "keras", "msgpack", "om", "mnn"};
     struct name end = ending(name);
-    return is_one_of(end.at, end.length, endings, COUNT(endings));
+    if (is_one_of(end.at, end.length, endings, COUNT(endings))) return true;
+    bool has_slash = memchr(name.at, '/', name.length) || memchr(name.at, '\\', name.length);
+    return has_slash && is_one_of(end.at, end.length, words, COUNT(words));
 }
 
 static bool has_drive(struct name name) {
@@ -158,6 +166,7 @@ static bool is_code(struct name name) {
         "CL_MEM_OBJECT_",   "DXGI_ERROR_",    "MIOPEN_STATUS_",   "miopenStatus",
         "rocblas_status_",  "QNN_",           "ncclSystemError",  "ncclRemoteError"};
     for (size_t i = 0; i < COUNT(beginnings); i++) {
+        if (name.at[0] != beginnings[i][0]) continue;
         size_t length = strlen(beginnings[i]);
         if (name.length < length || memcmp(name.at, beginnings[i], length) != 0) continue;
         for (size_t j = 0; j < name.length; j++) {
@@ -186,7 +195,8 @@ static enum rp_fact_name kind_of(struct name name) {
 /* Where the quote at `at` is closed, SIZE_MAX: it is none. Only a path has spaces in it. */
 static size_t end_of_quote(const char *line, size_t length, size_t at) {
     enum { QUOTED_MAX = 300 };
-    char quote = line[at] == '<' ? '>' : line[at];
+    char quote = line[at];
+    if (quote == '<') quote = '>';
     if (!strchr("'\"`>", quote) || (at > 0 && isalnum((unsigned char)line[at - 1]))) {
         return SIZE_MAX;
     }

@@ -22,6 +22,12 @@ static uint64_t need_of(const rp_model_facts *facts, const char *precision,
     return need.total_bytes + CONTEXT_BYTES;
 }
 
+uint64_t rp_fit_need(const rp_model_facts *facts, const char *precision) {
+    rp_memory_need need = {.size = sizeof need};
+    rp_model_memory_need(facts, precision, NULL, &need);
+    return need.total_bytes;
+}
+
 static void find_precision(const rp_model_facts *facts, const rp_device *device,
                            struct rp_fit *fit) {
     static const char *const narrower[] = {"fp16", "int8", "int4"};

@@ -21,6 +21,9 @@ struct rp_fit {
     uint64_t sibling_bytes;
 };
 
+/* What the model needs in that precision, without what a driver takes; RP_UNKNOWN_U64. */
+uint64_t rp_fit_need(const rp_model_facts *facts, const char *precision);
+
 /*
  * device      where it is to go: its kind counts, and what is known of it
  * room_bytes  what it may take there; RP_UNKNOWN_U64

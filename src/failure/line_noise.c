@@ -66,7 +66,7 @@ static bool is_rule_of(const struct view *view) {
 static bool has_drawn_bar(const struct view *view) {
     unsigned signs = 0;
     const char *at = view->at;
-    while ((at = memchr(at, '\xe2', (size_t)(view->end - at))) && view->end - at >= 3) {
+    while ((at = memchr(at, 0xe2, (size_t)(view->end - at))) && view->end - at >= 3) {
         unsigned char second = (unsigned char)at[1];
         unsigned char third = (unsigned char)at[2];
         bool is_block = second == 0x96 && third < 0xa0;
@@ -126,7 +126,7 @@ bool rp_line_is_noise(const char *line, size_t length) {
     const struct view *view = &whole;
     if (view->at == view->end || is_rule_of(view)) return true;
     if (left(view) == 1 && *view->at == 'E') return true; /* an empty line of a test report */
-    if (memchr(view->at, '\xe2', left(view)) && has_drawn_bar(view)) return true;
+    if (memchr(view->at, 0xe2, left(view)) && has_drawn_bar(view)) return true;
     if (is_download_row(view)) return true;
     if (begins(view->at, view->end, "% Total")) return true;
     bool has_percent = memchr(view->at, '%', left(view)) != NULL;

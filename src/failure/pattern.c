@@ -51,7 +51,7 @@ static bool is_space(char c) {
 }
 
 static char small(char c) {
-    return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
+    return (char)(c >= 'A' && c <= 'Z' ? c + 32 : c);
 }
 
 /* Not those beyond ASCII: Chinese and Japanese go on without a space beside an English message. */
@@ -87,26 +87,25 @@ static rp_status refuse(const struct reading *reading, const char *format, ...) 
                    (int)(reading->end - reading->text), reading->text, what);
 }
 
-static rp_status add_element(struct reading *reading, enum element_kind kind,
-                             struct element **out) {
+/* NULL after saying that there are too many. */
+static struct element *add_element(struct reading *reading, enum element_kind kind) {
     struct draft *draft = reading->draft;
-    if (draft->count == ELEMENTS_MAX) return refuse(reading, "more than %d parts", ELEMENTS_MAX);
+    if (draft->count == ELEMENTS_MAX) {
+        refuse(reading, "more than %d parts", ELEMENTS_MAX);
+        return NULL;
+    }
     struct element *element = &draft->elements[draft->count++];
     *element = (struct element){
         .kind = kind, .fact = RP_FACT_NAME_NONE, .text = reading->out, .length = 0};
     reading->is_open = kind == LITERAL;
-    *out = element;
-    return RP_OK;
+    return element;
 }
 
 static rp_status add_byte(struct reading *reading, char byte) {
-    struct element *element = NULL;
-    if (reading->is_open) {
-        element = &reading->draft->elements[reading->draft->count - 1];
-    } else {
-        rp_status status = add_element(reading, LITERAL, &element);
-        if (status != RP_OK) return status;
-    }
+    struct element *element = reading->is_open
+                                  ? &reading->draft->elements[reading->draft->count - 1]
+                                  : add_element(reading, LITERAL);
+    if (!element) return RP_ERR_DATA;
     if (is_space(byte)) {
         if (element->length > 0 && element->text[element->length - 1] == ' ') return RP_OK;
         byte = ' ';
@@ -137,9 +136,8 @@ static rp_status read_hole(struct reading *reading) {
     if (!close) return refuse(reading, "a '{' is not closed");
     const char *words = memchr(name, '=', (size_t)(close - name));
     size_t length = (size_t)((words ? words : close) - name);
-    struct element *hole = NULL;
-    rp_status status = add_element(reading, words ? LITERAL : HOLE, &hole);
-    if (status != RP_OK) return status;
+    struct element *hole = add_element(reading, words ? LITERAL : HOLE);
+    if (!hole) return RP_ERR_DATA;
     if (length > 0 || words) {
         hole->fact = rp_fact_name_of_text(name, length);
         if (hole->fact == RP_FACT_NAME_NONE) {
@@ -149,9 +147,8 @@ static rp_status read_hole(struct reading *reading) {
             return refuse(reading, "more than %d facts", RP_PATTERN_HOLES_MAX);
         }
     }
-    if (words) status = read_words(reading, words + 1, close, hole);
     reading->at = close + 1;
-    return status;
+    return words ? read_words(reading, words + 1, close, hole) : RP_OK;
 }
 
 /* One of the choices; *reading->at is behind it, at '|' or ']'. */
@@ -164,7 +161,7 @@ static rp_status read_one_choice(struct reading *reading) {
         } else if (c == '{' || c == '[' || c == '*') {
             return refuse(reading, "only words stand between '[' and ']'");
         }
-        *reading->out++ = is_space(c) ? ' ' : small(c);
+        *reading->out++ = (char)(is_space(c) ? ' ' : small(c));
     }
     size_t bytes = (size_t)(reading->out - length - 1);
     if (bytes > UINT8_MAX) return refuse(reading, "a choice of more than %d bytes", UINT8_MAX);
@@ -174,28 +171,28 @@ static rp_status read_one_choice(struct reading *reading) {
 
 /* "[a|b|]": the choices one after another. */
 static rp_status read_choice(struct reading *reading) {
-    struct element *choice = NULL;
-    rp_status status = add_element(reading, CHOICE, &choice);
+    struct element *choice = add_element(reading, CHOICE);
+    if (!choice) return RP_ERR_DATA;
+    rp_status status = RP_OK;
     while (status == RP_OK) {
         status = read_one_choice(reading);
         if (status != RP_OK) break;
         if (reading->at == reading->end) return refuse(reading, "a '[' is not closed");
         if (*reading->at++ == ']') break;
     }
-    choice->length = (size_t)(reading->out - choice->text);
+    if (status == RP_OK) choice->length = (size_t)(reading->out - choice->text);
     return status;
 }
 
 static rp_status read_part(struct reading *reading) {
     char c = *reading->at++;
-    struct element *ignored = NULL;
     switch (c) {
     case '{':
         return read_hole(reading);
     case '[':
         return read_choice(reading);
     case '*':
-        return add_element(reading, STAR, &ignored);
+        return add_element(reading, STAR) ? RP_OK : RP_ERR_DATA;
     case '\\':
         if (reading->at == reading->end) return refuse(reading, "it ends with a backslash");
         return add_byte(reading, *reading->at++);
@@ -518,7 +515,10 @@ static bool match_hole(struct matching *matching, size_t index, size_t at) {
             : NULL;
     if (!end) return false;
     size_t kept = matching->match->hole_count;
-    keep_hole(matching, hole->fact, at, (size_t)(end - matching->line), number);
+    /* "887" of "887A0007" is no number, though the message is the same. */
+    bool is_part = type == RP_FACT_NUMBER && index + 1 == matching->pattern->count &&
+                   end < matching->line + matching->length && is_word(*end);
+    if (!is_part) keep_hole(matching, hole->fact, at, (size_t)(end - matching->line), number);
     if (match_rest(matching, index + 1, (size_t)(end - matching->line))) return true;
     matching->match->hole_count = kept;
     return false;
@@ -572,9 +572,14 @@ static bool may_begin(const struct matching *matching, size_t at) {
 
 bool rp_pattern_find(const struct rp_pattern *pattern, const char *line, size_t length,
                      struct rp_pattern_match *match) {
+    return rp_pattern_find_from(pattern, line, length, 0, match);
+}
+
+bool rp_pattern_find_from(const struct rp_pattern *pattern, const char *line, size_t length,
+                          size_t from, struct rp_pattern_match *match) {
     struct matching matching = {
         .pattern = pattern, .line = line, .length = length, .steps = STEPS_MAX, .match = match};
-    for (size_t at = 0; at <= length && matching.steps > 0; at++) {
+    for (size_t at = pattern->is_at_start ? 0 : from; at <= length && matching.steps > 0; at++) {
         if (!may_begin(&matching, at)) {
             if (pattern->is_at_start && !(at < length && is_space(line[at]))) return false;
             continue;

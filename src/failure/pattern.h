@@ -5,10 +5,11 @@
  *   CUDA out of memory. Tried to allocate {bytes_asked}
  *
  * Small and capital letters are the same, a space stands for any white space. {fact} reads a fact
- * (facts.h), {fact=words} is those words and the fact, {} any word, * anything on the line (nothing too). [a|b] is one of several, [a|] may
- * be absent. ^ at the beginning and $ at the end hold a pattern to the ends of the line. A letter
- * or digit at either end of a pattern ends a word there ("Killed" is not in "SkilledModel"); a *
- * beside it lifts that. A backslash takes the next character as it is.
+ * (facts.h), {fact=words} is those words and the fact, {} any word, * anything on the line (nothing
+ * too). [a|b] is one of several, [a|] may be absent. ^ at the beginning and $ at the end hold a
+ * pattern to the ends of the line. A letter or digit at either end of a pattern ends a word there
+ * ("Killed" is not in "SkilledModel"); a * beside it lifts that. A backslash takes the next
+ * character as it is.
  */
 #ifndef RP_FAILURE_PATTERN_H
 #define RP_FAILURE_PATTERN_H
@@ -49,9 +50,14 @@ void rp_pattern_destroy(struct rp_pattern *pattern);
 bool rp_pattern_find(const struct rp_pattern *pattern, const char *line, size_t length,
                      struct rp_pattern_match *match);
 
+/* The same where it is known that no match begins before `from`. */
+bool rp_pattern_find_from(const struct rp_pattern *pattern, const char *line, size_t length,
+                          size_t from, struct rp_pattern_match *match);
+
 /*
  * What every match has, in small letters and with single blanks: each literal, and one of the
- * choices of a part, of which a match has one. Runs of one part have its number.
+ * choices of a part, of which a match has one. Runs of one part have its number; every match begins
+ * with one of part 0, or with a blank and that.
  */
 typedef void rp_pattern_run_fn(const char *run, size_t length, unsigned part, void *user);
 void rp_pattern_runs(const struct rp_pattern *pattern, rp_pattern_run_fn *take, void *user);

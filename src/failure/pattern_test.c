@@ -95,6 +95,7 @@ static void holes_take_what_their_facts_are(void **state) {
     assert_string_equal(taken("file {file} is", "the file my model is"), ""); /* no quotes */
     assert_string_equal(taken("got {got}$", "expected 3, got torch.Size([2, 3])"),
                         "torch.Size([2, 3])");
+    assert_string_equal(taken("HRESULT {windows_error}", "HRESULT 887A0007"), "");
     assert_string_equal(taken("between {got} and", "between [1, 2] and [3]"), "[1, 2]");
 }
 

@@ -3,6 +3,7 @@
 
 #include "base/text.h"
 #include "failure/versions.h"
+#include "placement/rules.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -10,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 static const char *const cards[] = {
     [RP_DEVICE_CPU] = "the processor",
@@ -22,6 +24,9 @@ static const char *const cards[] = {
     [RP_DEVICE_WEBNN] = "the browser's WebNN device",
     [RP_DEVICE_WEBGPU] = "the browser's GPU",
 };
+
+/* Of a text that is not understood: a guess that is worth no word is below this. */
+static const double RIVAL_LEAST = 0.45;
 
 /* What a driver and a desktop hold anyway. */
 #define OTHERS_LEAST_BYTES (UINT64_C(256) << 20)
@@ -68,6 +73,7 @@ void rp_places_put(struct rp_places *places, int place, const char *format, ...)
     int length = vsnprintf(at, left, format, args);
     va_end(args);
     if (length < 0 || (size_t)length >= left) return;
+    rp_text_make_printable(at); /* a precision may have cut a letter */
     places->used += (size_t)length + 1;
     places->which.places[place] = at;
 }
@@ -92,18 +98,21 @@ uint64_t rp_places_bytes_of(const struct rp_places *places, enum rp_fact_name na
     return fact ? fact->number : RP_UNKNOWN_U64;
 }
 
+/* How much of a text may stay: `most` bytes, or less, so that no letter is cut. */
+static size_t whole_letters(const char *text, size_t most) {
+    while (most > 0 && ((unsigned char)text[most] & 0xc0) == 0x80) {
+        most--;
+    }
+    return most;
+}
+
 /* A name from outside: printable, cut between letters where it is longer than people read. */
 static void put_name(struct rp_places *places, int place, const char *name) {
     char text[RP_FACT_SHOWN_BYTES + 4];
     size_t length = strnlen(name, RP_FACT_TEXT_MAX + 56);
     if (rp_text_control_at(name, length) < length) return;
     bool is_long = length > RP_FACT_SHOWN_BYTES;
-    if (is_long) {
-        length = RP_FACT_SHOWN_BYTES;
-        while (length > 0 && ((unsigned char)name[length] & 0xc0) == 0x80) {
-            length--;
-        }
-    }
+    if (is_long) length = whole_letters(name, RP_FACT_SHOWN_BYTES);
     memcpy(text, name, length);
     memcpy(text + length, is_long ? "..." : "", is_long ? 4 : 1);
     if (!rp_is_fit_to_show(name)) return;
@@ -111,7 +120,41 @@ static void put_name(struct rp_places *places, int place, const char *name) {
     rp_places_put_text(places, place, text);
 }
 
+/* "c10::Half" and "Half" are float16, "float" is float32: one name for each. */
+static const char *plain_type(const char *type) {
+    static const char *const names[][2] = {
+        {"c10::half", "float16"},  {"half", "float16"},           {"c10::float", "float32"},
+        {"float", "float32"},      {"c10::bfloat16", "bfloat16"}, {"bfloat16", "bfloat16"},
+        {"double", "float64"},     {"c10::double", "float64"},    {"long", "int64"},
+        {"long int", "int64"},     {"c10::bool", "bool"},         {"fp16", "float16"},
+        {"torch.half", "float16"}, {"fp32", "float32"},           {"bf16", "bfloat16"},
+        {"int", "int32"},          {"unsigned char", "uint8"},    {"char", "int8"},
+    };
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (strcasecmp(names[i][0], type) == 0) return names[i][1];
+    }
+    return type;
+}
+
+/* "2, 768" is a shape, and reads as one between brackets. */
+static void put_size(struct rp_places *places, int place, const char *text) {
+    bool is_shape = strchr(text, ',') && strspn(text, "0123456789, -?") == strlen(text);
+    if (is_shape) {
+        rp_places_put(places, place, "[%.100s]", text);
+    } else {
+        put_name(places, place, text);
+    }
+}
+
 static void put_fact(struct rp_places *places, const struct rp_fact *fact) {
+    if (fact->name == RP_FACT_NAME_DTYPE || fact->name == RP_FACT_NAME_DTYPE_EXPECTED) {
+        put_name(places, (int)fact->name, plain_type(fact->text));
+        return;
+    }
+    if (fact->name == RP_FACT_NAME_GOT || fact->name == RP_FACT_NAME_EXPECTED) {
+        put_size(places, (int)fact->name, fact->text);
+        return;
+    }
     switch (rp_fact_type_of(fact->name)) {
     case RP_FACT_BYTES:
         rp_places_put_bytes(places, (int)fact->name, fact->number);
@@ -135,6 +178,26 @@ static void put_facts(struct rp_places *places) {
         if (name < 0 || name >= RP_FACT_NAME_COUNT || places->facts[name]) continue;
         places->facts[name] = rp_facts_find(facts, name);
         put_fact(places, places->facts[name]);
+    }
+}
+
+/* Sizes that are given in one order and wanted in another: 224, 3 and 3, 224. */
+static void put_swapped(struct rp_places *places) {
+    const struct rp_facts *facts = &places->diagnosis->facts;
+    size_t pairs = 0;
+    size_t got = 0;
+    size_t expected = 0;
+    for (size_t i = 0; i < facts->count; i++) {
+        const struct rp_fact *left = &facts->rows[i];
+        got += left->name == RP_FACT_NAME_GOT;
+        expected += left->name == RP_FACT_NAME_EXPECTED;
+        for (size_t j = 0; left->name == RP_FACT_NAME_GOT && j < facts->count; j++) {
+            const struct rp_fact *right = &facts->rows[j];
+            pairs += right->name == RP_FACT_NAME_EXPECTED && strcmp(left->text, right->text) == 0;
+        }
+    }
+    if (pairs >= 2 && pairs == got && pairs == expected) {
+        rp_places_put_text(places, RP_PLACE_SWAPPED, "yes");
     }
 }
 
@@ -183,6 +246,19 @@ static void find_id(struct rp_places *places) {
     }
 }
 
+/* The screen's own programs stay, and little of the card is worth no word. */
+static bool is_worth_ending(const struct rp_places *places, const rp_device_process *process) {
+    static const char *const screens[] = {"Xorg",     "Xwayland",     "X",      "gnome-shell",
+                                          "kwin_x11", "kwin_wayland", "mutter", "sway",
+                                          "Hyprland", "plasmashell",  "weston"};
+    for (size_t i = 0; process->name && i < sizeof screens / sizeof screens[0]; i++) {
+        if (strcmp(process->name, screens[i]) == 0) return false;
+    }
+    uint64_t total = places->device->memory_bytes_total;
+    return process->memory_bytes >= OTHERS_LEAST_BYTES &&
+           (total == RP_UNKNOWN_U64 || process->memory_bytes >= total / 20);
+}
+
 static void put_holder(struct rp_places *places) {
     const rp_accelerator *told = places->device->accelerator;
     const rp_device_process *most = NULL;
@@ -191,12 +267,33 @@ static void put_holder(struct rp_places *places) {
         if (each->memory_bytes == RP_UNKNOWN_U64) continue;
         if (!most || each->memory_bytes > most->memory_bytes) most = each;
     }
-    if (!most) return;
+    if (!most || !is_worth_ending(places, most)) return;
     bool is_named = most->name && rp_is_fit_to_show(most->name);
-    rp_places_put(places, RP_PLACE_HOLDER, "%s%.60s%spid %u", is_named ? "'" : "",
-                  is_named ? most->name : "", is_named ? "', " : "", most->pid);
+    if (is_named) {
+        rp_places_put(places, RP_PLACE_HOLDER, "'%.60s' (pid %u)", most->name, most->pid);
+    } else {
+        rp_places_put(places, RP_PLACE_HOLDER, "process %u", most->pid);
+    }
     rp_places_put(places, RP_PLACE_HOLDER_PID, "%u", most->pid);
     rp_places_put_bytes(places, RP_PLACE_HOLDER_BYTES, most->memory_bytes);
+}
+
+/* Whether the device has a part in such a failure: what it lacks here is then worth a word. */
+static bool is_of_device(rp_category category) {
+    switch (category) {
+    case RP_CATEGORY_OUT_OF_MEMORY_DEVICE:
+    case RP_CATEGORY_DRIVER_TOO_OLD:
+    case RP_CATEGORY_DRIVER_MISSING_OR_BROKEN:
+    case RP_CATEGORY_RUNTIME_LIBRARY_MISSING:
+    case RP_CATEGORY_BACKEND_NOT_BUILT:
+    case RP_CATEGORY_NO_KERNEL_FOR_ARCHITECTURE:
+    case RP_CATEGORY_DEVICE_BUSY:
+    case RP_CATEGORY_DEVICE_LOST:
+    case RP_CATEGORY_ACCELERATOR_RUNTIME_ERROR:
+        return true;
+    default:
+        return false;
+    }
 }
 
 static void put_machine(struct rp_places *places, const rp_snapshot *snapshot) {
@@ -218,18 +315,29 @@ static void put_machine(struct rp_places *places, const rp_snapshot *snapshot) {
         const rp_absence *absence = rp_snapshot_absent(snapshot, i);
         if (absence->kind != subject->kind || !absence->reason) continue;
         is_absent &= !absence->unprobed;
-        rp_places_put(places, RP_PLACE_ABSENCE, "%.160s%s%.100s", absence->reason,
+        rp_places_put(places, RP_PLACE_ABSENCE, "%.160s%s%.192s", absence->reason,
                       absence->hint ? "; " : "", absence->hint ? absence->hint : "");
     }
-    if (is_absent) rp_places_put_text(places, RP_PLACE_KIND_ABSENT, "yes");
+    if (is_absent) {
+        rp_places_put_text(places, RP_PLACE_KIND_ABSENT, "yes");
+        if (is_of_device(places->diagnosis->category)) {
+            rp_places_put_text(places, RP_PLACE_NOT_HERE, "yes");
+        }
+    }
     const rp_device *device = places->device;
     if (!device) return;
     const rp_accelerator *told = device->accelerator;
     if (!device->available && device->reason) {
         rp_places_put(places, RP_PLACE_ABSENCE, "%.200s", device->reason);
     }
-    rp_places_put_bytes(places, RP_PLACE_FREE_HERE, device->memory_bytes_free);
-    rp_places_put_bytes(places, RP_PLACE_TOTAL_HERE, device->memory_bytes_total);
+    uint64_t total = device->memory_bytes_total;
+    uint64_t free_bytes = device->memory_bytes_free;
+    bool is_part_used =
+        total != RP_UNKNOWN_U64 && free_bytes != RP_UNKNOWN_U64 && free_bytes < total - total / 10;
+    if (is_part_used) {
+        rp_places_put_bytes(places, RP_PLACE_FREE_HERE, free_bytes);
+        rp_places_put_bytes(places, RP_PLACE_TOTAL_HERE, total);
+    }
     put_holder(places);
     if (!told) return;
     if (told->driver_version)
@@ -250,6 +358,17 @@ static uint64_t own_bytes(const struct rp_places *places) {
     if (kept != RP_UNKNOWN_U64) return kept;
     if (used == RP_UNKNOWN_U64 || unused == RP_UNKNOWN_U64) return used;
     return used + unused;
+}
+
+static void put_over(struct rp_places *places) {
+    const struct rp_fact *asked = places->facts[RP_FACT_NAME_ASKED];
+    const struct rp_fact *limit = places->facts[RP_FACT_NAME_LIMIT];
+    if (!asked || !limit || asked->number <= limit->number || asked->number > INT64_MAX) return;
+    rp_places_put(places, RP_PLACE_OVER, "%" PRIu64, asked->number - limit->number);
+    const struct rp_failure_subject *subject = &places->diagnosis->subject;
+    if (subject->has_facts && subject->facts.context_length == limit->number) {
+        rp_places_put_text(places, RP_PLACE_AT_MOST, "yes");
+    }
 }
 
 static void put_memory(struct rp_places *places) {
@@ -287,11 +406,25 @@ static bool is_driver(const char *version) {
     return first >= 100 && first < 1000 && strchr(version, '.');
 }
 
+/* The driver of this machine stands for the one of the text, unless it is new enough: then the
+ * text is of another machine, or of a time before. */
+static void put_driver_here(struct rp_places *places) {
+    const char *const *texts = places->which.places;
+    const char *needed = texts[RP_FACT_NAME_CUDA_NEEDED];
+    const char *driver = texts[RP_PLACE_DRIVER_FOUND];
+    if (!driver) driver = texts[RP_PLACE_DRIVER_HERE];
+    if (!driver || !is_driver(driver)) return;
+    const struct rp_cuda_release *release = rp_cuda_release_of_driver(driver);
+    bool is_enough = release && needed && rp_version_compare(release->cuda, needed) >= 0;
+    if (is_enough && !texts[RP_PLACE_DRIVER_FOUND]) return;
+    put_if_unknown(places, RP_PLACE_DRIVER_FOUND, driver);
+    if (release) put_if_unknown(places, RP_PLACE_CUDA_FOUND, release->cuda);
+}
+
 /* What belongs together, where the text did not say it: the machine's driver, CUDA's drivers. */
 static void put_versions(struct rp_places *places) {
     const char *const *texts = places->which.places;
-    static const int found[] = {RP_FACT_NAME_DRIVER_VERSION, RP_FACT_NAME_VERSION_FOUND,
-                                RP_PLACE_DRIVER_HERE};
+    static const int found[] = {RP_FACT_NAME_DRIVER_VERSION, RP_FACT_NAME_VERSION_FOUND};
     if (!places->which.has_kind || places->which.kind != RP_DEVICE_CUDA) return;
     for (size_t i = 0; i < sizeof found / sizeof found[0]; i++) {
         const char *text = texts[found[i]];
@@ -303,11 +436,6 @@ static void put_versions(struct rp_places *places) {
         rp_places_put(places, RP_PLACE_CUDA_FOUND, "%" PRIu64 ".%" PRIu64, code->number / 1000,
                       code->number % 1000 / 10);
     }
-    if (texts[RP_PLACE_DRIVER_FOUND]) {
-        const struct rp_cuda_release *release =
-            rp_cuda_release_of_driver(texts[RP_PLACE_DRIVER_FOUND]);
-        if (release) put_if_unknown(places, RP_PLACE_CUDA_FOUND, release->cuda);
-    }
     const char *needed = texts[RP_FACT_NAME_VERSION_NEEDED];
     if (needed && is_driver(needed)) {
         put_if_unknown(places, RP_PLACE_DRIVER_NEEDED, needed);
@@ -315,6 +443,7 @@ static void put_versions(struct rp_places *places) {
         put_if_unknown(places, RP_FACT_NAME_CUDA_NEEDED, needed);
     }
     put_if_unknown(places, RP_PLACE_DRIVER_NEEDED, texts[RP_FACT_NAME_DRIVER_MIN]);
+    put_driver_here(places);
     if (!texts[RP_FACT_NAME_CUDA_NEEDED]) return;
     const struct rp_cuda_release *release = rp_cuda_release_of(texts[RP_FACT_NAME_CUDA_NEEDED]);
     if (!release) return;
@@ -329,6 +458,12 @@ static void put_chip(struct rp_places *places) {
     const char *compute = texts[RP_FACT_NAME_COMPUTE];
     const struct rp_chip *chip = name ? rp_chip_of_name(name) : NULL;
     if (!name && compute) chip = rp_chip_of_compute(compute);
+    const char *least = texts[RP_FACT_NAME_COMPUTE_NEEDED];
+    const char *here_chip = texts[RP_PLACE_CHIP_HERE];
+    bool is_enough = least && here_chip && strncmp(here_chip, "gfx", 3) != 0 &&
+                     rp_version_compare(here_chip, least) >= 0;
+    if (is_enough || name || compute) places->which.places[RP_PLACE_CHIP_HERE] = NULL;
+    if (is_enough) places->device = NULL; /* it was another card */
     if (!name && !compute && texts[RP_PLACE_CHIP_HERE]) {
         const char *here = texts[RP_PLACE_CHIP_HERE];
         chip = strncmp(here, "gfx", 3) == 0 ? rp_chip_of_name(here) : rp_chip_of_compute(here);
@@ -344,19 +479,22 @@ static void put_chip(struct rp_places *places) {
 
 /* "operator 'Gelu', library 'libx.so'": what can be said of a text that is not understood. */
 static void put_recognised(struct rp_places *places) {
-    char list[400] = "";
+    enum { SHOWN_COUNT = 6, SHOWN_BYTES = 60 };
+    char list[SHOWN_COUNT * (SHOWN_BYTES + 43)] = "";
     size_t length = 0;
     unsigned count = 0;
-    for (int i = 0; i < RP_FACT_NAME_COUNT && count < 6 && length < sizeof list; i++) {
+    for (int i = 0; i < RP_FACT_NAME_COUNT && count < SHOWN_COUNT; i++) {
         const char *text = places->which.places[i];
         if (!text) continue;
+        size_t shown = strlen(text);
+        if (shown > SHOWN_BYTES) shown = whole_letters(text, SHOWN_BYTES);
         char name[40];
         snprintf(name, sizeof name, "%s", rp_fact_name_text((enum rp_fact_name)i));
         for (char *c = name; *c; c++) {
             if (*c == '_') *c = ' ';
         }
-        length += (size_t)snprintf(list + length, sizeof list - length, "%s%s %.60s",
-                                   length ? ", " : "", name, text);
+        length += (size_t)snprintf(list + length, sizeof list - length, "%s%s %.*s",
+                                   length ? ", " : "", name, (int)shown, text);
         count++;
     }
     if (length > 0) rp_places_put_text(places, RP_PLACE_RECOGNISED, list);
@@ -367,7 +505,8 @@ static void put_rival(struct rp_places *places) {
     const struct rp_diagnosis *diagnosis = places->diagnosis;
     bool is_unknown = diagnosis->category == RP_CATEGORY_UNKNOWN;
     bool is_doubtful = (is_unknown || diagnosis->confidence < 0.5) && diagnosis->rival_count > 0 &&
-                       diagnosis->rivals[0] != RP_CATEGORY_UNKNOWN;
+                       diagnosis->rivals[0] != RP_CATEGORY_UNKNOWN &&
+                       (!is_unknown || diagnosis->rival_shares[0] >= RIVAL_LEAST);
     if (!is_doubtful) return;
     rp_places_put(places, is_unknown ? RP_PLACE_LIKELIEST : RP_PLACE_RIVAL, "%s (%s)",
                   rp_category_text(diagnosis->rivals[0]), rp_category_name(diagnosis->rivals[0]));
@@ -394,13 +533,24 @@ void rp_places_init(struct rp_places *places, const struct rp_diagnosis *diagnos
     }
     if (subject->model[0]) put_name(places, RP_PLACE_NAME, subject->model);
     if (diagnosis->cause[0]) rp_places_put_text(places, RP_PLACE_CAUSE, diagnosis->cause);
+    if (subject->engine) rp_places_put_text(places, RP_PLACE_ENGINE, subject->engine);
+    if (subject->system) rp_places_put_text(places, RP_PLACE_SYSTEM, subject->system);
     if (diagnosis->is_silent_fallback) rp_places_put_text(places, RP_PLACE_FALLBACK, "yes");
+    if (diagnosis->category == RP_CATEGORY_UNKNOWN) put_recognised(places);
+    if (subject->has_facts && subject->facts.context_length != RP_UNKNOWN_U32 &&
+        subject->facts.context_length > 0) {
+        rp_places_put(places, RP_PLACE_CONTEXT, "%u", subject->facts.context_length);
+    }
     if (snapshot) put_machine(places, snapshot);
     put_memory(places);
+    put_over(places);
+    put_swapped(places);
+    put_rival(places);
+}
+
+void rp_places_finish(struct rp_places *places) {
     put_versions(places);
     put_chip(places);
-    if (diagnosis->category == RP_CATEGORY_UNKNOWN) put_recognised(places);
-    put_rival(places);
 }
 
 void rp_places_put_fit(struct rp_places *places, const struct rp_fit *fit) {

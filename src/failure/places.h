@@ -23,9 +23,12 @@ struct rp_places {
     char bytes[RP_PLACES_BYTES];
 };
 
-/* All that follows from the diagnosis and the snapshot (may be NULL); words are not in yet. */
+/* What the diagnosis and the snapshot (may be NULL) say; words are not in yet. */
 void rp_places_init(struct rp_places *places, const struct rp_diagnosis *diagnosis,
                     const rp_snapshot *snapshot);
+
+/* What follows from that and from the words, about versions and chips. */
+void rp_places_finish(struct rp_places *places);
 
 /* Add one; where there is no place left it stays unknown. */
 void rp_places_put(struct rp_places *places, int place, const char *format, ...)

@@ -32,7 +32,8 @@ struct asker {
     uint32_t pattern;
     uint32_t next;
     uint16_t length;
-    uint16_t gram_at; /* in the run */
+    uint16_t gram_at;  /* in the run */
+    bool is_beginning; /* every match begins with this run */
 };
 
 /* Grams of one length. */
@@ -177,8 +178,21 @@ static bool copy_word(char *out, size_t out_bytes, const char *word, size_t leng
     return true;
 }
 
+/* The name as it stands in the list; NULL: it is not there. */
+static const char *name_among(const char *const *names, size_t count, const char *word) {
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(names[i], word) == 0) return names[i];
+    }
+    return NULL;
+}
+
 static rp_status read_verdict(struct reading *reading, struct rp_failure_rule *rule,
                               const char *word) {
+    static const char *const engines[] = {RP_RULE_ENGINES};
+    static const char *const systems[] = {RP_RULE_SYSTEMS};
+    const char *engine = name_among(engines, sizeof engines / sizeof engines[0], word);
+    const char *system = name_among(systems, sizeof systems / sizeof systems[0], word);
+    rule->name = engine ? engine : system;
     rule->category = rp_category_of_name(word);
     if (rule->category != RP_CATEGORY_UNKNOWN || strcmp(word, "unknown") == 0) {
         rule->verdict = RP_VERDICT_CATEGORY;
@@ -186,6 +200,8 @@ static rp_status read_verdict(struct reading *reading, struct rp_failure_rule *r
         rule->verdict = RP_VERDICT_FACT;
     } else if (strcmp(word, "fallback") == 0) {
         rule->verdict = RP_VERDICT_FALLBACK;
+    } else if (rule->name) {
+        rule->verdict = engine ? RP_VERDICT_ENGINE : RP_VERDICT_SYSTEM;
     } else if (rp_device_kind_parse(word, &rule->kind, NULL) == RP_OK) {
         rule->verdict = RP_VERDICT_DEVICE;
     } else {
@@ -386,6 +402,7 @@ static bool index_pattern(struct rp_gram_index *index, const struct rp_pattern *
         index->always[index->always_count++] = number;
         return true;
     }
+    bool is_alone = runs.count == 1 || runs.parts[1] != runs.parts[0];
     for (size_t i = 0; i < runs.count; i++) {
         if (runs.parts[i] != part) continue;
         size_t at = 0;
@@ -393,7 +410,8 @@ static bool index_pattern(struct rp_gram_index *index, const struct rp_pattern *
         struct asker asker = {.run = runs.texts[i],
                               .pattern = number,
                               .length = (uint16_t)runs.lengths[i],
-                              .gram_at = (uint16_t)at};
+                              .gram_at = (uint16_t)at,
+                              .is_beginning = part == 0 && is_alone};
         if (!add_asker(index, is_short, gram, asker)) return false;
     }
     return true;
@@ -555,7 +573,7 @@ struct scan {
     const struct rp_failure_rules *rules;
     const char *line;
     size_t length;
-    const char *small; /* the same in small letters and with single blanks */
+    char small[RP_RULES_LINE_BYTES]; /* the same in small letters and with single blanks */
     size_t small_length;
     unsigned char *seen;
     uint32_t asked[ASKED_MAX];
@@ -564,13 +582,15 @@ struct scan {
     void *user;
 };
 
-static void ask_pattern(struct scan *scan, uint32_t number) {
+/* No match of it begins before `from`. */
+static void ask_pattern(struct scan *scan, uint32_t number, size_t from) {
     struct rp_pattern_match match;
     unsigned char bit = (unsigned char)(1 << (number % 8));
     if (scan->seen[number / 8] & bit || scan->asked_count == ASKED_MAX) return;
     scan->seen[number / 8] |= bit;
     scan->asked[scan->asked_count++] = number;
-    if (rp_pattern_find(scan->rules->patterns[number], scan->line, scan->length, &match)) {
+    if (rp_pattern_find_from(scan->rules->patterns[number], scan->line, scan->length, from,
+                             &match)) {
         scan->take(number, &match, scan->user);
     }
 }
@@ -583,6 +603,14 @@ static bool has_run(const struct scan *scan, const struct asker *asker, size_t g
            memcmp(scan->small + begin, asker->run, asker->length) == 0;
 }
 
+/* Where the first match of an asker's pattern may begin, whose run is seen for the first time:
+ * there, or at a blank before it. Only known while the line has all its blanks. */
+static size_t first_place(const struct scan *scan, const struct asker *asker, size_t gram_at) {
+    if (!asker->is_beginning || scan->small_length != scan->length) return 0;
+    size_t begin = gram_at - asker->gram_at;
+    return begin > 0 ? begin - 1 : 0;
+}
+
 static void scan_grams(struct scan *scan, bool is_short) {
     const struct rp_gram_index *index = scan->rules->index;
     const struct grams *grams = &index->grams[is_short];
@@ -592,28 +620,27 @@ static void scan_grams(struct scan *scan, bool is_short) {
         if (!(grams->bits[gram / 64] >> (gram % 64) & 1)) continue;
         for (uint32_t at = grams->first[gram]; at != NOBODY; at = index->askers[at].next) {
             const struct asker *asker = &index->askers[at];
-            if (has_run(scan, asker, i)) ask_pattern(scan, asker->pattern);
+            if (has_run(scan, asker, i))
+                ask_pattern(scan, asker->pattern, first_place(scan, asker, i));
         }
     }
 }
 
 static void scan_line(struct scan *scan, const char *line, size_t length) {
-    char small[RP_RULES_LINE_BYTES];
     size_t count = 0;
     for (size_t i = 0; i < length; i++) {
         char c = line[i];
         if (c >= 'A' && c <= 'Z') c = (char)(c + 32);
         if (c == '\t') c = ' ';
-        if (c != ' ' || count == 0 || small[count - 1] != ' ') small[count++] = c;
+        if (c != ' ' || count == 0 || scan->small[count - 1] != ' ') scan->small[count++] = c;
     }
     scan->line = line;
     scan->length = length;
-    scan->small = small;
     scan->small_length = count;
     scan_grams(scan, false);
     scan_grams(scan, true);
     for (size_t i = 0; i < scan->rules->index->always_count; i++) {
-        ask_pattern(scan, scan->rules->index->always[i]);
+        ask_pattern(scan, scan->rules->index->always[i], 0);
     }
 }
 

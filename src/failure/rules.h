@@ -15,7 +15,8 @@
  *
  * Three more words stand in the place of a category: "fact 0" reads facts and says nothing else;
  * "cuda", "webgpu", ... of a kind of device: the text is about such a one; "fallback": it went on
- * without the accelerator.
+ * without the accelerator. "torch", "windows", ... of RP_RULE_ENGINES and RP_RULE_SYSTEMS: that is
+ * what printed the text, or where it ran.
  */
 #ifndef RP_FAILURE_RULES_H
 #define RP_FAILURE_RULES_H
@@ -30,13 +31,21 @@ enum rp_verdict_kind {
     RP_VERDICT_FACT,
     RP_VERDICT_DEVICE,
     RP_VERDICT_FALLBACK,
+    RP_VERDICT_ENGINE,
+    RP_VERDICT_SYSTEM,
 };
+
+/* Libraries whose users are advised in words of their own, and systems likewise. */
+#define RP_RULE_ENGINES                                                                            \
+    "onnxruntime", "torch", "llama.cpp", "jax", "tensorflow", "tensorrt", "transformers.js"
+#define RP_RULE_SYSTEMS "windows", "macos"
 
 /* A pattern of a rule is the number of one in the table of patterns: rules share them. */
 struct rp_failure_rule {
     enum rp_verdict_kind verdict;
     rp_category category; /* of RP_VERDICT_CATEGORY */
     rp_device_kind kind;  /* of RP_VERDICT_DEVICE   */
+    const char *name;     /* of RP_VERDICT_ENGINE and RP_VERDICT_SYSTEM */
     int strength;
     uint32_t kinds; /* a bit for each kind it is held to; 0: any */
     uint32_t first; /* its patterns, in rp_failure_rules.used: any, then with, then without */

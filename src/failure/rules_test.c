@@ -84,6 +84,41 @@ static void a_pattern_of_short_words_is_found_too(void **state) {
     rp_failure_rules_destroy(rules);
 }
 
+static void take_match(uint32_t pattern, const struct rp_pattern_match *match, void *user) {
+    char *said = user;
+    size_t at = strlen(said);
+    snprintf(said + at, 100 - at, "%u:%zu-%zu ", pattern, match->start, match->end);
+}
+
+static void a_match_begins_where_its_words_do(void **state) {
+    (void)state;
+    static const char text[] =
+        "unknown 1\n    failed to {got} here\n    ^oops there\n    [wrong|bad] size\n"
+        "    \\ at once\n    [unreachable|reach]\n    unreal\n";
+    static const char *const lines[][2] = {
+        {"unfailed to no, failed to do here", "0:16-33 "}, /* the first of its words is none    */
+        {"  failed\tto  do here", "0:2-20 "},              /* blanks that the index leaves out  */
+        {"bad wrong size", "2:4-14 "},                     /* of several, the first is not it   */
+        {"oops there, oops there", "1:0-10 "},
+        {"so oops there", ""},
+        {"not at once", "3:3-11 "}, /* it begins with a blank */
+        /* The choice inside the other is found first: "unreal" makes the other's beginning common.
+         */
+        {"unreachable", "4:0-11 "},
+    };
+    rp_error err = RP_ERROR_INIT;
+    struct rp_failure_rules *rules = NULL;
+    assert_ok(rp_failure_rules_create(text, strlen(text), "test", &rules, &err));
+    unsigned char seen[8] = {0};
+    assert_true(rp_failure_rules_seen_bytes(rules) <= sizeof seen);
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
+        char said[100] = "";
+        rp_failure_rules_scan(rules, lines[i][0], strlen(lines[i][0]), seen, take_match, said);
+        assert_string_equal(said, lines[i][1]);
+    }
+    rp_failure_rules_destroy(rules);
+}
+
 static void what_is_no_rule_is_refused_with_its_line(void **state) {
     (void)state;
     static const char *const bad[][2] = {
@@ -153,6 +188,7 @@ int main(void) {
         cmocka_unit_test(a_rule_has_its_strength_devices_and_patterns),
         cmocka_unit_test(a_line_tells_each_of_its_patterns_once),
         cmocka_unit_test(a_pattern_of_short_words_is_found_too),
+        cmocka_unit_test(a_match_begins_where_its_words_do),
         cmocka_unit_test(what_is_no_rule_is_refused_with_its_line),
         cmocka_unit_test(any_allocation_may_fail),
         cmocka_unit_test(the_built_in_rules_are_rules),

@@ -7,7 +7,7 @@
 enum { PART_BYTES = 4, WORD_BYTES_MAX = 64 };
 
 static char small(char c) {
-    return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
+    return (char)(c >= 'A' && c <= 'Z' ? c + 32 : c);
 }
 
 static bool is_letter(char c) {

@@ -203,7 +203,7 @@ static void get_by(struct desk *desk, char *client, uint64_t thread, uint32_t nu
 
 static void builders_that_wait_for_each_other_are_told(void **state) {
     (void)state;
-    struct desk desk;
+    struct desk desk = {0};
     size_t seen = 0;
     open_desk(&desk, NULL, 0);
     get_by(&desk, anna, 1, 1, "a");
@@ -242,7 +242,7 @@ static void builders_that_wait_for_each_other_are_told(void **state) {
  */
 static void another_thread_of_a_builder_may_wait(void **state) {
     (void)state;
-    struct desk desk;
+    struct desk desk = {0};
     size_t seen = 0;
     open_desk(&desk, NULL, 0);
     get_by(&desk, anna, 1, 1, "a");
@@ -270,7 +270,7 @@ static void tight_read(void *user, const char *device, struct rp_meter_reading *
 /* Its bytes are in the sender's segment already: what is free is free beside them. */
 static void an_object_needs_its_memory_once(void **state) {
     (void)state;
-    struct desk desk;
+    struct desk desk = {0};
     open_desk(&desk, NULL, 0);
     desk.pool->meter.read = tight_read;
     publish(&desk, anna, "large", 8 << 20);
