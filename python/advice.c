@@ -105,7 +105,7 @@ static size_t read_room(const rp_statistics *statistics, rp_room *room, size_t r
 }
 
 struct place {
-    rp_pool *pool;
+    rp_python_pool *pool;
     const char *name;
     rp_family family;
     const rp_preferences *preferences; /* NULL: none */
@@ -123,7 +123,7 @@ static rp_status place(struct place *place, rp_error *err) {
     rp_place_request request = RP_PLACE_REQUEST_INIT;
     if (place->preferences) wishes = *place->preferences;
     if (wishes.family == RP_FAMILY_UNKNOWN) wishes.family = place->family;
-    rp_status status = rp_pool_statistics(place->pool, &statistics, err);
+    rp_status status = rp_pool_statistics(place->pool->pool, &statistics, err);
     if (status == RP_OK) status = rp_hardware_snapshot(&snapshot, err);
     if (status == RP_OK) {
         if (rp_model_facts_read(place->name, NULL, &facts, NULL) != RP_OK) {
@@ -146,8 +146,10 @@ static rp_status place(struct place *place, rp_error *err) {
 static int place_without_gil(struct place *asked) {
     rp_error err = RP_ERROR_INIT;
     rp_status status = RP_OK;
-    Py_BEGIN_ALLOW_THREADS status = place(asked, &err);
-    Py_END_ALLOW_THREADS if (status == RP_OK) return 0;
+    PyThreadState *thread = rp_python_pool_enter(asked->pool);
+    status = place(asked, &err);
+    rp_python_pool_leave(asked->pool, thread);
+    if (status == RP_OK) return 0;
     rp_python_raise(&err);
     return -1;
 }
@@ -172,7 +174,7 @@ PyObject *rp_python_explain(PyObject *self, PyObject *const *arguments, Py_ssize
         preferences = rp_python_preferences(values[2]);
         if (!preferences) return NULL;
     }
-    struct place asked = {pool->pool, name, rp_family_of_name(type), preferences, NULL};
+    struct place asked = {pool, name, rp_family_of_name(type), preferences, NULL};
     PyObject *answer = place_without_gil(&asked) == 0 ? plan_dict(asked.plan) : NULL;
     rp_plan_destroy(asked.plan);
     rp_preferences_destroy(preferences);
@@ -199,7 +201,7 @@ PyObject *rp_python_get_recommended_device(PyObject *self, PyObject *const *argu
     if (type && values[1] && values[1] != Py_None)
         family = rp_python_utf8(values[1], "model_family");
     if (!type || !family) return NULL;
-    struct place asked = {pool->pool, type, rp_family_of_name(family), NULL, NULL};
+    struct place asked = {pool, type, rp_family_of_name(family), NULL, NULL};
     if (place_without_gil(&asked) < 0) return NULL;
     rp_status status = rp_plan_placement(asked.plan, &placement, &err);
     PyObject *device = status == RP_OK ? rp_python_text(placement.device) : rp_python_raise(&err);
@@ -240,13 +242,12 @@ static PyObject *report(rp_failure_question *question) {
     rp_error err = RP_ERROR_INIT;
     const rp_snapshot *snapshot = NULL;
     char *text = NULL;
-    rp_status status = RP_OK;
-    Py_BEGIN_ALLOW_THREADS if (rp_hardware_snapshot(&snapshot, NULL) == RP_OK) question->snapshot =
-        snapshot;
-    status = rp_failure_report(question, &text, &err);
+    PyThreadState *thread = PyEval_SaveThread();
+    if (rp_hardware_snapshot(&snapshot, NULL) == RP_OK) question->snapshot = snapshot;
+    rp_status status = rp_failure_report(question, &text, &err);
     rp_snapshot_release(snapshot);
-    Py_END_ALLOW_THREADS return status == RP_OK ? rp_python_from_json_take(text)
-                                                : rp_python_raise(&err);
+    PyEval_RestoreThread(thread);
+    return status == RP_OK ? rp_python_from_json_take(text) : rp_python_raise(&err);
 }
 
 PyObject *rp_python_generate_error_report(PyObject *self, PyObject *const *arguments,
@@ -281,7 +282,6 @@ PyObject *rp_python_save_error_report(PyObject *self, PyObject *const *arguments
                                       PyObject *keywords) {
     PyObject *values[2];
     rp_error err = RP_ERROR_INIT;
-    rp_status status = RP_OK;
     char *path = NULL;
     (void)self;
     if (rp_python_arguments(&save_signature, arguments, count, keywords, values) < 0) return NULL;
@@ -294,9 +294,10 @@ PyObject *rp_python_save_error_report(PyObject *self, PyObject *const *arguments
         return NULL;
     }
     const char *where = folder ? PyBytes_AsString(folder) : "./hardware_reports";
-    Py_BEGIN_ALLOW_THREADS status = rp_failure_report_save(text, where, &path, &err);
-    Py_END_ALLOW_THREADS PyObject *answer =
-        status == RP_OK ? PyUnicode_DecodeFSDefault(path) : rp_python_raise(&err);
+    PyThreadState *thread = PyEval_SaveThread();
+    rp_status status = rp_failure_report_save(text, where, &path, &err);
+    PyEval_RestoreThread(thread);
+    PyObject *answer = status == RP_OK ? PyUnicode_DecodeFSDefault(path) : rp_python_raise(&err);
     rp_string_free(path);
     Py_XDECREF(folder);
     Py_XDECREF(json);

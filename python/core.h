@@ -127,6 +127,7 @@ struct rp_python_pool {
     struct rp_python_held *first;
     uint64_t cleared_hits; /* what clear() took off the counts                                */
     uint64_t cleared_misses;
+    int inside_count; /* calls in the library, without the GIL                          */
 };
 
 /** Add the type ResourcePool. 0, or -1 raised. */
@@ -134,6 +135,10 @@ int rp_python_add_pool(PyObject *module);
 
 /** Whether it is open; raises StateError where not. */
 bool rp_python_pool_is_open(const rp_python_pool *pool);
+
+/** Give the GIL up for a call into the library, during which the pool is not closed. */
+PyThreadState *rp_python_pool_enter(rp_python_pool *pool);
+void rp_python_pool_leave(rp_python_pool *pool, PyThreadState *thread);
 
 /** Methods and attributes of the pool that only look: get_stats() and its kin. */
 PyObject *rp_python_get_stats(PyObject *self, PyObject *unused);

@@ -25,8 +25,10 @@ static rp_status give_back(lease_object *self, rp_error *err) {
     rp_status status = RP_OK;
     self->lease = NULL;
     if (!lease) return RP_OK;
-    Py_BEGIN_ALLOW_THREADS status = rp_lease_release(lease, err);
-    Py_END_ALLOW_THREADS return status;
+    PyThreadState *thread = PyEval_SaveThread();
+    status = rp_lease_release(lease, err);
+    PyEval_RestoreThread(thread);
+    return status;
 }
 
 static void lease_dealloc(PyObject *object) {

@@ -220,10 +220,11 @@ static bool is_referred_to(const struct rp_python_held *held) {
 }
 
 static void release_all(rp_lease *const *leases, size_t count) {
-    Py_BEGIN_ALLOW_THREADS for (size_t i = 0; i < count; i++) {
+    PyThreadState *thread = PyEval_SaveThread();
+    for (size_t i = 0; i < count; i++) {
         rp_lease_release(leases[i], NULL);
     }
-    Py_END_ALLOW_THREADS
+    PyEval_RestoreThread(thread);
 }
 
 /* Give back up to a handful of holds, which may change the list; whether there may be more. */
@@ -301,13 +302,14 @@ static rp_status ask(struct rp_python_call *call, rp_lease **lease, rp_error *er
 }
 
 static rp_status ask_and_wait(struct rp_python_call *call, rp_lease **lease, rp_error *err) {
-    rp_status status = RP_OK;
     const struct rp_python_call *outer = waiting;
     waiting = call;
     *err = (rp_error)RP_ERROR_INIT;
     Py_CLEAR(call->raised);
-    Py_BEGIN_ALLOW_THREADS status = ask(call, lease, err);
-    Py_END_ALLOW_THREADS waiting = outer;
+    PyThreadState *thread = rp_python_pool_enter(call->pool);
+    rp_status status = ask(call, lease, err);
+    rp_python_pool_leave(call->pool, thread);
+    waiting = outer;
     return status;
 }
 

@@ -15,6 +15,16 @@ bool rp_python_pool_is_open(const rp_python_pool *pool) {
     return false;
 }
 
+PyThreadState *rp_python_pool_enter(rp_python_pool *pool) {
+    pool->inside_count++;
+    return PyEval_SaveThread();
+}
+
+void rp_python_pool_leave(rp_python_pool *pool, PyThreadState *thread) {
+    PyEval_RestoreThread(thread);
+    pool->inside_count--;
+}
+
 /* ---- opening and closing ---------------------------------------------------------------- */
 
 static void hear(rp_log_level level, const char *line, void *user) {
@@ -89,7 +99,6 @@ static PyObject *pool_new(PyTypeObject *type, PyObject *arguments, PyObject *key
     PyObject *values[OPEN_COUNT] = {NULL};
     rp_pool_options options = RP_POOL_OPTIONS_INIT;
     rp_error err = RP_ERROR_INIT;
-    rp_status status = RP_OK;
     rp_pool *opened = NULL;
     char budget[24];
     if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "|$OOOOO:ResourcePool", open_names,
@@ -101,8 +110,10 @@ static PyObject *pool_new(PyTypeObject *type, PyObject *arguments, PyObject *key
         options.log_sink = hear;
         options.log_level = RP_LOG_INFO;
     }
-    Py_BEGIN_ALLOW_THREADS status = rp_pool_open(&options, &opened, &err);
-    Py_END_ALLOW_THREADS if (status != RP_OK) return rp_python_raise(&err);
+    PyThreadState *thread = PyEval_SaveThread();
+    rp_status status = rp_pool_open(&options, &opened, &err);
+    PyEval_RestoreThread(thread);
+    if (status != RP_OK) return rp_python_raise(&err);
     allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
     rp_python_pool *self = (rp_python_pool *)allocate(type, 0);
     if (!self) {
@@ -117,11 +128,14 @@ static PyObject *pool_new(PyTypeObject *type, PyObject *arguments, PyObject *key
 /* In a child of fork() nothing happens: the pool is the parent's. */
 static rp_status close_pool(rp_python_pool *self, rp_error *err) {
     rp_pool *pool = self->pool;
-    rp_status status = RP_OK;
     if (!pool) return RP_OK;
+    if (self->inside_count > 0) return rp_fail(err, RP_ERR_BUSY, "calls of the pool are running");
     rp_python_drop_holds(self);
-    Py_BEGIN_ALLOW_THREADS status = rp_pool_close(pool, err);
-    Py_END_ALLOW_THREADS if (status == RP_OK) self->pool = NULL;
+    self->pool = NULL; /* nobody comes in meanwhile */
+    PyThreadState *thread = PyEval_SaveThread();
+    rp_status status = rp_pool_close(pool, err);
+    PyEval_RestoreThread(thread);
+    if (status != RP_OK) self->pool = pool;
     return status;
 }
 
@@ -304,14 +318,14 @@ static int zero_counts(rp_python_pool *self) {
 static PyObject *pool_clear(PyObject *object, PyObject *unused) {
     rp_python_pool *self = (rp_python_pool *)object;
     rp_error err = RP_ERROR_INIT;
-    rp_status status = RP_OK;
     (void)unused;
     if (!rp_python_pool_is_open(self)) return NULL;
     let_go(self);
-    Py_BEGIN_ALLOW_THREADS status = rp_pool_clear(self->pool, NULL, &err);
-    Py_END_ALLOW_THREADS
-        /* Busy: what somebody still has goes when that one lets go, and nobody else finds it. */
-        if (status != RP_OK && status != RP_ERR_BUSY) return rp_python_raise(&err);
+    PyThreadState *thread = rp_python_pool_enter(self);
+    rp_status status = rp_pool_clear(self->pool, NULL, &err);
+    rp_python_pool_leave(self, thread);
+    /* Busy: what somebody still has goes when that one lets go, and nobody else finds it. */
+    if (status != RP_OK && status != RP_ERR_BUSY) return rp_python_raise(&err);
     return zero_counts(self) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
@@ -325,7 +339,6 @@ static PyObject *pool_cleanup(PyObject *object, PyObject *const *arguments, Py_s
     PyObject *values[1];
     int64_t age_ms = INT64_C(30) * 60 * 1000;
     rp_error err = RP_ERROR_INIT;
-    rp_status status = RP_OK;
     rp_cleared cleared = {0};
     if (rp_python_arguments(&cleanup_signature, arguments, count, keywords, values) < 0) {
         return NULL;
@@ -333,8 +346,10 @@ static PyObject *pool_cleanup(PyObject *object, PyObject *const *arguments, Py_s
     if (values[0]) age_ms = milliseconds_of(values[0], 60e3, "a max_age_minutes");
     if (age_ms < 0 || !rp_python_pool_is_open(self)) return NULL;
     let_go(self);
-    Py_BEGIN_ALLOW_THREADS status = rp_pool_cleanup_unused(self->pool, age_ms, &cleared, &err);
-    Py_END_ALLOW_THREADS if (status != RP_OK) return rp_python_raise(&err);
+    PyThreadState *thread = rp_python_pool_enter(self);
+    rp_status status = rp_pool_cleanup_unused(self->pool, age_ms, &cleared, &err);
+    rp_python_pool_leave(self, thread);
+    if (status != RP_OK) return rp_python_raise(&err);
     return PyLong_FromUnsignedLongLong(cleared.removed_count);
 }
 
@@ -343,10 +358,11 @@ static PyObject *pool_cleanup(PyObject *object, PyObject *const *arguments, Py_s
 static int look_at_memory(PyObject *object, rp_pressure_info *info) {
     rp_python_pool *self = (rp_python_pool *)object;
     rp_error err = RP_ERROR_INIT;
-    rp_status status = RP_OK;
     if (!rp_python_pool_is_open(self)) return -1;
-    Py_BEGIN_ALLOW_THREADS status = rp_pool_check_pressure(self->pool, info, &err);
-    Py_END_ALLOW_THREADS if (status == RP_OK) return 0;
+    PyThreadState *thread = rp_python_pool_enter(self);
+    rp_status status = rp_pool_check_pressure(self->pool, info, &err);
+    rp_python_pool_leave(self, thread);
+    if (status == RP_OK) return 0;
     rp_python_raise(&err);
     return -1;
 }
@@ -369,12 +385,13 @@ static PyObject *pool_available_memory_mb(PyObject *self, void *unused) {
 static PyObject *pool_enable_low_memory_mode(PyObject *object, PyObject *unused) {
     rp_python_pool *self = (rp_python_pool *)object;
     rp_error err = RP_ERROR_INIT;
-    rp_status status = RP_OK;
     (void)unused;
     if (!rp_python_pool_is_open(self)) return NULL;
     rp_python_sweep(self);
-    Py_BEGIN_ALLOW_THREADS status = rp_pool_set_low_memory(self->pool, true, &err);
-    Py_END_ALLOW_THREADS return status == RP_OK ? Py_NewRef(Py_None) : rp_python_raise(&err);
+    PyThreadState *thread = rp_python_pool_enter(self);
+    rp_status status = rp_pool_set_low_memory(self->pool, true, &err);
+    rp_python_pool_leave(self, thread);
+    return status == RP_OK ? Py_NewRef(Py_None) : rp_python_raise(&err);
 }
 
 static PyObject *pool_low_memory_mode(PyObject *object, void *unused) {

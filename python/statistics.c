@@ -158,12 +158,13 @@ static int name_rows(struct listing *listing) {
 /* Holds that nobody needs go first, so that the leases in it are somebody's. 0, or -1 raised. */
 static int listing_init(struct listing *listing, rp_python_pool *pool) {
     rp_error err = RP_ERROR_INIT;
-    rp_status status = RP_OK;
     *listing = (struct listing){NULL, NULL, 0};
     if (!rp_python_pool_is_open(pool)) return -1;
     rp_python_sweep(pool);
-    Py_BEGIN_ALLOW_THREADS status = rp_pool_statistics(pool->pool, &listing->statistics, &err);
-    Py_END_ALLOW_THREADS if (status != RP_OK) {
+    PyThreadState *thread = rp_python_pool_enter(pool);
+    rp_status status = rp_pool_statistics(pool->pool, &listing->statistics, &err);
+    rp_python_pool_leave(pool, thread);
+    if (status != RP_OK) {
         rp_python_raise(&err);
         return -1;
     }

@@ -78,7 +78,10 @@ static rp_status find_known_problem(struct rp_places *places, const struct rp_ru
              problem->way_out ? problem->way_out : "");
     advice->known_problem = rp_strdup(text);
     if (!advice->known_problem) return rp_fail(err, RP_ERR_MEMORY, "no memory for advice");
-    rp_places_put_text(places, RP_PLACE_KNOWN_PROBLEM, text);
+    /* That a driver is too old is what the first advice says then. */
+    bool is_said =
+        places->diagnosis->category == RP_CATEGORY_DRIVER_TOO_OLD && asked->kind == RP_DEVICE_CUDA;
+    if (!is_said) rp_places_put_text(places, RP_PLACE_KNOWN_PROBLEM, text);
     return RP_OK;
 }
 

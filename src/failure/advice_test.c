@@ -181,7 +181,7 @@ static void each_wrong_line_is_named(void **state) {
         {"set a\n  do for seeing: a text", "'seeing' is no family"},
         {"set a\n  do when colour: a text", "'colour' is neither a fact nor a place"},
         {"set a\n  do colour: a text", "is none of on, off, for, in, when, unless"},
-        {"set a\n  do when file folder model host pid: a text", "more than 4 conditions"},
+        {"set a\n  do when file folder model host pid rank axis: a text", "more than 6 conditions"},
         {"set a\n  do: a {colour}", "'{colour}' is neither a fact nor a place"},
         {"set a\n  do: a text\n    $ ls", "only a check has a command"},
         {"set a\n  do: a {cause}", "'{cause}' is not for showing"},
@@ -227,9 +227,10 @@ static void rows_speak_of_the_cases_that_they_name(void **state) {
         const char *says; /* what is said, with a '|' after each */
         const char *command;
     } cases[] = {
-        {"axe", "cuda", "By A or B, which goes on.|", "see 'axe'"},
-        {"bow", "cuda", "By A or B, which goes on.|Only b.|", "see 'bow'"},
-        {"cup", "cuda", "Plain.|", "see 'cup'"},
+        {"axe", "cuda", "By A or B, which goes on.|", "see axe"},
+        {"bow", "cuda", "By A or B, which goes on.|Only b.|", "see bow"},
+        {"cup", "cuda", "Plain.|", "see cup"},
+        {"a=x", "cuda", "By A or B, which goes on.|", "see 'a=x'"},
         {"a x", "cuda", "By A or B, which goes on.|", ""},
         {NULL, "cuda", "Plain.|No file.|", ""},
         {"axe", "cpu", "Not cuda.|", ""},
@@ -508,7 +509,7 @@ static void unknown_says_what_was_recognised_and_what_to_attach(void **state) {
     advise(diagnosis, NULL);
     assert_says(diagnosis->advice.recommendations[0], "library libfoo.so.3");
     assert_true(recommends(diagnosis, "Attach the whole text"));
-    assert_true(checks_with(diagnosis, "rpool diagnose --bundle"));
+    assert_true(checks_with(diagnosis, "rpool diagnose --file error.txt --bundle bundle.json"));
     assert_int_equal(diagnosis->advice.alternative_count, 0);
     free_diagnosis(diagnosis);
 }
@@ -517,6 +518,7 @@ static void the_likeliest_of_what_is_unknown_is_said(void **state) {
     (void)state;
     struct rp_diagnosis *diagnosis = diagnosis_of(RP_CATEGORY_UNKNOWN);
     diagnosis->rivals[0] = RP_CATEGORY_DEVICE_BUSY;
+    diagnosis->rival_shares[0] = 0.5;
     diagnosis->rival_count = 1;
     advise(diagnosis, NULL);
     assert_says(diagnosis->advice.recommendations[0], "the likeliest is that another process");
@@ -596,7 +598,6 @@ static void what_fits_is_computed_for_the_model_and_the_device(void **state) {
                 "needs 26.9 GiB in fp16, 39.6 GiB usable");
     assert_false(offers(diagnosis, "cuda:3"));
     assert_true(diagnosis->advice.alternatives[0].simulated);
-    assert_says(diagnosis->advice.alternatives[0].reason, "(simulated)");
     free_diagnosis(diagnosis);
 }
 
@@ -802,7 +803,11 @@ static void a_problem_that_is_known_is_said(void **state) {
         if (cases[i].says) {
             if (!known) fail_msg("case %zu: nothing is known", i);
             assert_says(known, cases[i].says);
-            assert_true(recommends(diagnosis, "A known problem"));
+            /* A driver that is too old and an override are what the first advice is about. */
+            bool is_said = (cases[i].category == RP_CATEGORY_DRIVER_TOO_OLD &&
+                            strncmp(cases[i].device, "cuda", 4) == 0) ||
+                           strstr(diagnosis->advice.recommendations[0], "HSA_OVERRIDE") != NULL;
+            assert_true(is_said != recommends(diagnosis, "A known problem"));
         }
         free_diagnosis(diagnosis);
     }
@@ -910,12 +915,17 @@ static void long_names_are_cut_and_never_typed(void **state) {
     }
 }
 
-static void safe_names_are_typed_between_quotes(void **state) {
+static void safe_names_are_typed_and_quoted_where_they_must(void **state) {
     (void)state;
     struct rp_diagnosis *diagnosis = diagnosis_of(RP_CATEGORY_DISK_FULL);
     add_text(diagnosis, RP_FACT_NAME_FOLDER, "/data/models");
     advise(diagnosis, NULL);
-    assert_true(checks_with(diagnosis, "df -h '/data/models'"));
+    assert_true(checks_with(diagnosis, "df -h /data/models"));
+    free_diagnosis(diagnosis);
+    diagnosis = diagnosis_of(RP_CATEGORY_DISK_FULL);
+    add_text(diagnosis, RP_FACT_NAME_FOLDER, "/data/a=b");
+    advise(diagnosis, NULL);
+    assert_true(checks_with(diagnosis, "df -h '/data/a=b'"));
     free_diagnosis(diagnosis);
     diagnosis = diagnosis_of(RP_CATEGORY_DISK_FULL);
     add_text(diagnosis, RP_FACT_NAME_FOLDER, "/data/my models");
@@ -1040,7 +1050,7 @@ int main(void) {
         cmocka_unit_test(categories_of_the_database_are_categories),
         cmocka_unit_test(hostile_facts_reach_no_command),
         cmocka_unit_test(long_names_are_cut_and_never_typed),
-        cmocka_unit_test(safe_names_are_typed_between_quotes),
+        cmocka_unit_test(safe_names_are_typed_and_quoted_where_they_must),
         cmocka_unit_test(a_lack_of_memory_is_an_error_and_leaves_nothing),
         cmocka_unit_test(rows_that_find_no_memory_leave_nothing),
     };

@@ -184,8 +184,9 @@ static bool is_spared(const struct finding *finding, const rp_device *device) {
     case RP_OTHERS_LIMIT:
         return was_browser && !is_browser(device->kind);
     case RP_OTHERS_KIND:
-    case RP_OTHERS_NATIVE:
         return !is_same_kind;
+    case RP_OTHERS_NATIVE:
+        return !is_browser(device->kind) && !is_same_kind;
     case RP_OTHERS_BUILT:
         return !is_same_kind && is_built(finding, device);
     case RP_OTHERS_CHIP:
@@ -389,6 +390,10 @@ static void say_reason(const struct finding *finding, const struct option *optio
         say(reason, "; ", "it computes in %s", finding->dtype_text);
     } else if (others == RP_OTHERS_MAIN && device->kind == RP_DEVICE_CPU) {
         say(reason, "; ", "natively, without the limit of a tab");
+    } else if (others == RP_OTHERS_KIND && device->kind == RP_DEVICE_CPU) {
+        say(reason, "; ", "it needs no driver");
+    } else if (others == RP_OTHERS_CHIP && device->kind == RP_DEVICE_CPU) {
+        say(reason, "; ", "it needs no code for a GPU");
     } else if ((size_t)others < PHRASE_COUNT && phrases[others]) {
         say(reason, "; ", "%s", phrases[others]);
     }
@@ -409,6 +414,7 @@ static void say_reason(const struct finding *finding, const struct option *optio
     if (wants_conversion(device->kind) && !is_same_kind) {
         say(reason, "; ", "once the model is converted for it");
     }
+    if (!reason[0]) say(reason, "", "this machine has it");
 }
 
 static rp_status keep(struct rp_advice *advice, const char *device, const char *reason,

@@ -13,6 +13,7 @@
 #include "base/status.h"
 #include "base/text.h"
 #include "failure/error_text.h"
+#include "failure/facts_near.h"
 #include "failure/rules.h"
 #include "failure/words.h"
 
@@ -28,6 +29,8 @@ enum {
     LINES_KEPT_MAX = 96,
     RAW_FACTS_MAX = 96,
     NAMES_MAX = 32,
+    LINES_AROUND = 8, /* the last ones, beside which a cause may stand */
+    LINES_BESIDE = 4, /* of those, how far from the cause one still speaks of it */
     RULES_MAX = 1024, /* more than HITS_MAX hits have, unless they share words */
     NO_HIT = UINT16_MAX,
 };
@@ -89,6 +92,10 @@ struct reader {
     struct kept_line *lines[LINES_KEPT_MAX]; /* NULL: free */
     size_t fact_count;
     size_t name_count;
+    struct kept_line around[LINES_AROUND]; /* code and noise left out */
+    size_t around_count;
+    struct rp_fact frame_package;  /* of the deepest frame; ends at 0: none */
+    struct rp_fact called;         /* the operator of the deepest source line; ends at 0: none */
     struct kept_line last_message; /* for a text of which nothing is known */
     unsigned last_message_block;
     struct rp_words words;    /* of all lines */
@@ -122,6 +129,18 @@ static void keep_text(struct reader *reader, struct kept_line *kept) {
         memcpy(kept->text + sizeof kept->text - 4, "...", 4);
         rp_text_make_printable(kept->text);
     }
+    kept->number = reader->line_base + line->number;
+    kept->start = offset_of(reader, 0);
+    kept->end = offset_of(reader, line->length);
+}
+
+/* As keep_text(), but of every line, so as cheap as can be. */
+static void keep_around(struct reader *reader) {
+    struct kept_line *kept = &reader->around[reader->around_count++ % LINES_AROUND];
+    const struct rp_error_line *line = reader->line;
+    size_t length = line->length < sizeof kept->text ? line->length : sizeof kept->text - 1;
+    memcpy(kept->text, line->text, length);
+    kept->text[length] = '\0';
     kept->number = reader->line_base + line->number;
     kept->start = offset_of(reader, 0);
     kept->end = offset_of(reader, line->length);
@@ -180,6 +199,14 @@ static void take_fact(struct reader *reader, const struct rp_pattern_hole *hole)
 static void take_name(enum rp_fact_name name, size_t start, size_t end, void *user) {
     struct reader *reader = user;
     fill_fact(reader, name, start, end, &reader->names[reader->name_count++ % NAMES_MAX]);
+}
+
+static void take_frame(enum rp_fact_name name, size_t start, size_t end, void *user) {
+    struct reader *reader = user;
+    struct raw_fact raw;
+    fill_fact(reader, name, start, end, &raw);
+    if (name == RP_FACT_NAME_PACKAGE) reader->frame_package = raw.fact;
+    if (name == RP_FACT_NAME_OPERATOR) reader->called = raw.fact;
 }
 
 /* The first hit of a pattern is kept, and the last one on a line that counts as much. */
@@ -241,6 +268,16 @@ static void take_line(const struct rp_error_line *line, void *user) {
     if ((is_cause || reader->kept != NO_HIT) && !is_code && !reader->is_trace) {
         rp_facts_scan_names(line->text, line->length, take_name, reader);
     }
+    if (!is_code && line->role != RP_LINE_NOISE && !reader->is_trace) {
+        keep_around(reader);
+    }
+    if (line->role == RP_LINE_SOURCE) {
+        reader->called.end = 0;
+        rp_facts_scan_source(line->text, line->length, take_frame, reader);
+    }
+    if (line->role == RP_LINE_FRAME) {
+        rp_facts_scan_frame(line->text, line->length, take_frame, reader);
+    }
 }
 
 /* --- weighing ------------------------------------------------------------------------------ */
@@ -255,6 +292,7 @@ struct weighing {
     double best[RP_CATEGORY_COUNT]; /* the strongest rule of each, as weighed */
     double sums[RP_CATEGORY_COUNT];
     const struct hit *causes[RP_CATEGORY_COUNT];
+    uint64_t cause_number; /* of the cause's line */
 };
 
 static double weight_of_hit(const struct reader *reader, const struct hit *hit) {
@@ -519,6 +557,7 @@ static void find_cause(struct weighing *weighing) {
     rp_text_make_printable(diagnosis->cause);
     diagnosis->cause_start = line->start;
     diagnosis->cause_end = line->end;
+    weighing->cause_number = line->number;
 }
 
 static void collect_evidence(struct weighing *weighing) {
@@ -568,6 +607,84 @@ static void collect_names(struct weighing *weighing) {
     }
 }
 
+/* A line whose numbers and names are read by the words beside them. */
+struct near_line {
+    struct rp_diagnosis *diagnosis;
+    const char *text;
+    uint64_t start;
+    uint64_t end;
+    int weight;
+    bool accepts_overlap;
+};
+
+static void take_near(enum rp_fact_name name, size_t start, size_t end, void *user) {
+    const struct near_line *near = user;
+    struct rp_facts *facts = &near->diagnosis->facts;
+    struct rp_fact fact = {.name = name, .weight = near->weight};
+    /* Where marks were taken out of the line the place is only about right. */
+    fact.start = near->start + start < near->end ? near->start + start : near->end - 1;
+    fact.end = near->start + end < near->end ? near->start + end : near->end;
+    if (rp_facts_find(facts, name)) return;
+    if (!near->accepts_overlap && has_fact_at(facts, &fact)) return;
+    snprintf(fact.text, sizeof fact.text, "%.*s", (int)(end - start), near->text + start);
+    (void)rp_fact_read(rp_fact_type_of(name), near->text + start, near->text + strlen(near->text),
+                       &fact.number);
+    rp_facts_add(facts, &fact);
+}
+
+static void scan_near(struct near_line *near, unsigned kinds) {
+    kinds &= rp_facts_near_wanted(near->diagnosis->category, &near->diagnosis->facts);
+    if (kinds != 0 && near->end > near->start) {
+        rp_facts_scan_near(near->text, strlen(near->text), kinds, take_near, near);
+    }
+}
+
+/* What code the failure came from, where the message says nothing of it. */
+static void collect_code(struct rp_diagnosis *diagnosis, const struct reader *reader) {
+    unsigned wanted = rp_facts_near_wanted(diagnosis->category, &diagnosis->facts);
+    /* A card's assertion comes later than the call that it is reported for. */
+    bool is_late = strstr(diagnosis->cause, "ssert") != NULL;
+    bool is_tensors = diagnosis->category == RP_CATEGORY_SHAPE_MISMATCH ||
+                      diagnosis->category == RP_CATEGORY_DTYPE_MISMATCH ||
+                      diagnosis->category == RP_CATEGORY_DEVICE_MISMATCH ||
+                      diagnosis->category == RP_CATEGORY_ASSERT_OR_NUMERICAL;
+    bool has_operator = rp_facts_find(&diagnosis->facts, RP_FACT_NAME_OPERATOR) != NULL;
+    if (reader->frame_package.end > 0 && (wanted & RP_NEAR_PACKAGES)) {
+        rp_facts_add(&diagnosis->facts, &reader->frame_package);
+    }
+    if (reader->called.end > 0 && is_tensors && !is_late && !has_operator) {
+        rp_facts_add(&diagnosis->facts, &reader->called);
+    }
+}
+
+/*
+ * What words beside it say of a number or a name, where no rule reads such a fact: the first of
+ * each kind on the cause's line, then on lines close to it, the nearer first.
+ */
+static void collect_near(struct weighing *weighing) {
+    struct rp_diagnosis *diagnosis = weighing->diagnosis;
+    const struct reader *reader = weighing->reader;
+    struct near_line near = {
+        diagnosis, diagnosis->cause, diagnosis->cause_start, diagnosis->cause_end, 100, false};
+    scan_near(&near, RP_NEAR_ALL);
+    if (rp_facts_near_wanted(diagnosis->category, &diagnosis->facts) & RP_NEAR_PACKAGES) {
+        near.accepts_overlap = true; /* of a library's path its package */
+        rp_facts_scan_frame(near.text, strlen(near.text), take_near, &near);
+    }
+    size_t count = reader->around_count < LINES_AROUND ? reader->around_count : LINES_AROUND;
+    for (uint64_t distance = 1; distance <= LINES_BESIDE; distance++) {
+        for (size_t i = 0; i < count; i++) {
+            const struct kept_line *line = &reader->around[i];
+            uint64_t cause = weighing->cause_number;
+            uint64_t apart = line->number > cause ? line->number - cause : cause - line->number;
+            if (apart != distance) continue;
+            near = (struct near_line){diagnosis, line->text, line->start, line->end, 0, false};
+            scan_near(&near, RP_NEAR_BESIDE);
+        }
+    }
+    collect_code(diagnosis, reader);
+}
+
 /* Which memory a message means that says only how much of it. */
 static void derive_memory(struct rp_diagnosis *diagnosis) {
     const char *memory = NULL;
@@ -600,6 +717,7 @@ static void collect_facts(struct weighing *weighing) {
         rp_facts_add(&diagnosis->facts, &fact);
     }
     collect_names(weighing);
+    collect_near(weighing);
     derive_memory(diagnosis);
     rp_facts_decode(&diagnosis->facts);
 }

@@ -195,7 +195,8 @@ static void print_head(struct rp_text *text, const struct rp_diagnosis *diagnosi
     rp_text_print(text, "\n  category    %s: %s (confidence %.2f)\n",
                   rp_category_name(diagnosis->category), rp_category_text(diagnosis->category),
                   diagnosis->confidence);
-    if (diagnosis->confidence < SURE && diagnosis->rival_count > 0) {
+    bool is_doubtful = diagnosis->confidence < SURE && diagnosis->category != RP_CATEGORY_UNKNOWN;
+    if (is_doubtful && diagnosis->rival_count > 0) {
         rp_text_print(text, "  or          ");
         for (size_t i = 0; i < diagnosis->rival_count && i < 2; i++) {
             rp_text_print(text, "%s%s", i > 0 ? ", " : "", rp_category_name(diagnosis->rivals[i]));

@@ -496,6 +496,10 @@ static void tidy_text(struct rp_fact *fact) {
         *comma = '.';
         memmove(comma + 1, comma + 2, strlen(comma + 2) + 1);
     }
+    bool is_type = fact->name == RP_FACT_NAME_DTYPE || fact->name == RP_FACT_NAME_DTYPE_EXPECTED;
+    if (is_type && strncmp(fact->text, "c10::", 5) == 0 && fact->text[5]) {
+        memmove(fact->text, fact->text + 5, strlen(fact->text + 5) + 1);
+    }
     /* "torch==2.1", "pillow[heic]" */
     if (fact->name == RP_FACT_NAME_PACKAGE) fact->text[strcspn(fact->text, "=<>!~[;")] = '\0';
 }

@@ -83,11 +83,17 @@ static bool is_library(struct name name) {
 static bool is_model_file(struct name name) {
     if (name.length == 7 && strncasecmp(name.at, "ai.onnx", 7) == 0) return false; /* its domain */
     static const char *const endings[] = {
-        "gguf", "ggml", "bin", "pt",     "pth",      "ckpt",    "safetensors", "onnx", "ort", "h5",
-        "pb",   "npz",  "npy", "tflite", "mlmodelc", "mlmodel", "mlpackage",   "json", "whl", "dlc",
-        "zip",  "gz",   "tar", "txt",    "xml",      "pkl",     "pdparams",    "trt"};
+        "gguf",      "ggml", "bin",      "pt",   "pth",    "ckpt",      "safetensors", "onnx",
+        "ort",       "h5",   "pb",       "npz",  "npy",    "tflite",    "mlmodelc",    "mlmodel",
+        "mlpackage", "json", "whl",      "dlc",  "zip",    "gz",        "tar",         "txt",
+        "xml",       "pkl",  "pdparams", "trt",  "hef",    "rknn",      "t7",          "pte",
+        "ptl",       "nemo", "prototxt", "yaml", "kmodel", "caffemodel"};
+    /* Parts of names in code too: "self.model", "tf.keras". */
+    static const char *const words[] = {"engine", "plan", "model", "keras", "msgpack", "om", "mnn"};
     struct name end = ending(name);
-    return is_one_of(end.at, end.length, endings, COUNT(endings));
+    if (is_one_of(end.at, end.length, endings, COUNT(endings))) return true;
+    bool has_slash = memchr(name.at, '/', name.length) || memchr(name.at, '\\', name.length);
+    return has_slash && is_one_of(end.at, end.length, words, COUNT(words));
 }
 
 static bool has_drive(struct name name) {

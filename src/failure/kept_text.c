@@ -203,17 +203,22 @@ static void tell(const char *text, size_t length, size_t mark, const struct rp_o
         starts[1] = length - 2 * (size_t)WINDOW_BYTES;
     starts[1] -= starts[1] % 2;
     starts[2] -= starts[2] % 2;
+    const size_t ends[3] = {WINDOW_BYTES, starts[1] + WINDOW_BYTES, length};
     size_t read = 0;
     for (int i = 0; i < 3; i++) {
-        if (starts[i] > read) {
+        size_t start = starts[i];
+        if (start > read) {
             story->gaps[story->gap_count].at = story->text.length;
-            story->gaps[story->gap_count++].hidden = starts[i] - read;
+            story->gaps[story->gap_count++].hidden = start - read;
         }
-        size_t bytes = i == 2 ? length - starts[i] : WINDOW_BYTES;
-        bool is_here = mark >= starts[i] && mark - starts[i] < bytes;
-        add_window(story, text + starts[i], bytes, is_here ? mark - starts[i] : 0, is_here, wide,
+        /* Windows that touch are one, or nobody would see a secret across their border. */
+        while (i < 2 && starts[i + 1] <= ends[i]) {
+            i++;
+        }
+        read = ends[i];
+        bool is_here = mark >= start && mark < read;
+        add_window(story, text + start, read - start, is_here ? mark - start : 0, is_here, wide,
                    names);
-        read = starts[i] + bytes;
     }
 }
 

@@ -133,6 +133,27 @@ static void a_secret_at_a_cut_is_not_kept(void **state) {
     rp_free(text);
 }
 
+/* A cause at 256 KiB from either end, with a secret in front of it. */
+static void a_secret_at_the_border_of_a_window_is_seen(void **state) {
+    (void)state;
+    enum { LENGTH = (2 << 20) + 1, WINDOW = 256 << 10 };
+    static const char secret[] = "\npassword=hunter2hunter2hunter2\n";
+    static const size_t borders[] = {WINDOW, LENGTH - WINDOW};
+    for (size_t i = 0; i < 2; i++) {
+        for (size_t back = 0; back < sizeof secret; back++) {
+            char *text = numbered(LENGTH);
+            size_t at = borders[i] - back;
+            uint64_t left_out = 0;
+            memcpy(text + at, secret, sizeof secret - 1);
+            char *out = kept(text, LENGTH, at + sizeof secret, &left_out);
+            assert_null(strstr(out, "hunter2"));
+            assert_non_null(strstr(out, "password=<secret>"));
+            rp_free(out);
+            rp_free(text);
+        }
+    }
+}
+
 static void text_without_lines_is_cut_at_characters(void **state) {
     (void)state;
     enum { LENGTH = 3 * 100000 };
@@ -173,6 +194,7 @@ int main(void) {
         cmocka_unit_test(utf16_is_read),
         cmocka_unit_test(a_long_text_keeps_beginning_cause_and_end),
         cmocka_unit_test(a_secret_at_a_cut_is_not_kept),
+        cmocka_unit_test(a_secret_at_the_border_of_a_window_is_seen),
         cmocka_unit_test(text_without_lines_is_cut_at_characters),
         cmocka_unit_test(without_memory_it_says_so),
     };

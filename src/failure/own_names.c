@@ -15,7 +15,7 @@
 #include <strings.h>
 #include <unistd.h>
 
-enum { WORD_BYTES_MIN = 3, NAME_BYTES_MAX = 128 };
+enum { WORD_BYTES_MIN = 3, NAME_BYTES_MAX = 255 };
 
 static const char *const common_words[] = {
     "account",   "admin",       "administrator", "app",         "azureuser",    "bin",
@@ -126,12 +126,22 @@ static bool is_shared(const char *name, size_t length) {
     return false;
 }
 
+/* Where a name that is too long ends: between letters, of which those beyond ASCII have several
+ * bytes. */
+static size_t whole_letters(const char *text, size_t length, size_t at) {
+    while (at > 0 && at < length && ((unsigned char)text[at] & 0xC0) == 0x80) {
+        at--;
+    }
+    return at;
+}
+
 /* Length of the name at the beginning; a full stop at its end is the sentence's. */
 static size_t name_length(const char *text, size_t length) {
     size_t at = 0;
     while (at < length && at < NAME_BYTES_MAX && is_name_byte(text[at])) {
         at++;
     }
+    at = whole_letters(text, length, at);
     while (at > 0 && text[at - 1] == '.') {
         at--;
     }
@@ -177,8 +187,8 @@ static size_t windows_home_at(const char *text, size_t length) {
 
 size_t rp_home_at(const char *text, size_t length, const struct rp_own_names *names) {
     static const char *const parents[] = {
-        "/home/",        "/Users/",   "/var/home/",    "/usr/home/",
-        "/export/home/", "/c/Users/", "/mnt/c/Users/", "/mnt/d/Users/",
+        "/home/",      "/Users/",    "/var/home/", "/usr/home/", "/export/home/", "/c/Users/",
+        "/data/home/", "/mnt/home/", "/nfs/home/", "/net/home/", "/mnt/c/Users/", "/mnt/d/Users/",
     };
     if (length == 0) return 0;
     if (text[0] != '/') return windows_home_at(text, length);

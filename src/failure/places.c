@@ -26,7 +26,7 @@ static const char *const cards[] = {
 };
 
 /* Of a text that is not understood: a guess that is worth no word is below this. */
-static const double RIVAL_LEAST = 0.3;
+static const double RIVAL_LEAST = 0.45;
 
 /* What a driver and a desktop hold anyway. */
 #define OTHERS_LEAST_BYTES (UINT64_C(256) << 20)

@@ -278,7 +278,11 @@ static const char *const secret_keys[] = {
     "sas_token",     "csrf_token",     "job_token",
     "login_token",   "user_token",     "secret_token",
     "pgpassword",    "webhook_url",    "shared_access_signature",
+    "secrets",       "storage_key",
 };
+
+/* Of which only a value goes that looks like a token: "auth: basic" does not. */
+static const char *const token_keys[] = {"auth", "credential", "credentials"};
 
 /* In the query of an address also these. */
 static const char *const query_keys[] = {
@@ -356,8 +360,14 @@ static enum key_sort sort_of(const char *at, size_t length, bool is_query) {
     if (is_query && IS_ONE_OF(key, bytes, query_keys)) return KEY_SECRET;
     if (IS_ONE_OF(key, bytes, authorization_keys)) return KEY_AUTHORIZATION;
     if (ends_with(key, bytes, "pwd")) return KEY_FOLDER;
-    if (!ends_with(key, bytes, "token") || is_of_vocabulary(key, bytes)) return KEY_PLAIN;
     bool is_environment = bytes > 5 && count_of(at, length, islower) == 0;
+    if (is_environment && ends_with(key, bytes, "key")) return KEY_TOKEN; /* "WANDB_KEY" */
+    /* A compiler has passes, a database "DB_PASS". */
+    if (ends_with(key, bytes, "pass") && bytes > 4) return KEY_TOKEN;
+    for (size_t i = 0; i < sizeof token_keys / sizeof token_keys[0]; i++) {
+        if (ends_with(key, bytes, token_keys[i])) return KEY_TOKEN;
+    }
+    if (!ends_with(key, bytes, "token") || is_of_vocabulary(key, bytes)) return KEY_PLAIN;
     return is_environment ? KEY_SECRET : KEY_TOKEN;
 }
 
@@ -385,9 +395,10 @@ static size_t quote_length(const char *at, size_t left) {
     return slashes < left && (at[slashes] == '"' || at[slashes] == '\'') ? slashes + 1 : 0;
 }
 
-/* What is between a key and its value: `": "`, "=", ": ", " => '"; 0: no value follows. */
+/* What is between a key and its value: `": "`, "=", ": ", " => '", `"] = "`; 0: none follows. */
 static size_t sign_length(const char *at, size_t left, bool is_flag) {
     size_t length = quote_length(at, left);
+    if (length > 0 && length < left && at[length] == ']') length++;
     length += blanks(at + length, left - length);
     if (length < left && (at[length] == '=' || at[length] == ':')) {
         length++;
@@ -395,6 +406,15 @@ static size_t sign_length(const char *at, size_t left, bool is_flag) {
         return length + blanks(at + length, left - length);
     }
     return is_flag ? blanks(at, left) : 0;
+}
+
+/* The "b" of `b"..."`, the "Rb", the "f": what stands in front of the quote of a literal. */
+static size_t literal_length(const char *at, size_t left) {
+    size_t length = 0;
+    while (length < left && length < 2 && strchr("bBrRfFuU", at[length])) {
+        length++;
+    }
+    return quote_length(at + length, left - length) > 0 ? length : 0;
 }
 
 /* The end of a value between quotes, or without. */
@@ -494,6 +514,7 @@ static bool find_value(const struct place *place, struct found *found) {
     enum key_sort sort = sort_of(place->at, key, last == '?' || last == '&');
     if (sort == KEY_PLAIN) return false;
     struct value value = {.start = key + sign};
+    value.start += literal_length(place->at + value.start, place->left - value.start);
     const char *quote = place->at + value.start;
     size_t quote_bytes = quote_length(quote, place->left - value.start);
     value.is_quoted = quote_bytes > 0;

@@ -82,6 +82,14 @@ static const struct {
     {"-----BEGIN RSA PRIVATE KEY-----\nMIIE\nabc=\n-----END RSA PRIVATE KEY-----\nnext",
      "<private key>\nnext"},
     {"-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNz", "<private key>"},
+    {"os.environ[\"HF_TOKEN\"] = \"abc\"", "os.environ[\"HF_TOKEN\"] = \"<secret>\""},
+    {"SECRET_KEY = b\"abc def\"", "SECRET_KEY = b\"<secret>\""},
+    {"password=Rb'abc'", "password=Rb'<secret>'"},
+    {"secrets=abc", "secrets=<secret>"},
+    {"WANDB_KEY=" L16, "WANDB_KEY=<secret>"},
+    {"AZURE_STORAGE_KEY=" L16 "==", "AZURE_STORAGE_KEY=<secret>"},
+    {"DB_PASS=abc123def AUTH=" L16, "DB_PASS=<secret> AUTH=<secret>"},
+    {"credentials: " L16, "credentials: <secret>"},
     /* Addresses */
     {"https://ada:pa%20ss@hub.example/x", "https://<secret>@hub.example/x"},
     {"git+https://abc@github.com/o/r", "git+https://<secret>@github.com/o/r"},
@@ -104,6 +112,7 @@ static const struct {
     {"c:/users/bob/x", "~/x"},
     {"/mnt/c/Users/bob/x", "~/x"},
     {"/srv/people/adalove/models", "~/models"},
+    {"/data/home/bob/x /nfs/home/bob", "~/x ~"},
     {"/scratch/adalove/models", "/scratch/<user>/models"},
     {"adalove@engine7:~$ run", "<user>@<host>:~$ run"},
     {"engine7.example.org: adalove's", "<host>: <user>'s"},
@@ -112,6 +121,7 @@ static const struct {
     {"/root/.cache /home /home/ /Users/Shared/m", NULL},
     {"https://github.com/home/bob", NULL},
     {"PWD=/work OLDPWD=~", NULL},
+    {"pass: ConvertF32ToF16 auth: basic SORT_KEY=name f['key'] = 5 b_pass=2", NULL},
     {"pad_token='x1y2z3w4' eos_token_id=50256 max_tokens=2048 num_tokens: 12345678", NULL},
     {"token: 128256", NULL},
     {"tokens: 5 tokenizer='abc123def' KeyError: 'token'", NULL},
@@ -208,6 +218,26 @@ static void a_mark_stays_at_its_word(void **state) {
     rp_redact_as(text, strlen(text), &names, &out, &mark);
     assert_int_equal(mark, out.length);
     rp_text_fini(&out);
+}
+
+/* A report is JSON, which has no half letters. */
+static void a_long_name_is_cut_between_letters(void **state) {
+    (void)state;
+    static const char *const heads[] = {"/home/", "C:\\Users\\", "C:\\Users\\a b "};
+    for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++) {
+        for (size_t more = 0; more < 3; more++) {
+            char text[512];
+            size_t length =
+                (size_t)snprintf(text, sizeof text, "%s%.*s", heads[i], (int)more, "xx");
+            for (int letter = 0; letter < 120; letter++, length += 3) {
+                memcpy(text + length, "\xE3\x81\x82", 3);
+            }
+            char *left = redacted(text, length);
+            assert_int_equal(rp_text_utf8_error_at(left, strlen(left)), strlen(left));
+            assert_null(strstr(left, "Users"));
+            rp_free(left);
+        }
+    }
 }
 
 static void a_zero_byte_ends_nothing(void **state) {
@@ -318,6 +348,7 @@ int main(void) {
         cmocka_unit_test(a_second_time_changes_nothing),
         cmocka_unit_test(a_second_time_changes_nothing_of_mixtures),
         cmocka_unit_test(a_mark_stays_at_its_word),
+        cmocka_unit_test(a_long_name_is_cut_between_letters),
         cmocka_unit_test(a_zero_byte_ends_nothing),
         cmocka_unit_test(hard_texts_take_linear_time),
         cmocka_unit_test(words_of_everybody_are_no_names),

@@ -583,7 +583,7 @@ static void a_bundle_has_what_matters_and_nothing_private(void **state) {
     char *text = read_text(in("bundle.json"));
     assert_null(strstr(text, "hunter2"));
     assert_null(strstr(text, "NOBODYS"));
-    assert_null(strstr(text, "HF_TOKEN"));
+    assert_null(strstr(text, "\"HF_TOKEN\""));
     json_t *bundle = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
     const json_t *environment = json_object_get(bundle, "environment");
     assert_string_equal(rp_report_text(environment, "CUDA_VISIBLE_DEVICES"), "0,1");

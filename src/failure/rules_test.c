@@ -94,7 +94,7 @@ static void a_match_begins_where_its_words_do(void **state) {
     (void)state;
     static const char text[] =
         "unknown 1\n    failed to {got} here\n    ^oops there\n    [wrong|bad] size\n"
-        "    \\ at once\n";
+        "    \\ at once\n    [unreachable|reach]\n    unreal\n";
     static const char *const lines[][2] = {
         {"unfailed to no, failed to do here", "0:16-33 "}, /* the first of its words is none    */
         {"  failed\tto  do here", "0:2-20 "},              /* blanks that the index leaves out  */
@@ -102,6 +102,9 @@ static void a_match_begins_where_its_words_do(void **state) {
         {"oops there, oops there", "1:0-10 "},
         {"so oops there", ""},
         {"not at once", "3:3-11 "}, /* it begins with a blank */
+        /* The choice inside the other is found first: "unreal" makes the other's beginning common.
+         */
+        {"unreachable", "4:0-11 "},
     };
     rp_error err = RP_ERROR_INIT;
     struct rp_failure_rules *rules = NULL;
