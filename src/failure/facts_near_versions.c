@@ -119,7 +119,8 @@ static bool read_version(const struct rp_fact_line *line, size_t i, size_t count
     const char *size = rp_fact_read(RP_FACT_BYTES, token->at, end, &number);
     if (!has_v && size && size > to) return false;
     const char *point = memchr(token->at, '.', (size_t)(to - token->at));
-    char kind = is_second_number(line, i, count) ? 'v' : kind_of_number(line, i);
+    char kind = kind_of_number(line, i);
+    if (is_second_number(line, i, count)) kind = 'v';
     if ((!point && !has_v && kind == '\0') || is_capability(line, i)) return false;
     if (!point && token->length > 3 && kind == 'v') return false;
     *version = (struct version){token->at,
@@ -128,7 +129,7 @@ static bool read_version(const struct rp_fact_line *line, size_t i, size_t count
                                 rp_fact_line_token_at(line, i + 1, to),
                                 VERSION_NONE,
                                 false,
-                                kind == 'v' || point ? '\0' : kind};
+                                (char)(kind == 'v' || point ? '\0' : kind)};
     return true;
 }
 
