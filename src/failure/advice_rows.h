@@ -66,7 +66,8 @@
     X(CARDS_NEED,     "cards_need")                                                            \
     X(SWAPPED,        "swapped")        /* "yes": sizes given are those wanted, out of order */ \
     X(CONTEXT,        "context")        /* the most tokens of the model                      */ \
-    X(AT_MOST,        "at_most")        /* "yes": the limit is the model's own               */
+    X(AT_MOST,        "at_most")        /* "yes": the limit is the model's own               */ \
+    X(FRAGMENTED,     "fragmented")     /* "yes": an allocator keeps more than was asked     */
 /* clang-format on */
 
 enum {

@@ -404,6 +404,9 @@ static void put_memory(struct rp_places *places) {
     /* Little of it is worth no word. */
     uint64_t unused = rp_places_bytes_of(places, RP_FACT_NAME_BYTES_RESERVED);
     uint64_t told = rp_places_bytes_of(places, RP_FACT_NAME_BYTES_OTHERS);
+    if (asked != RP_UNKNOWN_U64 && unused != RP_UNKNOWN_U64 && unused > asked) {
+        rp_places_put_text(places, RP_PLACE_FRAGMENTED, "yes");
+    }
     if (asked != RP_UNKNOWN_U64 && unused < asked / 2) {
         places->which.places[RP_FACT_NAME_BYTES_RESERVED] = NULL;
     }
