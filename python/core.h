@@ -136,6 +136,9 @@ int rp_python_add_pool(PyObject *module);
 /** Whether it is open; raises StateError where not. */
 bool rp_python_pool_is_open(const rp_python_pool *pool);
 
+/** Whether memory is short, as check_memory_pressure() and get_stats() both say it. No GIL. */
+bool rp_python_is_short(const rp_pressure_info *info);
+
 /** Give the GIL up for a call into the library, during which the pool is not closed. */
 PyThreadState *rp_python_pool_enter(rp_python_pool *pool);
 void rp_python_pool_leave(rp_python_pool *pool, PyThreadState *thread);

@@ -367,11 +367,16 @@ static int look_at_memory(PyObject *object, rp_pressure_info *info) {
     return -1;
 }
 
+bool rp_python_is_short(const rp_pressure_info *info) {
+    bool has_to_free = info->to_free_bytes > 0 && info->to_free_bytes != RP_UNKNOWN_U64;
+    return info->step != RP_PRESSURE_NONE || has_to_free;
+}
+
 static PyObject *pool_check_memory_pressure(PyObject *self, PyObject *unused) {
     rp_pressure_info info;
     (void)unused;
     if (look_at_memory(self, &info) < 0) return NULL;
-    return PyBool_FromLong(info.step != RP_PRESSURE_NONE || info.to_free_bytes > 0);
+    return PyBool_FromLong(rp_python_is_short(&info));
 }
 
 static PyObject *pool_available_memory_mb(PyObject *self, void *unused) {

@@ -250,11 +250,10 @@ static int put_system_memory(PyObject *dict, const rp_pressure_info *info) {
     bool is_known = info->total_bytes != RP_UNKNOWN_U64 && info->usable_bytes != RP_UNKNOWN_U64 &&
                     info->total_bytes > 0;
     double used = is_known ? 100 - 100 * (double)info->usable_bytes / (double)info->total_bytes : 0;
-    bool is_short = info->step != RP_PRESSURE_NONE;
     if (memory && (put_mb(memory, "total_mb", info->total_bytes) < 0 ||
                    put_mb(memory, "available_mb", info->usable_bytes) < 0 ||
                    (is_known && put_number(memory, "percent_used", used < 0 ? 0 : used) < 0) ||
-                   put_bool(memory, "under_pressure", is_short) < 0)) {
+                   put_bool(memory, "under_pressure", rp_python_is_short(info)) < 0)) {
         Py_CLEAR(memory);
     }
     return rp_python_put(dict, "system_memory", memory);

