@@ -7,6 +7,7 @@
 #include "command.h"
 #include "diagnose_line.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
@@ -416,6 +417,33 @@ static int check_streams(bool needs_stdin) {
     return 0;
 }
 
+static bool has_kind(const rp_snapshot *snapshot, rp_device_kind kind) {
+    for (size_t i = 0; i < rp_snapshot_device_count(snapshot); i++) {
+        if (rp_snapshot_device(snapshot, i)->kind == kind) return true;
+    }
+    return false;
+}
+
+/* A text may be of another machine: that its device is not here is no error, and worth a word.
+ * Where there is none of the kind the answer says so. */
+static void tell_absent(const rp_snapshot *snapshot, const char *hardware) {
+    const char *number = hardware ? strchr(hardware, ':') : NULL;
+    char id[64];
+    rp_device_kind kind;
+    if (!number || number - hardware >= 32) return;
+    for (size_t i = 0; i < sizeof id && i <= strlen(hardware); i++) {
+        bool is_kind = hardware + i < number;
+        id[i] = is_kind ? (char)tolower((unsigned char)hardware[i]) : hardware[i];
+    }
+    id[sizeof id - 1] = '\0';
+    if (rp_snapshot_find_device(snapshot, id)) return;
+    id[number - hardware] = '\0';
+    if (rp_device_kind_parse(id, &kind, NULL) != RP_OK || !has_kind(snapshot, kind)) return;
+    fprintf(stderr, "rpool: %s has no device '%s%.24s'\n",
+            rp_snapshot_is_simulated(snapshot) ? "the simulated machine" : "this machine", id,
+            number);
+}
+
 int diagnose_run(const struct arguments *arguments) {
     int code = check_options(arguments);
     if (code == 0) {
@@ -441,6 +469,7 @@ int diagnose_run(const struct arguments *arguments) {
     question.hardware = arguments->options[HARDWARE];
     question.model = arguments->options[MODEL];
     question.snapshot = snapshot;
+    tell_absent(snapshot, question.hardware);
     code = arguments->options[JSONL] ? diagnose_lines(arguments, &question, &input)
                                      : diagnose_text(arguments, &question, &input);
     close_input(&input);
