@@ -469,9 +469,9 @@ int diagnose_run(const struct arguments *arguments) {
     question.hardware = arguments->options[HARDWARE];
     question.model = arguments->options[MODEL];
     question.snapshot = snapshot;
-    tell_absent(snapshot, question.hardware);
     code = arguments->options[JSONL] ? diagnose_lines(arguments, &question, &input)
                                      : diagnose_text(arguments, &question, &input);
+    if (code == 0) tell_absent(snapshot, question.hardware);
     close_input(&input);
     rp_snapshot_release(snapshot);
     return code;

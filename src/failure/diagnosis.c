@@ -503,9 +503,9 @@ static void weigh_words(const struct weighing *weighing, double factors[RP_CATEG
     }
 }
 
-/* Whether a rule spoke for it: what words alone make of a text is no guess worth telling. */
-static bool has_spoken(const struct weighing *weighing, size_t category) {
-    return category == RP_CATEGORY_UNKNOWN || weighing->sums[category] > 0;
+/* Of an unknown text what words alone make of it is no guess worth telling: a rule must speak. */
+static bool is_guess(const struct weighing *weighing, size_t category) {
+    return weighing->diagnosis->category != RP_CATEGORY_UNKNOWN || weighing->sums[category] > 0;
 }
 
 /* The likeliest category, those behind it, and their shares. */
@@ -535,7 +535,7 @@ static void rank(struct weighing *weighing) {
         if (rank == 0) {
             diagnosis->category = (rp_category)best;
             diagnosis->confidence = share;
-        } else if ((share > 0.02 || rank <= 2) && has_spoken(weighing, best)) {
+        } else if ((share > 0.02 || rank <= 2) && is_guess(weighing, best)) {
             diagnosis->rivals[diagnosis->rival_count] = (rp_category)best;
             diagnosis->rival_shares[diagnosis->rival_count++] = share;
         }
@@ -716,7 +716,9 @@ static void derive_memory(struct rp_diagnosis *diagnosis) {
  * thousand million; since it writes "GiB" the unit is read as it stands.
  */
 static void settle_units(struct rp_diagnosis *diagnosis) {
-    if (!strstr(diagnosis->cause, "MPS allocated:")) return;
+    bool is_its = strstr(diagnosis->cause, "MPS allocated:") != NULL ||
+                  strstr(diagnosis->cause, "Invalid buffer size:") != NULL;
+    if (!is_its) return;
     for (size_t i = 0; i < diagnosis->facts.count; i++) {
         struct rp_fact *fact = &diagnosis->facts.rows[i];
         size_t length = strlen(fact->text);
@@ -804,7 +806,7 @@ static bool is_device_suffix(rp_device_kind kind, const char *suffix) {
 }
 
 static rp_status refuse_suffix(const char *hardware, const char *kind, rp_error *err) {
-    rp_fail(err, RP_ERR_ARGUMENT, "'%.40s' is no device: behind '%s:' its number is missing",
+    rp_fail(err, RP_ERR_ARGUMENT, "'%.40s' is no device: no number or name is behind '%s:'",
             hardware, kind);
     rp_hint(err, "a device is '%s:0', and '%s' means any of them", kind, kind);
     return RP_ERR_ARGUMENT;
