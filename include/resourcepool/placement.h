@@ -137,6 +137,19 @@ RP_API const char *rp_policy_name(rp_policy policy);
 RP_API RP_MUST_CHECK rp_status rp_policy_parse(const char *name, rp_policy *policy, rp_error *err);
 
 /**
+ * How well a kind of device runs a family of models, as the rules say (data/compatibility.txt, and
+ * the file that RESOURCE_POOL_COMPATIBILITY names): for any device of the kind, here or not.
+ *
+ * level  "high", "medium", "low" or "none". Static storage
+ * note   what the rules say with it; NULL without one. Lives as long as the process. May be NULL
+ * RP_ERR_ARGUMENT: no such family or kind; RP_ERR_NOT_FOUND, RP_ERR_DATA, RP_ERR_LIMIT, RP_ERR_IO,
+ * RP_ERR_MEMORY: of that file. Any thread.
+ */
+RP_API RP_MUST_CHECK rp_status rp_family_level(rp_family family, rp_device_kind kind,
+                                               const char **level, const char **note,
+                                               rp_error *err);
+
+/**
  * Rank every device, precision and engine for a model.
  *
  * plan  on RP_OK the caller's: rp_plan_destroy(). A plan in which nothing is accepted is an answer

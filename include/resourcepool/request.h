@@ -59,10 +59,12 @@ typedef struct rp_request {
                                when no device has memory for it, and in low-memory mode; NULL   */
     const rp_preferences *preferences; /* more of what the caller would like of a model; `device`,
                                `precision` and `engine` of the request go before theirs; NULL    */
+    int only_loaded; /* not 0: what another request of these words found or made is leased at once;
+                        otherwise RP_ERR_NOT_FOUND, with nothing looked up, waited for or counted */
 } rp_request;
 
 /* clang-format off */
-#define RP_REQUEST_INIT {sizeof(rp_request), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define RP_REQUEST_INIT {sizeof(rp_request), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 /* clang-format on */
 
 RP_BEGIN_DECLS
@@ -91,6 +93,13 @@ RP_API RP_MUST_CHECK rp_status rp_cancel_create(rp_cancel **cancel, rp_error *er
 
 /** Call off every request that has the token, now and later. Any thread; returns at once. */
 RP_API void rp_cancel_fire(rp_cancel *cancel);
+
+/**
+ * Let a token ask: while a request that has it waits, `poll` is called some twenty times a second,
+ * on the thread that waits and under no lock. What it returns other than 0 calls that request off,
+ * and no other. It may use the pool and give leases back. Before any request has the token.
+ */
+RP_API void rp_cancel_set_poll(rp_cancel *cancel, int (*poll)(void *user), void *user);
 
 /** Accepts NULL. No request that was given the token may still be running. */
 RP_API void rp_cancel_destroy(rp_cancel *cancel);

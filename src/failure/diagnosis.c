@@ -35,7 +35,11 @@ enum {
     LINES_BESIDE = 4, /* of those, how far from the cause one still speaks of it */
     RULES_MAX = 1024, /* more than HITS_MAX hits have, unless they share words */
     NO_HIT = UINT16_MAX,
+    BEFORE_MATCH_BYTES = 80, /* of a long line, so much is kept in front of what was found */
 };
+
+/* Stands for what is left out of a long line. */
+static const char left_out[] = "...";
 
 /* What a rule's strength is changed by. */
 static const double role_weights[] = {
@@ -58,6 +62,7 @@ static const double SILENCE_WEIGHT = 4.2; /* of unknown, where no rule speaks at
 
 struct kept_line {
     char text[RP_CAUSE_BYTES];
+    uint16_t from; /* where in the line it begins */
     uint64_t number;
     uint64_t start;
     uint64_t end;
@@ -71,7 +76,7 @@ struct hit {
     enum rp_line_role role;
     unsigned block;
     bool is_trace;
-    uint16_t at; /* in the line's text */
+    uint16_t at; /* in the line */
     uint16_t length;
     uint64_t start;
     uint64_t end;
@@ -124,11 +129,26 @@ static uint64_t offset_of(const struct reader *reader, size_t at) {
     return reader->base + line->start + (line->from ? line->from[at] : at);
 }
 
-static void keep_text(struct reader *reader, struct kept_line *kept) {
+/* Where of a long line the text that is kept begins, so that it has the match. */
+static size_t start_of_text(const struct rp_error_line *line,
+                            const struct rp_pattern_match *match) {
+    bool is_in_front = match->end < RP_CAUSE_BYTES - sizeof left_out;
+    if (is_in_front || match->start <= BEFORE_MATCH_BYTES) return 0;
+    size_t from = match->start - BEFORE_MATCH_BYTES;
+    while (from > 0 && ((unsigned char)line->text[from] & 0xC0) == 0x80) {
+        from--;
+    }
+    return from;
+}
+
+static void keep_text(struct reader *reader, size_t from, struct kept_line *kept) {
     const struct rp_error_line *line = reader->line;
-    snprintf(kept->text, sizeof kept->text, "%.*s", (int)line->length, line->text);
-    if (line->length >= sizeof kept->text) {
-        memcpy(kept->text + sizeof kept->text - 4, "...", 4);
+    const char *begin = from > 0 ? left_out : "";
+    int length = snprintf(kept->text, sizeof kept->text, "%s%.*s", begin,
+                          (int)(line->length - from), line->text + from);
+    kept->from = (uint16_t)from;
+    if (length >= (int)sizeof kept->text) {
+        memcpy(kept->text + sizeof kept->text - sizeof left_out, left_out, sizeof left_out);
         rp_text_make_printable(kept->text);
     }
     kept->number = reader->line_base + line->number;
@@ -143,12 +163,13 @@ static void keep_around(struct reader *reader) {
     size_t length = line->length < sizeof kept->text ? line->length : sizeof kept->text - 1;
     memcpy(kept->text, line->text, length);
     kept->text[length] = '\0';
+    kept->from = 0;
     kept->number = reader->line_base + line->number;
     kept->start = offset_of(reader, 0);
     kept->end = offset_of(reader, line->length);
 }
 
-static uint16_t keep_line(struct reader *reader) {
+static uint16_t keep_line(struct reader *reader, const struct rp_pattern_match *match) {
     uint16_t number = reader->kept;
     if (number == NO_HIT) {
         number = 0;
@@ -161,7 +182,7 @@ static uint16_t keep_line(struct reader *reader) {
             reader->is_short_of_memory = true;
             return NO_HIT;
         }
-        keep_text(reader, kept);
+        keep_text(reader, start_of_text(reader->line, match), kept);
         reader->lines[number] = kept;
         reader->kept = number;
     }
@@ -234,7 +255,7 @@ static void take_hit(uint32_t pattern, const struct rp_pattern_match *match, voi
     struct hit *hit = slot_of(reader, pattern);
     if (hit) {
         *hit = (struct hit){.pattern = pattern,
-                            .line = keep_line(reader),
+                            .line = keep_line(reader, match),
                             .next = NO_HIT,
                             .role = reader->line->role,
                             .block = reader->line->block,
@@ -258,7 +279,7 @@ static void take_line(const struct rp_error_line *line, void *user) {
     bool is_cause = line->role == RP_LINE_MESSAGE ||
                     (line->role == RP_LINE_PLAIN && !reader->last_message.text[0]);
     if (is_cause && !reader->is_trace) {
-        keep_text(reader, &reader->last_message);
+        keep_text(reader, 0, &reader->last_message);
         reader->last_message_block = line->block;
     }
     if (line->role != RP_LINE_NOISE) rp_words_add(&reader->words, line->text, line->length);
@@ -423,7 +444,9 @@ static void add_evidence(struct rp_diagnosis *diagnosis, const struct reader *re
     const struct kept_line *line = reader->lines[hit->line];
     evidence->line = line->number;
     size_t kept = strlen(line->text);
-    size_t at = hit->at < kept ? hit->at : kept;
+    size_t before = line->from > 0 ? sizeof left_out - 1 : 0;
+    size_t at = hit->at >= line->from ? hit->at - line->from + before : kept;
+    if (at > kept) at = kept;
     size_t length = hit->length < kept - at ? hit->length : kept - at;
     if (length >= sizeof evidence->text) length = sizeof evidence->text - 1;
     memcpy(evidence->text, line->text + at, length);

@@ -3,6 +3,7 @@
 
 #include "../../tests/test.h"
 #include "base/memory.h"
+#include "base/text.h"
 
 #include <fcntl.h>
 #include <jansson.h>
@@ -57,6 +58,29 @@ static void a_message_says_its_category_cause_and_facts(void **state) {
     assert_true(diagnosis->evidence_count > 0);
     assert_memory_equal(error + diagnosis->evidence[0].start, "CUDA out of memory", 18);
     rp_diagnosis_destroy(diagnosis);
+}
+
+/* A line of JSON, say, that has a whole log before the error. */
+static void the_cause_of_a_long_line_is_what_was_found(void **state) {
+    (void)state;
+    static const char message[] = "CUDA out of memory. Tried to allocate 2.00 GiB";
+    char error[4096];
+    for (size_t before = 300; before < 3000; before += 450) {
+        memset(error, 'q', before);
+        for (size_t i = 60; i + 2 < before; i += 60) {
+            memcpy(error + i, i % 120 ? " " : "\xC3\xA9", i % 120 ? 1 : 2);
+        }
+        snprintf(error + before, sizeof error - before, " %s %0900d", message, 0);
+        struct rp_diagnosis *diagnosis = read_error(error);
+        assert_says(diagnosis->cause, message);
+        assert_true(diagnosis->evidence_count > 0);
+        const struct rp_evidence *evidence = &diagnosis->evidence[0];
+        assert_memory_equal(error + evidence->start, evidence->text, strlen(evidence->text));
+        assert_int_equal(evidence->end - evidence->start, strlen(evidence->text));
+        assert_int_equal(rp_text_utf8_error_at(diagnosis->cause, strlen(diagnosis->cause)),
+                         strlen(diagnosis->cause));
+        rp_diagnosis_destroy(diagnosis);
+    }
 }
 
 static void a_text_for_people_has_each_figure_once(void **state) {
@@ -410,6 +434,7 @@ int main(void) {
         cmocka_unit_test(several_threads_get_the_answers_of_one),
         cmocka_unit_test(a_text_about_another_device_than_the_question_is_told_so),
         cmocka_unit_test(a_message_says_its_category_cause_and_facts),
+        cmocka_unit_test(the_cause_of_a_long_line_is_what_was_found),
         cmocka_unit_test(a_text_for_people_has_each_figure_once),
         cmocka_unit_test(nothing_is_unknown_with_a_low_confidence),
         cmocka_unit_test(a_cause_wins_over_what_wraps_it),

@@ -58,17 +58,20 @@ void rp_fact_line_read(const char *text, size_t length, struct rp_fact_line *lin
         (struct rp_fact_token){.at = text + length, .is_apart = true, .before = token.before};
 }
 
+/* Whether two letters may be the same: what a word is not is told at once. */
+static bool is_like(char a, char b) {
+    return ((a ^ b) & ~0x20) == 0;
+}
+
 bool rp_fact_token_is(const struct rp_fact_token *token, const char *word) {
-    return strlen(word) == token->length && strncasecmp(token->at, word, token->length) == 0;
+    return token->length > 0 && is_like(token->at[0], word[0]) && strlen(word) == token->length &&
+           strncasecmp(token->at, word, token->length) == 0;
 }
 
 int rp_fact_token_among(const struct rp_fact_token *token, const char *const *words, size_t count) {
     if (token->length == 0) return -1;
-    int first = tolower((unsigned char)token->at[0]);
     for (size_t i = 0; i < count; i++) {
-        if (tolower((unsigned char)words[i][0]) == first && rp_fact_token_is(token, words[i])) {
-            return (int)i;
-        }
+        if (rp_fact_token_is(token, words[i])) return (int)i;
     }
     return -1;
 }
@@ -85,9 +88,8 @@ bool rp_fact_token_is_quoted(const struct rp_fact_token *token) {
 int rp_fact_token_role(const struct rp_fact_token *token, const struct rp_fact_role *rows,
                        size_t count) {
     if (token->length == 0) return 0;
-    int first = tolower((unsigned char)token->at[0]);
     for (size_t i = 0; i < count; i++) {
-        if (rows[i].word[0] == first && rp_fact_token_is(token, rows[i].word)) return rows[i].role;
+        if (rp_fact_token_is(token, rows[i].word)) return rows[i].role;
     }
     return 0;
 }

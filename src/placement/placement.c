@@ -139,6 +139,22 @@ rp_status rp_policy_parse(const char *name, rp_policy *policy, rp_error *err) {
     return RP_ERR_NOT_FOUND;
 }
 
+rp_status rp_family_level(rp_family family, rp_device_kind kind, const char **level,
+                          const char **note, rp_error *err) {
+    const struct rp_rules *rules = NULL;
+    const char *said = NULL;
+    if (!level || !rp_family_name(family) || !rp_device_kind_name(kind)) {
+        return rp_fail(err, RP_ERR_ARGUMENT,
+                       "a family, a kind of device and a place for the level "
+                       "are needed");
+    }
+    rp_status status = rp_rules_of_process(&rules, err);
+    if (status != RP_OK) return status;
+    *level = rp_level_name(rp_rules_level(rules, family, kind, &said));
+    if (note) *note = said;
+    return RP_OK;
+}
+
 /* --- what one pair is worth ----------------------------------------------------------------- */
 
 RP_PRINTF(2, 3)

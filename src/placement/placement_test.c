@@ -498,9 +498,32 @@ static void want_of_memory_is_told(void **state) {
     rp_snapshot_release(asking.snapshot);
 }
 
+static void a_kind_runs_a_family_so_well(void **state) {
+    (void)state;
+    rp_error err = RP_ERROR_INIT;
+    const char *level = NULL;
+    const char *note = "of before";
+    assert_ok(rp_family_level(RP_FAMILY_EMBEDDING, RP_DEVICE_CUDA, &level, &note, &err));
+    assert_string_equal(level, "high");
+    assert_null(note);
+    assert_ok(rp_family_level(RP_FAMILY_AUDIO, RP_DEVICE_WEBNN, &level, &note, &err));
+    assert_string_equal(level, "none");
+    assert_non_null(strstr(note, "browsers"));
+    assert_ok(rp_family_level(RP_FAMILY_UNKNOWN, RP_DEVICE_CPU, &level, NULL, &err));
+    assert_string_equal(level, "medium");
+    rp_device_kind strange = (rp_device_kind)99;
+    assert_status(rp_family_level(RP_FAMILY_AUDIO, strange, &level, &note, &err), RP_ERR_ARGUMENT);
+    assert_status(rp_family_level((rp_family)99, RP_DEVICE_CPU, &level, &note, &err),
+                  RP_ERR_ARGUMENT);
+    assert_status(rp_family_level(RP_FAMILY_AUDIO, RP_DEVICE_CPU, NULL, &note, &err),
+                  RP_ERR_ARGUMENT);
+    assert_string_equal(level, "medium");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(policies_have_names),
+        cmocka_unit_test(a_kind_runs_a_family_so_well),
         cmocka_unit_test(what_is_missing_or_unknown_is_refused),
         cmocka_unit_test(a_need_that_is_known_counts),
         cmocka_unit_test(what_a_pool_holds_is_in_the_way),

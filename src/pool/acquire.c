@@ -1028,13 +1028,15 @@ static rp_status acquire_slowly(rp_pool *pool, rp_kind kind, const rp_request *r
     return status;
 }
 
-rp_lease *rp_pool_hit_model(rp_pool *pool, const rp_request *request) {
+/* What is known under these words and loaded: a lease on it, else NULL. Waits for nobody's load. */
+static rp_lease *take_loaded(rp_pool *pool, rp_kind kind, const rp_request *request,
+                             rp_error *err) {
     char key_device[RP_LIMIT_DEVICE_BYTES];
     struct rp_key_parts asked;
     rp_lease *lease = NULL;
-    if (rp_pool_check_process(pool, NULL) != RP_OK ||
-        rp_key_parts_of_request(RP_KIND_MODEL, request, &asked, NULL) != RP_OK ||
-        rp_choice_check(RP_KIND_MODEL, request, NULL) != RP_OK) {
+    if (rp_pool_check_process(pool, err) != RP_OK ||
+        rp_key_parts_of_request(kind, request, &asked, err) != RP_OK ||
+        rp_choice_check(kind, request, err) != RP_OK) {
         return NULL;
     }
     asked.device = rp_choice_key_device(request, key_device);
@@ -1049,6 +1051,28 @@ rp_lease *rp_pool_hit_model(rp_pool *pool, const rp_request *request) {
     }
     rp_lock_release(&pool->lock);
     return lease;
+}
+
+rp_lease *rp_pool_hit_model(rp_pool *pool, const rp_request *request) {
+    return take_loaded(pool, RP_KIND_MODEL, request, NULL);
+}
+
+/* For rp_request.only_loaded. What a constructor takes is noted as its need, on the slow way. */
+static rp_status acquire_loaded(rp_pool *pool, rp_kind kind, const rp_request *request,
+                                rp_lease **lease, rp_error *err) {
+    rp_error why = RP_ERROR_INIT;
+    bool is_inside = request->within || rp_build_current();
+    rp_lease *taken = is_inside ? NULL : take_loaded(pool, kind, request, &why);
+    if (taken) {
+        *lease = taken;
+        return RP_OK;
+    }
+    if (why.status != RP_OK) {
+        if (err) *err = why;
+        return why.status;
+    }
+    return rp_fail(err, RP_ERR_NOT_FOUND, "no %s '%s%s%s' is loaded", rp_kind_name(kind),
+                   request->type, request->name ? ":" : "", request->name ? request->name : "");
 }
 
 bool rp_pool_lease_is_outdated(const rp_lease *lease) {
@@ -1075,6 +1099,10 @@ static rp_status acquire(rp_pool *pool, rp_kind kind, const rp_request *request,
         memcpy(&whole, request, known);
         whole.size = sizeof whole;
         request = &whole;
+    }
+    if (request->only_loaded) {
+        manner->is_hit = true;
+        return acquire_loaded(pool, kind, request, lease, err);
     }
     if (request->type) {
         char key_device[RP_LIMIT_DEVICE_BYTES];

@@ -956,6 +956,80 @@ static void what_the_history_lives_without_is_told_once(void **state) {
     unlink(lock);
 }
 
+static void only_what_is_loaded_is_answered_at_once(void **state) {
+    (void)state;
+    rp_error err = RP_ERROR_INIT;
+    rp_lease *lease = NULL;
+    rp_pool *pool = open_pool();
+    struct plan plan = {0};
+    rp_request request = request_for("a", &plan);
+    rp_request only = request_for("a", &plan);
+    only.only_loaded = 1;
+    assert_status(rp_pool_get_model(pool, &only, &lease, &err), RP_ERR_NOT_FOUND);
+    assert_says(err.message, "no model 'embedding:a' is loaded");
+    assert_int_equal(plan.made, 0);
+    assert_int_equal(totals_of(pool).requests, 0);
+    assert_ok(rp_pool_get_model(pool, &request, &lease, &err));
+    assert_ok(rp_lease_release(lease, &err));
+    assert_ok(rp_pool_get_model(pool, &only, &lease, &err));
+    assert_ok(rp_lease_release(lease, &err));
+    assert_status(rp_pool_get_tokenizer(pool, &only, &lease, &err), RP_ERR_NOT_FOUND);
+    assert_int_equal(totals_of(pool).hits, 1);
+    only.type = NULL;
+    assert_status(rp_pool_get_model(pool, &only, &lease, &err), RP_ERR_ARGUMENT);
+    close_pool(pool);
+}
+
+struct asked {
+    pthread_t thread;
+    int count;
+};
+
+static int ask_three_times(void *user) {
+    struct asked *asked = user;
+    asked->thread = pthread_self();
+    return ++asked->count == 3;
+}
+
+static void a_token_asks_on_the_thread_that_waits(void **state) {
+    (void)state;
+    rp_error err = RP_ERROR_INIT;
+    sem_t started;
+    sem_t may_end;
+    sem_init(&started, 0, 0);
+    sem_init(&may_end, 0, 0);
+    rp_pool *pool = open_pool();
+    struct plan plan = {.started = &started, .may_end = &may_end};
+    rp_request request = request_for("a", &plan);
+    struct caller caller = {.pool = pool, .request = &request};
+    pthread_t thread;
+    pthread_create(&thread, NULL, call, &caller);
+    sem_wait(&started);
+    rp_cancel *cancel = NULL;
+    rp_lease *lease = NULL;
+    struct asked asked = {.count = 0};
+    rp_request waits = request_for("a", &plan);
+    assert_ok(rp_cancel_create(&cancel, &err));
+    rp_cancel_set_poll(cancel, ask_three_times, &asked);
+    waits.cancel = cancel;
+    assert_status(rp_pool_get_model(pool, &waits, &lease, &err), RP_ERR_CANCELLED);
+    assert_int_equal(asked.count, 3);
+    assert_true(pthread_equal(asked.thread, pthread_self()));
+    /* It called off that request only, and does not stand above a deadline. */
+    waits.timeout_ms = 20;
+    assert_status(rp_pool_get_model(pool, &waits, &lease, &err), RP_ERR_TIMEOUT);
+    sem_post(&may_end);
+    pthread_join(thread, NULL);
+    waits.timeout_ms = 0;
+    assert_ok(rp_pool_get_model(pool, &waits, &lease, &err));
+    rp_cancel_destroy(cancel);
+    assert_ok(rp_lease_release(lease, &err));
+    assert_ok(rp_lease_release(caller.lease, &err));
+    close_pool(pool);
+    sem_destroy(&started);
+    sem_destroy(&may_end);
+}
+
 /* The process keeps one snapshot of the hardware and one set of rules: before blocks are counted.
  */
 static int detect_hardware(void **state) {
@@ -989,6 +1063,8 @@ int main(void) {
         cmocka_unit_test(a_load_that_its_caller_calls_off_is_done_by_who_still_wants_it),
         cmocka_unit_test(an_object_that_comes_too_late_is_kept_and_told),
         cmocka_unit_test(an_engine_load_is_left_in_time_and_stopped_when_nobody_wants_it),
+        cmocka_unit_test(only_what_is_loaded_is_answered_at_once),
+        cmocka_unit_test(a_token_asks_on_the_thread_that_waits),
         cmocka_unit_test(bad_requests_are_refused_and_not_counted),
         cmocka_unit_test(a_caller_with_an_older_header_is_served),
         cmocka_unit_test(a_child_of_fork_is_told_and_harms_nothing),

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "pool/waits.h"
 
+#include "base/clock.h"
 #include "base/limits.h"
 #include "base/memory.h"
 #include "base/status.h"
@@ -9,8 +10,13 @@
 
 #include <unistd.h>
 
+/* How often a token asks. A person who presses Ctrl-C does not notice it. */
+enum { POLL_MS = 50 };
+
 struct rp_cancel {
     _Atomic bool is_fired;
+    int (*poll)(void *user); /* constant once requests have the token; NULL */
+    void *poll_user;
 };
 
 static struct rp_lock lock = {.mutex = PTHREAD_MUTEX_INITIALIZER};
@@ -98,14 +104,26 @@ void rp_waits_leave(struct rp_wait *wait) {
     rp_condition_fini(&wait->woken);
 }
 
+/* Ask the token, without the lock: it may give leases back, which wakes waiters. */
+static rp_status poll_unlocked(const struct rp_wait *wait) {
+    rp_lock_release(&lock);
+    int is_off = wait->cancel->poll(wait->cancel->poll_user);
+    rp_lock_acquire(&lock);
+    return is_off ? RP_ERR_CANCELLED : RP_OK;
+}
+
 rp_status rp_waits_sleep(struct rp_wait *wait, int64_t deadline_ns) {
+    bool has_poll = wait->cancel && wait->cancel->poll;
     rp_status status = RP_OK;
     rp_lock_acquire(&lock);
     while (!wait->is_woken && status == RP_OK) {
+        int64_t until_ns = has_poll ? rp_deadline_after_ms(POLL_MS) : RP_NEVER_NS;
+        bool is_last = deadline_ns <= until_ns;
         if (rp_cancel_is_fired(wait->cancel)) {
             status = RP_ERR_CANCELLED;
-        } else if (!rp_condition_wait(&wait->woken, &lock, deadline_ns) && !wait->is_woken) {
-            status = RP_ERR_TIMEOUT;
+        } else if (!rp_condition_wait(&wait->woken, &lock, is_last ? deadline_ns : until_ns) &&
+                   !wait->is_woken) {
+            status = is_last ? RP_ERR_TIMEOUT : poll_unlocked(wait);
         }
     }
     wait->is_woken = false;
@@ -163,6 +181,11 @@ void rp_cancel_fire(rp_cancel *cancel) {
         if (wait->cancel == cancel) rp_condition_broadcast(&wait->woken);
     }
     rp_lock_release(&lock);
+}
+
+void rp_cancel_set_poll(rp_cancel *cancel, int (*poll)(void *user), void *user) {
+    cancel->poll = poll;
+    cancel->poll_user = user;
 }
 
 void rp_cancel_destroy(rp_cancel *cancel) {

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of the extension share. Everything here needs the GIL unless it says otherwise.
+ * The extension knows the public headers only, and lives in the main interpreter: what the pool
+ * gives up is given up on any thread, which then has to know whose lock to take.
+ */
+#ifndef RESOURCEPOOL_PYTHON_CORE_H
+#define RESOURCEPOOL_PYTHON_CORE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <resourcepool/resourcepool.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+/* ---- core.c: errors, texts, arguments --------------------------------------------------- */
+
+/**
+ * Raise the exception of a failed call: the class that rp_status_exception() names, with the
+ * attributes `status` and `hint`. Always NULL, to be returned.
+ */
+PyObject *rp_python_raise(const rp_error *err);
+
+/** What a JSON text says, as Python has it. Takes the text: rp_string_free() is done here. */
+PyObject *rp_python_from_json_take(char *json);
+
+/** A Python object as JSON, for rp_preferences_parse() and the like: a new str. What JSON does not
+ * know becomes its str(). */
+PyObject *rp_python_to_json(PyObject *object);
+
+/** A text of the library as str; what is not UTF-8 in it is replaced. None for NULL. */
+PyObject *rp_python_text(const char *text);
+
+/** The text of a str, borrowed from it. NULL raised: not a str, or with a NUL inside. */
+const char *rp_python_utf8(PyObject *object, const char *what);
+
+/** The names of a function's arguments, in order; NULL ends them. */
+struct rp_python_signature {
+    const char *function;
+    const char *const *names;
+    Py_ssize_t positional; /* so many may be given without their name */
+    Py_ssize_t required;
+};
+
+/**
+ * Sort out the arguments of a METH_FASTCALL | METH_KEYWORDS function, without a tuple or a dict.
+ * values: one for each name, borrowed; NULL for what was not given. 0, or -1 raised.
+ */
+int rp_python_arguments(const struct rp_python_signature *signature, PyObject *const *arguments,
+                        Py_ssize_t count, PyObject *keywords, PyObject **values);
+
+/** Put a value into a dict and give it up. A NULL value that raised is -1; one that did not is
+ * nothing to put: what is not known is left out. */
+int rp_python_put(PyObject *dict, const char *key, PyObject *value);
+
+/** Whether the interpreter still runs code. Needs no GIL. */
+bool rp_python_is_running(void);
+
+/** A line for the logger `resource_pool`, which exists once somebody imported logging. Needs no
+ * GIL; an exception that is set stays set. */
+void rp_python_log(rp_log_level level, const char *line);
+
+/** The logger itself, new: with a NullHandler, so that nothing is printed unasked. */
+PyObject *rp_python_logger(void);
+
+/* ---- objects.c: what the pool keeps for Python ------------------------------------------ */
+
+typedef struct rp_python_pool rp_python_pool;
+
+/**
+ * What the pool's entry of a Python object points to. Owned by the pool from the constructor to the
+ * destructor, also where the Python pool lists it.
+ */
+struct rp_python_held {
+    PyObject *object; /* the pool's own reference                                        */
+    rp_python_pool *pool;
+    rp_lease *hold; /* while the caller of a plain get may still have it; NULL          */
+    rp_kind kind;
+    char *key;       /* the library's: "embedding:bert-base-uncased@cpu"                 */
+    char *plain_key; /* without device and precision: "embedding:bert-base-uncased"      */
+    bool is_plain;   /* a request without a device or precision of its own led here      */
+    struct rp_python_held *previous;
+    struct rp_python_held *next;
+};
+
+/** One call of get_*() or lease_*(), on the stack of its thread. */
+struct rp_python_call {
+    rp_python_pool *pool;
+    rp_kind kind;
+    PyObject *constructor; /* borrowed; NULL: none                                           */
+    bool allow_none;
+    bool is_plain;
+    uint64_t bytes;   /* what the caller says it takes; RP_UNKNOWN_U64                       */
+    PyObject *raised; /* what the constructor raised on this thread; owned                   */
+    rp_request request;
+};
+
+/**
+ * Get a lease, with the GIL given up while anything is waited for. NULL raised: the constructor's
+ * own exception where it failed, else the library's.
+ */
+rp_lease *rp_python_acquire(struct rp_python_call *call);
+
+/** The Python object of a lease, new. */
+PyObject *rp_python_lease_object(const rp_lease *lease);
+
+/** Give back holds on objects that only the pool refers to. Returns how many. */
+size_t rp_python_sweep(rp_python_pool *pool);
+
+/** Give all holds of a pool back: it is about to close. */
+void rp_python_drop_holds(rp_python_pool *pool);
+
+/* ---- lease.c ---------------------------------------------------------------------------- */
+
+/** Add the type Lease. 0, or -1 raised. */
+int rp_python_add_lease(PyObject *module);
+
+/** A new Lease, which takes the lease, also on failure. */
+PyObject *rp_python_lease_new_take(rp_python_pool *pool, rp_lease *lease);
+
+/* ---- pool.c, statistics.c --------------------------------------------------------------- */
+
+struct rp_python_pool {
+    PyObject_HEAD rp_pool *pool; /* NULL once closed */
+    long pid; /* the process that opened it                                        */
+    struct rp_python_held *first;
+    uint64_t cleared_hits; /* what clear() took off the counts                                */
+    uint64_t cleared_misses;
+    int inside_count; /* calls in the library, without the GIL                          */
+};
+
+/** Add the type ResourcePool. 0, or -1 raised. */
+int rp_python_add_pool(PyObject *module);
+
+/** Whether it is open; raises StateError where not. */
+bool rp_python_pool_is_open(const rp_python_pool *pool);
+
+/** Whether memory is short, as check_memory_pressure() and get_stats() both say it. No GIL. */
+bool rp_python_is_short(const rp_pressure_info *info);
+
+/** Give the GIL up for a call into the library, during which the pool is not closed. */
+PyThreadState *rp_python_pool_enter(rp_python_pool *pool);
+void rp_python_pool_leave(rp_python_pool *pool, PyThreadState *thread);
+
+/** Methods and attributes of the pool that only look: get_stats() and its kin. */
+PyObject *rp_python_get_stats(PyObject *self, PyObject *unused);
+PyObject *rp_python_stats(PyObject *self, void *unused);
+PyObject *rp_python_resources(PyObject *self, void *kind);
+PyObject *rp_python_get_resource_details(PyObject *self, PyObject *key);
+
+/** Methods about failures and places. */
+PyObject *rp_python_generate_error_report(PyObject *self, PyObject *const *arguments,
+                                          Py_ssize_t count, PyObject *keywords);
+PyObject *rp_python_save_error_report(PyObject *self, PyObject *const *arguments, Py_ssize_t count,
+                                      PyObject *keywords);
+PyObject *rp_python_explain(PyObject *self, PyObject *const *arguments, Py_ssize_t count,
+                            PyObject *keywords);
+PyObject *rp_python_get_recommended_device(PyObject *self, PyObject *const *arguments,
+                                           Py_ssize_t count, PyObject *keywords);
+
+/** Preferences of a dict, the caller's: rp_preferences_destroy(). Keys that are not known are
+ * warned of through the logger. NULL without an exception for None. */
+rp_preferences *rp_python_preferences(PyObject *dict);
+
+/* ---- modules.c -------------------------------------------------------------------------- */
+
+/** Add the functions behind the modules hardware_detection, ... 0, or -1 raised. */
+int rp_python_add_modules(PyObject *module);
+
+#endif

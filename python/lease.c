@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A lease as a context manager: while it is out, the object stays where it is. */
+#include "core.h"
+
+static PyTypeObject *lease_type;
+
+typedef struct lease_object {
+    PyObject_HEAD rp_python_pool *pool; /* its share keeps the pool open */
+    rp_lease *lease;                    /* NULL once released            */
+} lease_object;
+
+PyObject *rp_python_lease_new_take(rp_python_pool *pool, rp_lease *lease) {
+    lease_object *self = PyObject_New(lease_object, lease_type);
+    if (!self) {
+        rp_lease_release(lease, NULL);
+        return NULL;
+    }
+    self->pool = (rp_python_pool *)Py_NewRef((PyObject *)pool);
+    self->lease = lease;
+    return (PyObject *)self;
+}
+
+static rp_status give_back(lease_object *self, rp_error *err) {
+    rp_lease *lease = self->lease;
+    rp_status status = RP_OK;
+    self->lease = NULL;
+    if (!lease) return RP_OK;
+    PyThreadState *thread = PyEval_SaveThread();
+    status = rp_lease_release(lease, err);
+    PyEval_RestoreThread(thread);
+    return status;
+}
+
+static void lease_dealloc(PyObject *object) {
+    lease_object *self = (lease_object *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    PyObject *raised[3];
+    PyErr_Fetch(&raised[0], &raised[1], &raised[2]);
+    give_back(self, NULL); /* in a child of fork() it is the parent's */
+    PyErr_Restore(raised[0], raised[1], raised[2]);
+    Py_DECREF((PyObject *)self->pool);
+    PyObject_Free(object);
+    Py_DECREF((PyObject *)type);
+}
+
+static rp_lease *lease_of(PyObject *object) {
+    lease_object *self = (lease_object *)object;
+    rp_error err = RP_ERROR_INIT;
+    if (self->lease) return self->lease;
+    rp_fail(&err, RP_ERR_STATE, "the lease was given back");
+    rp_python_raise(&err);
+    return NULL;
+}
+
+static PyObject *lease_enter(PyObject *self, PyObject *unused) {
+    (void)unused;
+    const rp_lease *lease = lease_of(self);
+    return lease ? rp_python_lease_object(lease) : NULL;
+}
+
+static PyObject *lease_release(PyObject *object, PyObject *unused) {
+    rp_error err = RP_ERROR_INIT;
+    (void)unused;
+    if (!lease_of(object)) return NULL;
+    if (give_back((lease_object *)object, &err) != RP_OK) return rp_python_raise(&err);
+    return Py_NewRef(Py_None);
+}
+
+/* Given back inside the block already: that is all the block wanted. */
+static PyObject *lease_exit(PyObject *object, PyObject *unused) {
+    rp_error err = RP_ERROR_INIT;
+    (void)unused;
+    if (give_back((lease_object *)object, &err) != RP_OK) return rp_python_raise(&err);
+    return Py_NewRef(Py_None);
+}
+
+static PyObject *lease_object_of(PyObject *self, void *unused) {
+    (void)unused;
+    return lease_enter(self, NULL);
+}
+
+static PyObject *lease_key(PyObject *self, void *unused) {
+    (void)unused;
+    const rp_lease *lease = lease_of(self);
+    return lease ? rp_python_text(rp_lease_key(lease)) : NULL;
+}
+
+static PyObject *lease_device(PyObject *self, void *unused) {
+    (void)unused;
+    const rp_lease *lease = lease_of(self);
+    return lease ? rp_python_text(rp_lease_placement(lease)->device) : NULL;
+}
+
+static PyObject *lease_precision(PyObject *self, void *unused) {
+    (void)unused;
+    const rp_lease *lease = lease_of(self);
+    return lease ? rp_python_text(rp_lease_placement(lease)->precision) : NULL;
+}
+
+static PyObject *lease_reason(PyObject *self, void *unused) {
+    (void)unused;
+    const rp_lease *lease = lease_of(self);
+    return lease ? rp_python_text(rp_lease_placement(lease)->reason) : NULL;
+}
+
+static PyObject *lease_memory_bytes(PyObject *self, void *unused) {
+    (void)unused;
+    const rp_lease *lease = lease_of(self);
+    if (!lease) return NULL;
+    uint64_t bytes = rp_lease_memory_bytes(lease);
+    return bytes == RP_UNKNOWN_U64 ? Py_NewRef(Py_None) : PyLong_FromUnsignedLongLong(bytes);
+}
+
+static PyObject *lease_released(PyObject *self, void *unused) {
+    (void)unused;
+    return PyBool_FromLong(!((lease_object *)self)->lease);
+}
+
+static PyMethodDef lease_methods[] = {
+    {"__enter__", lease_enter, METH_NOARGS, "The object."},
+    {"__exit__", lease_exit, METH_VARARGS, "Gives the lease back, if that was not done before."},
+    {"release", lease_release, METH_NOARGS,
+     "release()\n--\n\nGive the lease back. StateError: it was before."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef lease_attributes[] = {
+    {"object", lease_object_of, NULL, "What the constructor made.", NULL},
+    {"key", lease_key, NULL, "The instance: 'embedding:bert-base-uncased@cpu'.", NULL},
+    {"device", lease_device, NULL, "'cpu', 'cuda:0'; None for what lives on no device.", NULL},
+    {"precision", lease_precision, NULL, "'fp16'; None: as stored.", NULL},
+    {"reason", lease_reason, NULL, "Why it is there, in a sentence.", NULL},
+    {"memory_bytes", lease_memory_bytes, NULL, "What it takes; None when nobody said.", NULL},
+    {"released", lease_released, NULL, "Whether it was given back.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static char lease_doc[] = "A share of an object in the pool: it stays while the lease is out.\n\n"
+                          "Use it in a with statement, which gives the object, or release() it.";
+
+static PyType_Slot lease_slots[] = {
+    {Py_tp_dealloc, lease_dealloc},
+    {Py_tp_methods, lease_methods},
+    {Py_tp_getset, lease_attributes},
+    {Py_tp_doc, lease_doc},
+    {0, NULL},
+};
+
+static PyType_Spec lease_spec = {
+    .name = "resource_pool.Lease",
+    .basicsize = sizeof(lease_object),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = lease_slots,
+};
+
+/* Made by a pool only. */
+int rp_python_add_lease(PyObject *module) {
+    lease_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &lease_spec, NULL);
+    if (!lease_type) return -1;
+    return PyModule_AddObjectRef(module, "Lease", (PyObject *)lease_type);
+}

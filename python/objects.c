@@ -1,0 +1,421 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the pool keeps for Python: how a constructor is called, what becomes of its exception, and
+ * who still has an object.
+ *
+ * The pool owns one reference to each object and gives it up in the destructor, on whichever thread
+ * lets go last. get_model() hands out a plain reference, without a lease that would tell when it is
+ * given up. So the extension keeps a lease of its own, the hold, for as long as there is any
+ * reference but the pool's: before anything that wants room, and now and then while it is waited
+ * for, it looks at the reference counts (the sweep) and gives holds back. An object that refers to
+ * itself counts as held.
+ *
+ * An exception of a constructor cannot pass through the library, which has texts. It is kept under
+ * a number here while any call is inside, the number travels in rp_error.os_errno as a negative one
+ * (the system has none), and everybody who waited raises the exception itself.
+ */
+#include "core.h"
+
+#include <string.h>
+#include <unistd.h>
+
+/* ---- exceptions on their way through the library --------------------------------------- */
+
+static PyObject *failures;   /* {number: exception}; NULL before the first */
+static int failure_number;   /* of the latest                               */
+static int inside_count;     /* calls that may still ask for one            */
+static rp_cancel *the_token; /* of all requests: it asks, and is never fired */
+
+static int remember(PyObject *exception) {
+    if (!failures) failures = PyDict_New();
+    if (failure_number == INT32_MAX) failure_number = 0;
+    failure_number++;
+    PyObject *number = PyLong_FromLong(failure_number);
+    if (!failures || !number || PyDict_SetItem(failures, number, exception) < 0) PyErr_Clear();
+    Py_XDECREF(number);
+    return failure_number;
+}
+
+/* The exception of that number, new; NULL, and nothing raised, when it is not kept any more. */
+static PyObject *recall(int os_errno) {
+    if (os_errno >= 0 || !failures) return NULL;
+    PyObject *number = PyLong_FromLong(-(long)os_errno);
+    PyObject *exception = number ? PyDict_GetItemWithError(failures, number) : NULL;
+    Py_XDECREF(number);
+    PyErr_Clear();
+    return Py_XNewRef(exception);
+}
+
+static void enter(void) {
+    inside_count++;
+}
+
+/* Tracebacks hold frames, and those hold whatever: nothing is kept when nobody can ask for it. */
+static void leave(void) {
+    if (--inside_count == 0 && failures) PyDict_Clear(failures);
+}
+
+/* The exception that is set, whole, and set no more. New. */
+static PyObject *take_exception(void) {
+    PyObject *type = NULL;
+    PyObject *value = NULL;
+    PyObject *traceback = NULL;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (value && traceback) PyException_SetTraceback(value, traceback);
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    return value;
+}
+
+/* "KeyError: 'x'" as far as it can be had. */
+static void tell(PyObject *exception, rp_status status, rp_error *err) {
+    PyObject *name = PyObject_GetAttrString((PyObject *)Py_TYPE(exception), "__name__");
+    PyObject *text = PyObject_Str(exception);
+    const char *name_utf8 = name ? PyUnicode_AsUTF8AndSize(name, NULL) : NULL;
+    const char *utf8 = text ? PyUnicode_AsUTF8AndSize(text, NULL) : NULL;
+    rp_fail(err, status, "%s%s%s", name_utf8 ? name_utf8 : "an exception",
+            utf8 && *utf8 ? ": " : "", utf8 ? utf8 : "");
+    Py_XDECREF(name);
+    Py_XDECREF(text);
+    PyErr_Clear();
+}
+
+/* Out of memory, as Python, torch or a driver says it, enters the pool's ways to make room. */
+static rp_status status_of(PyObject *exception, const rp_error *told) {
+    if (PyErr_GivenExceptionMatches(exception, PyExc_MemoryError)) return RP_ERR_MEMORY;
+    if (!PyErr_GivenExceptionMatches(exception, PyExc_Exception)) return RP_ERR_LOAD;
+    rp_category category = rp_failure_category(told, NULL);
+    bool is_memory =
+        category == RP_CATEGORY_OUT_OF_MEMORY_DEVICE || category == RP_CATEGORY_OUT_OF_MEMORY_HOST;
+    return is_memory ? RP_ERR_MEMORY : RP_ERR_LOAD;
+}
+
+/* What is raised here is what every waiter raises. */
+static rp_status fail_as_raised(struct rp_python_call *call, rp_error *err) {
+    rp_error told = RP_ERROR_INIT;
+    PyObject *exception = take_exception();
+    if (!exception) return rp_fail(err, RP_ERR_LOAD, "its constructor failed and raised nothing");
+    tell(exception, RP_ERR_LOAD, &told);
+    told.status = status_of(exception, &told);
+    told.os_errno = -remember(exception);
+    Py_XDECREF(call->raised);
+    call->raised = exception;
+    if (err) *err = told;
+    return told.status;
+}
+
+/* ---- construct and destroy -------------------------------------------------------------- */
+
+static char *copy_text(const char *text, size_t length) {
+    char *copy = PyMem_Malloc(length + 1);
+    if (!copy) return NULL;
+    memcpy(copy, text, length);
+    copy[length] = '\0';
+    return copy;
+}
+
+static void free_held(struct rp_python_held *held) {
+    PyMem_Free(held->key);
+    PyMem_Free(held->plain_key);
+    PyMem_Free(held);
+}
+
+/* The list is the newest first. */
+static struct rp_python_held *new_held(struct rp_python_call *call, const char *key) {
+    struct rp_python_held *held = PyMem_Calloc(1, sizeof *held);
+    size_t length = strlen(key);
+    size_t name = call->request.name ? strlen(call->request.name) + 1 : 0;
+    size_t prefix = call->kind == RP_KIND_TOKENIZER ? strlen("tokenizer:") : 0;
+    size_t plain = prefix + strlen(call->request.type) + name;
+    if (!held) return NULL;
+    held->key = copy_text(key, length);
+    held->plain_key = copy_text(key, plain < length ? plain : length);
+    if (!held->key || !held->plain_key) {
+        free_held(held);
+        return NULL;
+    }
+    held->pool = call->pool;
+    held->kind = call->kind;
+    held->is_plain = call->is_plain;
+    held->next = call->pool->first;
+    if (held->next) held->next->previous = held;
+    call->pool->first = held;
+    return held;
+}
+
+static rp_status refuse(PyObject *made, const char *what, const char *hint, rp_error *err) {
+    Py_DECREF(made);
+    rp_fail(err, RP_ERR_LOAD, "%s", what);
+    rp_hint(err, "%s", hint);
+    return RP_ERR_LOAD;
+}
+
+/* A coroutine is a promise of an object. Closed, so that Python does not warn of it as forgotten.
+ */
+static bool is_coroutine(PyObject *made) {
+    if (!PyObject_HasAttrString(made, "cr_await")) return false;
+    PyObject *closed = PyObject_CallMethod(made, "close", NULL);
+    if (!closed) PyErr_Clear();
+    Py_XDECREF(closed);
+    return true;
+}
+
+static rp_status make(rp_build *build, struct rp_python_call *call, void **object, rp_error *err) {
+    PyObject *made = PyObject_CallNoArgs(call->constructor);
+    if (!made) return fail_as_raised(call, err);
+    if (made == Py_None && !call->allow_none) {
+        return refuse(made, "its constructor returned None",
+                      "return the object, or say allow_none=True", err);
+    }
+    if (is_coroutine(made)) {
+        return refuse(made, "its constructor returned a coroutine",
+                      "run it in the constructor, for instance with asyncio.run()", err);
+    }
+    struct rp_python_held *held = new_held(call, rp_build_key(build));
+    if (!held) {
+        Py_DECREF(made);
+        return rp_fail(err, RP_ERR_MEMORY, "no memory to keep what its constructor made");
+    }
+    held->object = made;
+    if (call->bytes != RP_UNKNOWN_U64) rp_build_set_bytes(build, call->bytes);
+    *object = held;
+    return RP_OK;
+}
+
+static rp_status construct(rp_build *build, void *user, void **object, rp_error *err) {
+    if (!rp_python_is_running()) return rp_fail(err, RP_ERR_STATE, "Python has ended");
+    PyGILState_STATE state = PyGILState_Ensure();
+    rp_status status = make(build, user, object, err);
+    PyGILState_Release(state);
+    return status;
+}
+
+/* Of the pool, on any thread. After the end of Python its objects are nobody's any more. */
+static void destroy(void *object) {
+    struct rp_python_held *held = object;
+    PyObject *type = NULL;
+    PyObject *value = NULL;
+    PyObject *traceback = NULL;
+    if (!rp_python_is_running()) return;
+    PyGILState_STATE state = PyGILState_Ensure();
+    PyErr_Fetch(&type, &value, &traceback);
+    if (held->previous) {
+        held->previous->next = held->next;
+    } else {
+        held->pool->first = held->next;
+    }
+    if (held->next) held->next->previous = held->previous;
+    Py_DECREF(held->object);
+    free_held(held);
+    PyErr_Restore(type, value, traceback);
+    PyGILState_Release(state);
+}
+
+/* ---- holds ------------------------------------------------------------------------------ */
+
+/* Whether there is a reference but the pool's. Newer Pythons keep flags above the 32 bits. */
+static bool is_referred_to(const struct rp_python_held *held) {
+    return (uint32_t)(size_t)Py_REFCNT(held->object) != 1;
+}
+
+static void release_all(rp_lease *const *leases, size_t count) {
+    PyThreadState *thread = PyEval_SaveThread();
+    for (size_t i = 0; i < count; i++) {
+        rp_lease_release(leases[i], NULL);
+    }
+    PyEval_RestoreThread(thread);
+}
+
+/* Give back up to a handful of holds, which may change the list; whether there may be more. */
+static bool sweep_some(rp_python_pool *pool, bool all, size_t *total) {
+    rp_lease *leases[64];
+    size_t count = 0;
+    for (struct rp_python_held *at = pool->first; at && count < 64; at = at->next) {
+        if (!at->hold || (!all && is_referred_to(at))) continue;
+        leases[count++] = at->hold;
+        at->hold = NULL;
+    }
+    if (count > 0) release_all(leases, count);
+    *total += count;
+    return count == 64;
+}
+
+static size_t sweep(rp_python_pool *pool, bool all) {
+    size_t total = 0;
+    if (pool->pid != (long)getpid()) return 0;
+    while (sweep_some(pool, all, &total)) {
+    }
+    return total;
+}
+
+size_t rp_python_sweep(rp_python_pool *pool) {
+    return sweep(pool, false);
+}
+
+void rp_python_drop_holds(rp_python_pool *pool) {
+    sweep(pool, true);
+}
+
+PyObject *rp_python_lease_object(const rp_lease *lease) {
+    const struct rp_python_held *held = rp_lease_object(lease);
+    return Py_NewRef(held->object);
+}
+
+/* ---- getting a lease -------------------------------------------------------------------- */
+
+/* Whether one is inside the library: sweeps of one thread's wait look at all pools there. */
+static _Thread_local const struct rp_python_call *waiting;
+
+/* The waiting thread, some twenty times a second: Ctrl-C, and whether somebody let go. */
+static int poll_wait(void *user) {
+    (void)user;
+    if (!rp_python_is_running()) return 0;
+    PyGILState_STATE state = PyGILState_Ensure();
+    int rc = PyErr_CheckSignals();
+    if (rc == 0 && waiting) rp_python_sweep(waiting->pool);
+    PyGILState_Release(state);
+    return rc;
+}
+
+static rp_cancel *token(void) {
+    if (the_token) return the_token;
+    rp_error err = RP_ERROR_INIT;
+    if (rp_cancel_create(&the_token, &err) != RP_OK) {
+        rp_python_raise(&err);
+        return NULL;
+    }
+    rp_cancel_set_poll(the_token, poll_wait, NULL);
+    return the_token;
+}
+
+static rp_status ask(struct rp_python_call *call, rp_lease **lease, rp_error *err) {
+    rp_pool *pool = call->pool->pool;
+    switch (call->kind) {
+    case RP_KIND_MODEL:
+        return rp_pool_get_model(pool, &call->request, lease, err);
+    case RP_KIND_TOKENIZER:
+        return rp_pool_get_tokenizer(pool, &call->request, lease, err);
+    default:
+        return rp_pool_get_resource(pool, &call->request, lease, err);
+    }
+}
+
+static rp_status ask_and_wait(struct rp_python_call *call, rp_lease **lease, rp_error *err) {
+    const struct rp_python_call *outer = waiting;
+    waiting = call;
+    *err = (rp_error)RP_ERROR_INIT;
+    Py_CLEAR(call->raised);
+    PyThreadState *thread = rp_python_pool_enter(call->pool);
+    rp_status status = ask(call, lease, err);
+    rp_python_pool_leave(call->pool, thread);
+    waiting = outer;
+    return status;
+}
+
+/* Objects in cycles of garbage still look referred to. Whether that brought any hold back. */
+static bool collect(rp_python_pool *pool) {
+    PyGC_Collect();
+    return rp_python_sweep(pool) > 0;
+}
+
+/* What was raised on another thread and is not for this one: its Ctrl-C, its exit. */
+static bool is_anothers_end(const struct rp_python_call *call, const rp_error *err) {
+    PyObject *exception = call->raised ? NULL : recall(err->os_errno);
+    bool is_end = exception && !PyErr_GivenExceptionMatches(exception, PyExc_Exception);
+    Py_XDECREF(exception);
+    return is_end;
+}
+
+static rp_status load(struct rp_python_call *call, rp_lease **lease, rp_error *err) {
+    rp_python_sweep(call->pool);
+    rp_status status = ask_and_wait(call, lease, err);
+    while (status != RP_OK && !PyErr_Occurred() && is_anothers_end(call, err)) {
+        status = ask_and_wait(call, lease, err);
+    }
+    bool is_short = status == RP_ERR_CAPACITY && !PyErr_Occurred();
+    if (is_short && collect(call->pool)) status = ask_and_wait(call, lease, err);
+    if (status == RP_OK && PyErr_Occurred()) { /* it came while a signal's handler raised */
+        release_all(lease, 1);
+        return RP_ERR_CANCELLED;
+    }
+    return status;
+}
+
+/* "cannot load 'embedding:x@cpu': KeyError: 'y'" beside the exception, where Python keeps notes. */
+static void add_note(PyObject *exception, const rp_error *err) {
+    PyObject *note =
+        PyUnicode_FromFormat("%s%s%s", err->message, err->hint[0] ? "\nhint: " : "", err->hint);
+    PyObject *done = note && PyObject_HasAttrString(exception, "add_note")
+                         ? PyObject_CallMethod(exception, "add_note", "O", note)
+                         : NULL;
+    if (!done) PyErr_Clear();
+    Py_XDECREF(done);
+    Py_XDECREF(note);
+}
+
+/* The constructor's own exception, as it is; else the library's. */
+static void raise_failure(struct rp_python_call *call, const rp_error *err) {
+    if (PyErr_Occurred()) return; /* a signal's handler raised while this thread waited */
+    PyObject *exception = Py_XNewRef(call->raised);
+    if (exception && err->os_errno < 0) add_note(exception, err);
+    if (!exception) exception = recall(err->os_errno);
+    if (exception) {
+        PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
+        Py_DECREF(exception);
+    } else {
+        rp_python_raise(err);
+    }
+}
+
+/* Load it, or wait for who does. NULL raised. */
+static rp_lease *acquire_slowly(struct rp_python_call *call) {
+    rp_error err = RP_ERROR_INIT;
+    rp_lease *lease = NULL;
+    call->request.cancel = token();
+    if (!call->request.cancel) return NULL;
+    if (call->constructor) {
+        call->request.construct = construct;
+        call->request.destroy = destroy;
+        call->request.user = call;
+    }
+    enter();
+    rp_status status = load(call, &lease, &err);
+    if (status == RP_ERR_NOT_FOUND && !call->constructor) {
+        rp_fail(&err, status, "no %s '%s%s%s' is loaded, and there is no constructor",
+                rp_kind_name(call->kind), call->request.type, call->request.name ? ":" : "",
+                call->request.name ? call->request.name : "");
+        rp_hint(&err, "give a constructor: it is called once, however many ask");
+    }
+    if (status != RP_OK) raise_failure(call, &err);
+    Py_CLEAR(call->raised);
+    leave();
+    return status == RP_OK ? lease : NULL;
+}
+
+rp_lease *rp_python_acquire(struct rp_python_call *call) {
+    rp_error err = RP_ERROR_INIT;
+    rp_lease *lease = NULL;
+    if (!rp_python_pool_is_open(call->pool)) return NULL;
+    /* What is loaded is answered without giving up the GIL: nothing there waits. */
+    call->request.only_loaded = 1;
+    rp_status status = ask(call, &lease, &err);
+    call->request.only_loaded = 0;
+    if (status == RP_ERR_NOT_FOUND) {
+        lease = acquire_slowly(call);
+    } else if (status != RP_OK) {
+        rp_python_raise(&err);
+    }
+    if (!lease) return NULL;
+    if (rp_lease_model(lease)) {
+        release_all(&lease, 1);
+        rp_fail(&err, RP_ERR_UNSUPPORTED, "'%s' is a model's file: give a constructor",
+                call->request.name);
+        rp_hint(&err, "models that an engine loads are not there for Python yet");
+        rp_python_raise(&err);
+        return NULL;
+    }
+    struct rp_python_held *held = rp_lease_object(lease);
+    if (call->is_plain) held->is_plain = true;
+    return lease;
+}

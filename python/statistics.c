@@ -1,0 +1,542 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the pool holds, in the shapes that callers of the guide read. A figure that is not known is
+ * left out: their loops do arithmetic on what is there.
+ */
+#include "core.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+/* ---- values ----------------------------------------------------------------------------- */
+
+static int put_u64(PyObject *dict, const char *key, uint64_t value) {
+    if (value == RP_UNKNOWN_U64) return 0;
+    return rp_python_put(dict, key, PyLong_FromUnsignedLongLong(value));
+}
+
+static int put_number(PyObject *dict, const char *key, double value) {
+    return rp_python_put(dict, key, PyFloat_FromDouble(value));
+}
+
+static int put_mb(PyObject *dict, const char *key, uint64_t bytes) {
+    return bytes == RP_UNKNOWN_U64 ? 0 : put_number(dict, key, (double)bytes / (1 << 20));
+}
+
+static int put_text(PyObject *dict, const char *key, const char *text) {
+    return text ? rp_python_put(dict, key, rp_python_text(text)) : 0;
+}
+
+static int put_bool(PyObject *dict, const char *key, bool value) {
+    return rp_python_put(dict, key, PyBool_FromLong(value));
+}
+
+/* "2026-01-02T03:04:05.678901+00:00", which datetime.fromisoformat() of every Python reads. */
+static int put_time(PyObject *dict, const char *key, int64_t wall_ns) {
+    char text[48];
+    struct tm parts;
+    time_t seconds = (time_t)(wall_ns / 1000000000);
+    if (wall_ns <= 0 || !gmtime_r(&seconds, &parts)) return 0;
+    size_t length = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
+    snprintf(text + length, sizeof text - length, ".%06d+00:00",
+             (int)(wall_ns % 1000000000 / 1000));
+    return put_text(dict, key, text);
+}
+
+static PyObject *texts(const char *const *from, size_t count) {
+    PyObject *list = PyList_New(0);
+    for (size_t i = 0; list && i < count; i++) {
+        PyObject *text = rp_python_text(from[i]);
+        if (!text || PyList_Append(list, text) < 0) Py_CLEAR(list);
+        Py_XDECREF(text);
+    }
+    return list;
+}
+
+/* ---- what belongs together: the library's entries and Python's objects -------------------- */
+
+/* One object that requests find. */
+struct row {
+    PyObject *object; /* a share */
+    char *key;        /* the library's, owned                                        */
+    char *plain_key;  /* owned                                                       */
+    const char *name; /* one of the two: the key that callers of the guide read      */
+    rp_kind kind;
+    bool is_plain;
+    const rp_entry_info *entry; /* NULL: requests do not find it any more             */
+};
+
+/*
+ * All of a pool at one moment, the oldest first. Rows are copies: whatever makes a Python object
+ * may collect garbage, whose end may be the end of an object of the pool.
+ */
+struct listing {
+    rp_statistics *statistics;
+    struct row *rows;
+    size_t count;
+};
+
+static void listing_fini(struct listing *listing) {
+    for (size_t i = 0; i < listing->count; i++) {
+        Py_XDECREF(listing->rows[i].object);
+        PyMem_Free(listing->rows[i].key);
+        PyMem_Free(listing->rows[i].plain_key);
+    }
+    PyMem_Free(listing->rows);
+    rp_statistics_destroy(listing->statistics);
+}
+
+static char *copy_text(const char *text) {
+    size_t size = strlen(text) + 1;
+    char *copy = PyMem_Malloc(size);
+    return copy ? memcpy(copy, text, size) : NULL;
+}
+
+/* Copies the list of the pool, whose newest is the first. Makes no Python object. */
+static int copy_rows(const rp_python_pool *pool, struct listing *listing) {
+    size_t count = 0;
+    for (const struct rp_python_held *at = pool->first; at; at = at->next) {
+        count++;
+    }
+    listing->rows = PyMem_Calloc(count + 1, sizeof *listing->rows);
+    if (!listing->rows) return -1;
+    listing->count = count;
+    for (const struct rp_python_held *at = pool->first; at; at = at->next) {
+        struct row *row = &listing->rows[--count];
+        row->object = Py_NewRef(at->object);
+        row->key = copy_text(at->key);
+        row->plain_key = copy_text(at->plain_key);
+        row->kind = at->kind;
+        row->is_plain = at->is_plain;
+        if (!row->key || !row->plain_key) return -1;
+    }
+    return 0;
+}
+
+/* {the library's key: where its entry stands}, of what requests still find. */
+static PyObject *index_entries(const rp_statistics *statistics) {
+    PyObject *index = PyDict_New();
+    for (size_t i = 0; index && i < rp_statistics_entry_count(statistics); i++) {
+        const rp_entry_info *entry = rp_statistics_entry(statistics, i);
+        if (entry->is_draining) continue;
+        if (rp_python_put(index, entry->key, PyLong_FromSize_t(i)) < 0) Py_CLEAR(index);
+    }
+    return index;
+}
+
+/* After a clear() two of a key may be listed: the newer one is what is found now. */
+static int match_entries(struct listing *listing) {
+    PyObject *index = index_entries(listing->statistics);
+    int rc = index ? 0 : -1;
+    for (size_t i = listing->count; rc == 0 && i-- > 0;) {
+        PyObject *at = PyDict_GetItemString(index, listing->rows[i].key);
+        if (!at) continue;
+        listing->rows[i].entry = rp_statistics_entry(listing->statistics, PyLong_AsSize_t(at));
+        rc = PyDict_DelItemString(index, listing->rows[i].key);
+    }
+    Py_XDECREF(index);
+    return rc;
+}
+
+/* The plain key is the oldest's that a request without a place of its own led to. */
+static int name_rows(struct listing *listing) {
+    PyObject *taken = PyDict_New();
+    int rc = taken ? 0 : -1;
+    for (size_t i = 0; rc == 0 && i < listing->count; i++) {
+        struct row *row = &listing->rows[i];
+        bool is_free = !PyDict_GetItemString(taken, row->plain_key);
+        row->name = row->is_plain && is_free ? row->plain_key : row->key;
+        if (!row->entry) continue;
+        rc = PyDict_SetItemString(taken, row->name, Py_None);
+    }
+    Py_XDECREF(taken);
+    return rc;
+}
+
+/* Holds that nobody needs go first, so that the leases in it are somebody's. 0, or -1 raised. */
+static int listing_init(struct listing *listing, rp_python_pool *pool) {
+    rp_error err = RP_ERROR_INIT;
+    *listing = (struct listing){NULL, NULL, 0};
+    if (!rp_python_pool_is_open(pool)) return -1;
+    rp_python_sweep(pool);
+    PyThreadState *thread = rp_python_pool_enter(pool);
+    rp_status status = rp_pool_statistics(pool->pool, &listing->statistics, &err);
+    rp_python_pool_leave(pool, thread);
+    if (status != RP_OK) {
+        rp_python_raise(&err);
+        return -1;
+    }
+    int rc = copy_rows(pool, listing);
+    if (rc < 0) PyErr_NoMemory();
+    if (rc == 0 && match_entries(listing) == 0 && name_rows(listing) == 0) return 0;
+    listing_fini(listing);
+    return -1;
+}
+
+static int64_t taken_ns(const struct listing *listing) {
+    return rp_statistics_totals(listing->statistics)->taken_wall_ns;
+}
+
+/* Puts something of a row into a dict. 0, or -1 raised. */
+typedef int (*visitor)(PyObject *dict, const struct row *row, int64_t taken_wall_ns);
+
+static int visit(const struct listing *listing, int kind, visitor each, PyObject *dict) {
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < listing->count; i++) {
+        const struct row *row = &listing->rows[i];
+        if (!row->entry || (kind != 0 && kind != (int)row->kind)) continue;
+        rc = each(dict, row, taken_ns(listing));
+    }
+    return rc;
+}
+
+/* ---- one entry -------------------------------------------------------------------------- */
+
+/* The coarse clock behind it may be a tick behind. */
+static int64_t used_ns_of(const rp_entry_info *entry, int64_t taken_wall_ns) {
+    int64_t used_ns = taken_wall_ns - (int64_t)(entry->idle_ms * 1e6);
+    return used_ns > entry->created_wall_ns ? used_ns : entry->created_wall_ns;
+}
+
+static int put_entry(PyObject *dict, const rp_entry_info *entry, int64_t taken_wall_ns) {
+    if (put_u64(dict, "memory_usage", entry->memory_bytes) < 0) return -1;
+    if (put_text(dict, "memory_estimation_method", entry->memory_method) < 0) return -1;
+    if (put_text(dict, "device", entry->placement.device) < 0) return -1;
+    if (put_text(dict, "precision", entry->placement.precision) < 0) return -1;
+    if (put_u64(dict, "hits", entry->hits) < 0) return -1;
+    if (put_time(dict, "created", entry->created_wall_ns) < 0) return -1;
+    if (put_time(dict, "last_accessed", used_ns_of(entry, taken_wall_ns)) < 0) return -1;
+    return put_number(dict, "load_ms", entry->load_ms);
+}
+
+static int visit_entry(PyObject *dict, const struct row *row, int64_t taken_wall_ns) {
+    PyObject *inner = PyDict_New();
+    if (inner && put_entry(inner, row->entry, taken_wall_ns) < 0) Py_CLEAR(inner);
+    return rp_python_put(dict, row->name, inner);
+}
+
+static int visit_age(PyObject *dict, const struct row *row, int64_t taken_wall_ns) {
+    (void)taken_wall_ns;
+    return put_number(dict, row->name, row->entry->age_ms / 1e3);
+}
+
+static int visit_created(PyObject *dict, const struct row *row, int64_t taken_wall_ns) {
+    (void)taken_wall_ns;
+    return put_time(dict, row->name, row->entry->created_wall_ns);
+}
+
+static int visit_used(PyObject *dict, const struct row *row, int64_t taken_wall_ns) {
+    return put_time(dict, row->name, used_ns_of(row->entry, taken_wall_ns));
+}
+
+static int visit_object(PyObject *dict, const struct row *row, int64_t taken_wall_ns) {
+    (void)taken_wall_ns;
+    return rp_python_put(dict, row->name, Py_NewRef(row->object));
+}
+
+static int put_each(PyObject *dict, const char *key, const struct listing *listing, int kind,
+                    visitor each) {
+    PyObject *inner = PyDict_New();
+    if (inner && visit(listing, kind, each, inner) < 0) Py_CLEAR(inner);
+    return rp_python_put(dict, key, inner);
+}
+
+/* ---- the machine ------------------------------------------------------------------------ */
+
+static int put_system_memory(PyObject *dict, const rp_pressure_info *info) {
+    PyObject *memory = PyDict_New();
+    bool is_known = info->total_bytes != RP_UNKNOWN_U64 && info->usable_bytes != RP_UNKNOWN_U64 &&
+                    info->total_bytes > 0;
+    double used = is_known ? 100 - 100 * (double)info->usable_bytes / (double)info->total_bytes : 0;
+    if (memory && (put_mb(memory, "total_mb", info->total_bytes) < 0 ||
+                   put_mb(memory, "available_mb", info->usable_bytes) < 0 ||
+                   (is_known && put_number(memory, "percent_used", used < 0 ? 0 : used) < 0) ||
+                   put_bool(memory, "under_pressure", rp_python_is_short(info)) < 0)) {
+        Py_CLEAR(memory);
+    }
+    return rp_python_put(dict, "system_memory", memory);
+}
+
+static uint64_t charged_bytes(const rp_statistics *statistics, const char *id) {
+    for (size_t i = 0; i < rp_statistics_device_count(statistics); i++) {
+        const rp_ledger_info *device = rp_statistics_device(statistics, i);
+        if (strcmp(device->device, id) == 0) return device->charged_bytes;
+    }
+    return 0;
+}
+
+static int put_device_memory(PyObject *dict, const rp_device *device, uint64_t allocated) {
+    uint64_t total = device->memory_bytes_total;
+    uint64_t free_bytes = device->memory_bytes_free;
+    bool is_known = total != RP_UNKNOWN_U64 && free_bytes != RP_UNKNOWN_U64 && total > 0;
+    double used = is_known ? 100 - 100 * (double)free_bytes / (double)total : 0;
+    if (put_mb(dict, "total_mb", total) < 0 || put_mb(dict, "free_mb", free_bytes) < 0 ||
+        put_mb(dict, "allocated_mb", allocated) < 0) {
+        return -1;
+    }
+    if (!is_known) return 0;
+    if (put_mb(dict, "reserved_mb", free_bytes < total ? total - free_bytes : 0) < 0) return -1;
+    if (put_number(dict, "percent_used", used) < 0) return -1;
+    return put_bool(dict, "under_pressure", used > 90);
+}
+
+static int put_accelerator(PyObject *dict, const rp_accelerator *accelerator) {
+    if (!accelerator) return 0;
+    if (accelerator->utilization_percent != UINT32_MAX &&
+        put_u64(dict, "utilization_percent", accelerator->utilization_percent) < 0) {
+        return -1;
+    }
+    if (accelerator->has_tensor_cores == RP_ANSWER_UNKNOWN) return 0;
+    return put_bool(dict, "tensor_cores", accelerator->has_tensor_cores == RP_ANSWER_YES);
+}
+
+static PyObject *device_dict(const rp_device *device, long index, uint64_t allocated) {
+    PyObject *dict = PyDict_New();
+    if (dict && (rp_python_put(dict, "id", PyLong_FromLong(index)) < 0 ||
+                 put_text(dict, "name", device->name ? device->name : device->id) < 0 ||
+                 put_device_memory(dict, device, allocated) < 0 ||
+                 put_accelerator(dict, device->accelerator) < 0)) {
+        Py_CLEAR(dict);
+    }
+    return dict;
+}
+
+static int put_versions(PyObject *dict, const rp_accelerator *accelerator) {
+    if (!accelerator) return 0;
+    if (put_text(dict, "driver_version", accelerator->driver_version) < 0) return -1;
+    return put_text(dict, "runtime_version", accelerator->runtime_version);
+}
+
+/* {} where there is none of that kind. */
+static int put_kind(PyObject *stats, const char *key, const rp_statistics *statistics,
+                    rp_device_kind kind) {
+    const rp_snapshot *snapshot = rp_statistics_hardware(statistics);
+    PyObject *dict = PyDict_New();
+    PyObject *list = dict ? PyList_New(0) : NULL;
+    long count = 0;
+    int rc = list ? 0 : -1;
+    for (size_t i = 0; rc == 0 && snapshot && i < rp_snapshot_device_count(snapshot); i++) {
+        const rp_device *device = rp_snapshot_device(snapshot, i);
+        if (device->kind != kind || !device->available) continue;
+        if (count == 0) rc = put_versions(dict, device->accelerator);
+        PyObject *one = device_dict(device, count, charged_bytes(statistics, device->id));
+        if (!one || rc < 0 || PyList_Append(list, one) < 0) rc = -1;
+        Py_XDECREF(one);
+        count++;
+    }
+    if (rc == 0 && count > 0) {
+        rc = rp_python_put(dict, "device_count", PyLong_FromLong(count));
+        if (rc == 0) rc = PyDict_SetItemString(dict, "devices", list);
+    }
+    Py_XDECREF(list);
+    if (rc < 0) Py_CLEAR(dict);
+    return rp_python_put(stats, key, dict);
+}
+
+/* {"webnn": bool, "webgpu": bool}: whether a browser here has it, as far as anybody looked. */
+static int put_web(PyObject *stats, const rp_statistics *statistics) {
+    const rp_snapshot *snapshot = rp_statistics_hardware(statistics);
+    PyObject *dict = PyDict_New();
+    for (size_t i = 0; dict && snapshot && i < rp_snapshot_device_count(snapshot); i++) {
+        const rp_device *device = rp_snapshot_device(snapshot, i);
+        bool is_web = device->kind == RP_DEVICE_WEBNN || device->kind == RP_DEVICE_WEBGPU;
+        if (is_web && put_bool(dict, rp_device_kind_name(device->kind), device->available) < 0) {
+            Py_CLEAR(dict);
+        }
+    }
+    return rp_python_put(stats, "web", dict);
+}
+
+static int put_machine(PyObject *stats, const rp_statistics *statistics) {
+    const rp_totals *totals = rp_statistics_totals(statistics);
+    PyObject *cpu = PyDict_New();
+    if (cpu && totals->pressure.cpu_percent >= 0 &&
+        put_number(cpu, "percent", totals->pressure.cpu_percent) < 0) {
+        Py_CLEAR(cpu);
+    }
+    if (rp_python_put(stats, "cpu", cpu) < 0) return -1;
+    if (put_system_memory(stats, &totals->pressure) < 0) return -1;
+    if (put_kind(stats, "cuda_memory", statistics, RP_DEVICE_CUDA) < 0) return -1;
+    if (put_kind(stats, "rocm", statistics, RP_DEVICE_ROCM) < 0) return -1;
+    if (put_kind(stats, "mps", statistics, RP_DEVICE_MPS) < 0) return -1;
+    if (put_kind(stats, "openvino", statistics, RP_DEVICE_OPENVINO) < 0) return -1;
+    return put_web(stats, statistics);
+}
+
+/* ---- get_stats() ------------------------------------------------------------------------ */
+
+static uint64_t since(uint64_t now, uint64_t then) {
+    return now > then ? now - then : 0;
+}
+
+/* Objects that requests find: not those that only wait for their last lease. */
+static uint64_t count_kind(const rp_statistics *statistics, rp_kind kind) {
+    uint64_t count = 0;
+    for (size_t i = 0; i < rp_statistics_entry_count(statistics); i++) {
+        const rp_entry_info *entry = rp_statistics_entry(statistics, i);
+        count += entry->kind == kind && !entry->is_draining;
+    }
+    return count;
+}
+
+static int put_counts(PyObject *stats, const rp_python_pool *pool,
+                      const rp_statistics *statistics) {
+    const rp_totals *totals = rp_statistics_totals(statistics);
+    uint64_t hits = since(totals->hits, pool->cleared_hits);
+    uint64_t misses = since(totals->misses, pool->cleared_misses);
+    double ratio = hits + misses > 0 ? (double)hits / (double)(hits + misses) : 0;
+    if (put_u64(stats, "hits", hits) < 0 || put_u64(stats, "misses", misses) < 0) return -1;
+    if (put_u64(stats, "total_requests", hits + misses) < 0) return -1;
+    if (put_number(stats, "hit_ratio", ratio) < 0) return -1;
+    if (put_u64(stats, "memory_usage", totals->memory_bytes) < 0) return -1;
+    if (put_mb(stats, "memory_usage_mb", totals->memory_bytes) < 0) return -1;
+    if (put_u64(stats, "cached_resources", count_kind(statistics, RP_KIND_RESOURCE)) < 0) return -1;
+    if (put_u64(stats, "cached_models", count_kind(statistics, RP_KIND_MODEL)) < 0) return -1;
+    if (put_u64(stats, "cached_tokenizers", count_kind(statistics, RP_KIND_TOKENIZER)) < 0)
+        return -1;
+    if (put_time(stats, "timestamp", totals->taken_wall_ns) < 0) return -1;
+    return put_bool(stats, "low_memory_mode", totals->is_low_memory);
+}
+
+static int put_cleanup(PyObject *stats, const rp_totals *totals) {
+    PyObject *dict = PyDict_New();
+    if (dict && (put_u64(dict, "runs", totals->cleanup_runs) < 0 ||
+                 put_u64(dict, "removed", totals->cleanup_removed) < 0 ||
+                 put_u64(dict, "freed_bytes", totals->cleanup_bytes) < 0 ||
+                 put_time(dict, "last", totals->cleanup_wall_ns) < 0)) {
+        Py_CLEAR(dict);
+    }
+    return rp_python_put(stats, "cleanup", dict);
+}
+
+static int put_devices(PyObject *stats, const rp_statistics *statistics) {
+    PyObject *dict = PyDict_New();
+    for (size_t i = 0; dict && i < rp_statistics_device_count(statistics); i++) {
+        const rp_ledger_info *device = rp_statistics_device(statistics, i);
+        if (put_u64(dict, device->device, device->charged_bytes) < 0) Py_CLEAR(dict);
+    }
+    return rp_python_put(stats, "devices", dict);
+}
+
+static int fill_stats(PyObject *stats, const rp_python_pool *pool, const struct listing *listing) {
+    const rp_statistics *statistics = listing->statistics;
+    if (put_counts(stats, pool, statistics) < 0) return -1;
+    if (put_machine(stats, statistics) < 0) return -1;
+    if (put_each(stats, "models", listing, RP_KIND_MODEL, visit_entry) < 0) return -1;
+    if (put_devices(stats, statistics) < 0) return -1;
+    if (put_cleanup(stats, rp_statistics_totals(statistics)) < 0) return -1;
+    return put_each(stats, "ages", listing, 0, visit_age);
+}
+
+static int fill_private(PyObject *stats, const rp_python_pool *pool,
+                        const struct listing *listing) {
+    const rp_totals *totals = rp_statistics_totals(listing->statistics);
+    if (visit(listing, 0, visit_entry, stats) < 0) return -1;
+    if (put_u64(stats, "hits", since(totals->hits, pool->cleared_hits)) < 0) return -1;
+    if (put_u64(stats, "misses", since(totals->misses, pool->cleared_misses)) < 0) return -1;
+    if (put_u64(stats, "memory_usage", totals->memory_bytes) < 0) return -1;
+    if (put_each(stats, "creation_timestamps", listing, 0, visit_created) < 0) return -1;
+    return put_each(stats, "last_accessed", listing, 0, visit_used);
+}
+
+static PyObject *stats_of(PyObject *self,
+                          int (*fill)(PyObject *, const rp_python_pool *, const struct listing *)) {
+    struct listing listing;
+    if (listing_init(&listing, (rp_python_pool *)self) < 0) return NULL;
+    PyObject *stats = PyDict_New();
+    if (stats && fill(stats, (rp_python_pool *)self, &listing) < 0) Py_CLEAR(stats);
+    listing_fini(&listing);
+    return stats;
+}
+
+PyObject *rp_python_get_stats(PyObject *self, PyObject *unused) {
+    (void)unused;
+    return stats_of(self, fill_stats);
+}
+
+PyObject *rp_python_stats(PyObject *self, void *unused) {
+    (void)unused;
+    return stats_of(self, fill_private);
+}
+
+PyObject *rp_python_resources(PyObject *self, void *kind) {
+    struct listing listing;
+    if (listing_init(&listing, (rp_python_pool *)self) < 0) return NULL;
+    PyObject *dict = PyDict_New();
+    if (dict && visit(&listing, (int)(intptr_t)kind, visit_object, dict) < 0) Py_CLEAR(dict);
+    listing_fini(&listing);
+    PyObject *proxy = dict ? PyDictProxy_New(dict) : NULL;
+    Py_XDECREF(dict);
+    return proxy;
+}
+
+/* ---- get_resource_details() ------------------------------------------------------------- */
+
+static PyObject *leases_of(const rp_statistics *statistics, const char *key) {
+    PyObject *list = PyList_New(0);
+    for (size_t i = 0; list && i < rp_statistics_lease_count(statistics); i++) {
+        const rp_lease_info *lease = rp_statistics_lease(statistics, i);
+        if (strcmp(lease->key, key) != 0) continue;
+        PyObject *one = Py_BuildValue(
+            "{sLsLsKsd}", "pid", (long long)lease->pid, "thread_id", (long long)lease->thread_id,
+            "count", (unsigned long long)lease->count, "oldest_seconds", lease->oldest_ms / 1e3);
+        if (!one || PyList_Append(list, one) < 0) Py_CLEAR(list);
+        Py_XDECREF(one);
+    }
+    return list;
+}
+
+static PyObject *placement_dict(const rp_placement *placement) {
+    PyObject *dict = PyDict_New();
+    if (dict && (put_text(dict, "device", placement->device) < 0 ||
+                 put_text(dict, "precision", placement->precision) < 0 ||
+                 put_text(dict, "engine", placement->engine) < 0 ||
+                 put_text(dict, "policy", rp_policy_name(placement->policy)) < 0 ||
+                 put_text(dict, "reason", placement->reason) < 0)) {
+        Py_CLEAR(dict);
+    }
+    return dict;
+}
+
+static int fill_details(PyObject *dict, const struct row *row, const struct listing *listing) {
+    const rp_entry_info *entry = row->entry;
+    const rp_statistics *statistics = listing->statistics;
+    if (put_entry(dict, entry, taken_ns(listing)) < 0) return -1;
+    if (put_text(dict, "key", row->name) < 0) return -1;
+    if (put_text(dict, "instance", entry->key) < 0) return -1;
+    if (put_text(dict, "kind", rp_kind_name(entry->kind)) < 0) return -1;
+    if (put_text(dict, "type", entry->type) < 0 || put_text(dict, "name", entry->name) < 0)
+        return -1;
+    if (put_text(dict, "engine", entry->placement.engine) < 0) return -1;
+    if (put_text(dict, "state", "loaded") < 0) return -1;
+    if (put_u64(dict, "memory_bytes", entry->memory_bytes) < 0) return -1;
+    if (put_number(dict, "age_seconds", entry->age_ms / 1e3) < 0) return -1;
+    if (rp_python_put(dict, "leases", leases_of(statistics, entry->key)) < 0) return -1;
+    PyObject *needs = texts(entry->depends_on, entry->depends_on_count);
+    if (rp_python_put(dict, "depends_on", needs) < 0) return -1;
+    PyObject *needed_by = texts(entry->dependents, entry->dependent_count);
+    if (rp_python_put(dict, "dependents", needed_by) < 0) return -1;
+    return rp_python_put(dict, "placement", placement_dict(&entry->placement));
+}
+
+static const struct row *find_row(const struct listing *listing, const char *key) {
+    for (size_t i = 0; i < listing->count; i++) {
+        const struct row *row = &listing->rows[i];
+        if (row->entry && (strcmp(row->name, key) == 0 || strcmp(row->key, key) == 0)) return row;
+    }
+    return NULL;
+}
+
+PyObject *rp_python_get_resource_details(PyObject *self, PyObject *key) {
+    struct listing listing;
+    const char *text = rp_python_utf8(key, "resource_key");
+    if (!text || listing_init(&listing, (rp_python_pool *)self) < 0) return NULL;
+    const struct row *row = find_row(&listing, text);
+    PyObject *details = row ? PyDict_New() : NULL;
+    if (details && fill_details(details, row, &listing) < 0) Py_CLEAR(details);
+    if (!row) PyErr_SetObject(PyExc_KeyError, key);
+    listing_fini(&listing);
+    return details;
+}
