@@ -427,21 +427,20 @@ static bool has_kind(const rp_snapshot *snapshot, rp_device_kind kind) {
 /* A text may be of another machine: that its device is not here is no error, and worth a word.
  * Where there is none of the kind the answer says so. */
 static void tell_absent(const rp_snapshot *snapshot, const char *hardware) {
-    const char *number = hardware ? strchr(hardware, ':') : NULL;
+    size_t length = hardware ? strcspn(hardware, ":") : 0;
     char id[64];
     rp_device_kind kind;
-    if (!number || number - hardware >= 32) return;
-    for (size_t i = 0; i < sizeof id && i <= strlen(hardware); i++) {
-        bool is_kind = hardware + i < number;
-        id[i] = is_kind ? (char)tolower((unsigned char)hardware[i]) : hardware[i];
+    if (length == 0 || length >= 32 || hardware[length] != ':') return;
+    snprintf(id, sizeof id, "%s", hardware);
+    for (size_t i = 0; i < length; i++) {
+        id[i] = (char)tolower((unsigned char)id[i]);
     }
-    id[sizeof id - 1] = '\0';
     if (rp_snapshot_find_device(snapshot, id)) return;
-    id[number - hardware] = '\0';
+    id[length] = '\0';
     if (rp_device_kind_parse(id, &kind, NULL) != RP_OK || !has_kind(snapshot, kind)) return;
     fprintf(stderr, "rpool: %s has no device '%s%.24s'\n",
             rp_snapshot_is_simulated(snapshot) ? "the simulated machine" : "this machine", id,
-            number);
+            hardware + length);
 }
 
 int diagnose_run(const struct arguments *arguments) {
