@@ -7,6 +7,7 @@
 #include "command.h"
 #include "diagnose_line.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
@@ -416,6 +417,32 @@ static int check_streams(bool needs_stdin) {
     return 0;
 }
 
+static bool has_kind(const rp_snapshot *snapshot, rp_device_kind kind) {
+    for (size_t i = 0; i < rp_snapshot_device_count(snapshot); i++) {
+        if (rp_snapshot_device(snapshot, i)->kind == kind) return true;
+    }
+    return false;
+}
+
+/* A text may be of another machine: that its device is not here is no error, and worth a word.
+ * Where there is none of the kind the answer says so. */
+static void tell_absent(const rp_snapshot *snapshot, const char *hardware) {
+    size_t length = hardware ? strcspn(hardware, ":") : 0;
+    char id[64];
+    rp_device_kind kind;
+    if (length == 0 || length >= 32 || hardware[length] != ':') return;
+    snprintf(id, sizeof id, "%s", hardware);
+    for (size_t i = 0; i < length; i++) {
+        id[i] = (char)tolower((unsigned char)id[i]);
+    }
+    if (rp_snapshot_find_device(snapshot, id)) return;
+    id[length] = '\0';
+    if (rp_device_kind_parse(id, &kind, NULL) != RP_OK || !has_kind(snapshot, kind)) return;
+    fprintf(stderr, "rpool: %s has no device '%s%.24s'\n",
+            rp_snapshot_is_simulated(snapshot) ? "the simulated machine" : "this machine", id,
+            hardware + length);
+}
+
 int diagnose_run(const struct arguments *arguments) {
     int code = check_options(arguments);
     if (code == 0) {
@@ -443,6 +470,7 @@ int diagnose_run(const struct arguments *arguments) {
     question.snapshot = snapshot;
     code = arguments->options[JSONL] ? diagnose_lines(arguments, &question, &input)
                                      : diagnose_text(arguments, &question, &input);
+    if (code == 0) tell_absent(snapshot, question.hardware);
     close_input(&input);
     rp_snapshot_release(snapshot);
     return code;

@@ -450,7 +450,12 @@ static json_t *ask_totals(struct run_broker *broker) {
     return status == RP_OK ? ask_stats(broker) : take_answer(broker, status, NULL);
 }
 
-void run_broker_look(struct run_broker *broker) {
+/*
+ * Totals move before the failure that they count is written down, and one that was met before is
+ * only counted in its row. So the last look, when all who asked have their answers, asks in any
+ * case.
+ */
+static void look(struct run_broker *broker, bool is_last) {
     if (broker->kind == RUN_BROKER_NONE) return;
     json_t *totals = ask_totals(broker);
     if (!totals) return;
@@ -470,13 +475,17 @@ void run_broker_look(struct run_broker *broker) {
         broker->failure_number = broker->leak_number = 0;
         json_object_clear(broker->failure_counts);
     }
-    if (!has_moved) return;
+    if (!has_moved && !is_last) return;
     json_t *status = ask_status(broker);
     if (status) {
         count_savings(broker, status);
         take_troubles(broker, status);
     }
     json_decref(status);
+}
+
+void run_broker_look(struct run_broker *broker) {
+    look(broker, false);
 }
 
 /* --- close ----------------------------------------------------------------------------------- */
@@ -512,11 +521,11 @@ static void stop_own(struct run_broker *broker) {
 }
 
 void run_broker_close(struct run_broker *broker) {
-    run_broker_look(broker);
+    look(broker, true);
     find_leaked(broker);
     if (broker->counts.load_failures > 0 && json_array_size(broker->failures) == 0) {
         json_array_append_new(broker->failures,
-                              json_pack("{s:s}", "reason", "the broker ended and took it along"));
+                              json_pack("{s:s}", "reason", "the broker no longer has the reason"));
     }
     if (broker->kind == RUN_BROKER_ISOLATED) stop_own(broker);
     rp_machine_close(broker->machine);

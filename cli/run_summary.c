@@ -131,7 +131,8 @@ void run_summary_print(const struct run_broker *broker, const struct run_outcome
     if (broker->kind != RUN_BROKER_NONE && counts->leases + counts->load_failures == 0) {
         /* Who was refused before a load began asked all the same: the reasons follow. */
         if (json_array_size(broker->failures) == outcome->was_killed) {
-            fprintf(stderr, "rpool: nothing was asked of the pool\n");
+            fprintf(stderr, "rpool: nothing was asked of the pool's broker; what failed before "
+                            "that is not counted here\n");
         }
     } else if (broker->kind != RUN_BROKER_NONE) {
         fprintf(stderr, "rpool: %llu loads, %llu hits, %llu leases; %s at most%s\n",

@@ -17,11 +17,13 @@
 #include "failure/rules.h"
 #include "failure/words.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 enum {
@@ -524,6 +526,11 @@ static void weigh_words(const struct weighing *weighing, double factors[RP_CATEG
     }
 }
 
+/* Of an unknown text what words alone make of it is no guess worth telling: a rule must speak. */
+static bool is_guess(const struct weighing *weighing, size_t category) {
+    return weighing->diagnosis->category != RP_CATEGORY_UNKNOWN || weighing->sums[category] > 0;
+}
+
 /* The likeliest category, those behind it, and their shares. */
 static void rank(struct weighing *weighing) {
     struct rp_diagnosis *diagnosis = weighing->diagnosis;
@@ -551,7 +558,7 @@ static void rank(struct weighing *weighing) {
         if (rank == 0) {
             diagnosis->category = (rp_category)best;
             diagnosis->confidence = share;
-        } else if (share > 0.02 || rank <= 2) {
+        } else if ((share > 0.02 || rank <= 2) && is_guess(weighing, best)) {
             diagnosis->rivals[diagnosis->rival_count] = (rp_category)best;
             diagnosis->rival_shares[diagnosis->rival_count++] = share;
         }
@@ -727,6 +734,48 @@ static void derive_memory(struct rp_diagnosis *diagnosis) {
     rp_facts_add(&diagnosis->facts, &fact);
 }
 
+/*
+ * PyTorch's allocator of Apple's GPUs divides by 1024 and writes "GB", which elsewhere is a
+ * thousand million; since it writes "GiB" the unit is read as it stands.
+ */
+static void settle_units(struct rp_diagnosis *diagnosis) {
+    bool is_its = strstr(diagnosis->cause, "MPS allocated:") != NULL ||
+                  strstr(diagnosis->cause, "Invalid buffer size:") != NULL;
+    if (!is_its) return;
+    for (size_t i = 0; i < diagnosis->facts.count; i++) {
+        struct rp_fact *fact = &diagnosis->facts.rows[i];
+        size_t length = strlen(fact->text);
+        char text[64];
+        bool is_thousands = rp_fact_type_of(fact->name) == RP_FACT_BYTES && length > 2 &&
+                            length < sizeof text - 2 && fact->text[length - 1] == 'B' &&
+                            strchr("KMGT", fact->text[length - 2]);
+        if (!is_thousands || fact->start < diagnosis->cause_start ||
+            fact->end > diagnosis->cause_end) {
+            continue;
+        }
+        int written = snprintf(text, sizeof text, "%.*siB", (int)length - 1, fact->text);
+        (void)rp_fact_read(RP_FACT_BYTES, text, text + written, &fact->number);
+    }
+}
+
+/* "libcudnn.so.9" is missing: of that library major version 9 is needed. */
+static void derive_soname(struct rp_diagnosis *diagnosis) {
+    static const char ending[] = ".so.";
+    const struct rp_fact *library = rp_facts_find(&diagnosis->facts, RP_FACT_NAME_LIBRARY);
+    bool is_missing = diagnosis->category == RP_CATEGORY_RUNTIME_LIBRARY_MISSING && library &&
+                      !rp_facts_find(&diagnosis->facts, RP_FACT_NAME_VERSION_NEEDED);
+    const char *at = is_missing ? strstr(library->text, ending) : NULL;
+    size_t digits = at ? strspn(at + sizeof ending - 1, "0123456789") : 0;
+    if (digits == 0) return;
+    struct rp_fact fact = {.name = RP_FACT_NAME_VERSION_NEEDED,
+                           .is_derived = true,
+                           .start = library->start,
+                           .end = library->end,
+                           .weight = library->weight};
+    snprintf(fact.text, sizeof fact.text, "%.*s", (int)digits, at + sizeof ending - 1);
+    rp_facts_add(&diagnosis->facts, &fact);
+}
+
 /* Facts of the cause's own line come first, then those of deeper causes and of messages. */
 static void collect_facts(struct weighing *weighing) {
     struct rp_diagnosis *diagnosis = weighing->diagnosis;
@@ -742,6 +791,8 @@ static void collect_facts(struct weighing *weighing) {
     collect_names(weighing);
     collect_near(weighing);
     derive_memory(diagnosis);
+    derive_soname(diagnosis);
+    settle_units(diagnosis);
     rp_facts_decode(&diagnosis->facts);
 }
 
@@ -761,22 +812,52 @@ static void weigh(struct weighing *weighing) {
 
 /* --- the subject --------------------------------------------------------------------------- */
 
-/* "cuda", "cuda:1", "onnxruntime-cpu", "any" */
+/* "1" of "cuda:1": a small number; "chromium" of "webgpu:chromium": a name, of those kinds that
+ * have names. Of the others a name is a slip. */
+static bool is_device_suffix(rp_device_kind kind, const char *suffix) {
+    enum { DIGITS_MAX = 4, NAME_MAX_BYTES = 24 };
+    bool is_numbered = kind == RP_DEVICE_CUDA || kind == RP_DEVICE_ROCM || kind == RP_DEVICE_MPS ||
+                       kind == RP_DEVICE_TPU || kind == RP_DEVICE_CPU;
+    size_t length = strlen(suffix);
+    size_t digits = strspn(suffix, "0123456789");
+    if (is_numbered) return length > 0 && length <= DIGITS_MAX && digits == length;
+    bool is_name = length > 0 && length < NAME_MAX_BYTES;
+    for (const char *at = suffix; *at; at++) {
+        is_name = is_name && (isalnum((unsigned char)*at) || strchr("._-:", *at)) && *suffix != '-';
+    }
+    return is_name;
+}
+
+static rp_status refuse_suffix(const char *hardware, const char *kind, rp_error *err) {
+    rp_fail(err, RP_ERR_ARGUMENT, "'%.40s' is no device: no number or name is behind '%s:'",
+            hardware, kind);
+    rp_hint(err, "a device is '%s:0', and '%s' means any of them", kind, kind);
+    return RP_ERR_ARGUMENT;
+}
+
+/* "cuda", "cuda:1", "onnxruntime-cpu", "any", in letters of either case */
 static rp_status read_hardware(const char *hardware, struct rp_failure_subject *subject,
                                rp_error *err) {
-    if (!hardware || !*hardware || strcmp(hardware, "any") == 0) return RP_OK;
+    if (!hardware || !*hardware || strcasecmp(hardware, "any") == 0) return RP_OK;
     char kind[32];
-    const char *name = hardware;
+    const char *told = hardware;
     static const char engine[] = "onnxruntime-";
-    if (strncmp(name, engine, sizeof engine - 1) == 0) {
+    if (strncasecmp(told, engine, sizeof engine - 1) == 0) {
         subject->engine = "onnxruntime";
-        name += sizeof engine - 1;
+        told += sizeof engine - 1;
     }
-    size_t length = strcspn(name, ":");
+    size_t length = strcspn(told, ":");
     if (length < sizeof kind) {
-        memcpy(kind, name, length);
+        char name[sizeof subject->hardware];
+        for (size_t i = 0; i < length; i++) {
+            kind[i] = (char)tolower((unsigned char)told[i]);
+        }
         kind[length] = '\0';
+        snprintf(name, sizeof name, "%s%s", kind, told + length);
         if (rp_device_kind_parse(kind, &subject->kind, NULL) == RP_OK) {
+            if (told[length] == ':' && !is_device_suffix(subject->kind, told + length + 1)) {
+                return refuse_suffix(hardware, kind, err);
+            }
             subject->has_kind = subject->is_kind_told = true;
             snprintf(subject->hardware, sizeof subject->hardware, "%s", name);
             return RP_OK;
@@ -787,6 +868,16 @@ static rp_status read_hardware(const char *hardware, struct rp_failure_subject *
             "one of cpu, cuda, rocm, mps, openvino, qualcomm, tpu, webnn, webgpu, a device such "
             "as cuda:1, onnxruntime-cpu, or any");
     return RP_ERR_ARGUMENT;
+}
+
+/* Memory of a GPU is none of the processor's, whatever the question says: the text knows better. */
+static void settle_kind(struct rp_diagnosis *diagnosis) {
+    struct rp_failure_subject *subject = &diagnosis->subject;
+    bool is_of_gpu = diagnosis->category == RP_CATEGORY_OUT_OF_MEMORY_DEVICE &&
+                     subject->has_text_kind && subject->text_kind != RP_DEVICE_CPU;
+    if (is_of_gpu && subject->is_kind_told && subject->kind == RP_DEVICE_CPU) {
+        subject->kind = subject->text_kind;
+    }
 }
 
 /* The model that is asked about, else the one that the text names. */
@@ -902,6 +993,7 @@ static rp_status diagnose(const struct rp_failure_question *question, int fd,
         struct weighing weighing = {
             .reader = reader, .question = question, .prior = prior, .diagnosis = diagnosis};
         weigh(&weighing);
+        settle_kind(diagnosis);
         diagnosis->text_bytes = rp_error_text_bytes(reader->text) + question->stack_trace_bytes;
         find_model(question, diagnosis);
         status = rp_advise(diagnosis, question->snapshot, err);

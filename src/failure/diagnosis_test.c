@@ -177,6 +177,62 @@ static void a_device_that_is_none_is_refused(void **state) {
     assert_says(err.hint, "cuda");
 }
 
+static void assert_refused(const char *hardware) {
+    rp_failure_question question = RP_FAILURE_QUESTION_INIT;
+    rp_error err = RP_ERROR_INIT;
+    rp_diagnosis *diagnosis = NULL;
+    question.hardware = hardware;
+    assert_status(rp_diagnose(&question, &diagnosis, &err), RP_ERR_ARGUMENT);
+    assert_says(err.message, hardware);
+    assert_says(err.message, "no number or name");
+}
+
+static void assert_hardware(const char *told, const char *expected) {
+    struct rp_diagnosis *diagnosis = read_with("out of memory", NULL, told);
+    assert_string_equal(diagnosis->subject.hardware, expected);
+    rp_diagnosis_destroy(diagnosis);
+}
+
+static void a_device_is_told_by_a_number_or_a_name(void **state) {
+    (void)state;
+    static const char *const slips[] = {"cuda:",   "cuda:x",      "cuda:-1", "cuda:99999999999999",
+                                        "cuda:1 ", "openvino:-1", "webgpu:", "rocm:0:1"};
+    for (size_t i = 0; i < sizeof slips / sizeof slips[0]; i++) {
+        assert_refused(slips[i]);
+    }
+    assert_hardware("CUDA", "cuda");
+    assert_hardware("Rocm:7", "rocm:7");
+    assert_hardware("ONNXRuntime-CPU", "cpu");
+    assert_hardware("ANY", "");
+    assert_hardware("openvino:GPU.1", "openvino:GPU.1");
+    assert_hardware("webgpu:chromium", "webgpu:chromium");
+}
+
+static void memory_of_a_gpu_is_none_of_the_processors(void **state) {
+    (void)state;
+    struct rp_diagnosis *diagnosis =
+        read_with("CUDA out of memory. Tried to allocate 2.00 GiB", NULL, "onnxruntime-cpu");
+    assert_int_equal(diagnosis->category, RP_CATEGORY_OUT_OF_MEMORY_DEVICE);
+    assert_int_equal(diagnosis->subject.kind, RP_DEVICE_CUDA);
+    assert_string_equal(diagnosis->subject.hardware, "cpu");
+    assert_null(strstr(diagnosis->line, "on cpu"));
+    rp_diagnosis_destroy(diagnosis);
+}
+
+static void what_no_rule_knows_is_no_guess(void **state) {
+    (void)state;
+    static const char *const texts[] = {"", "training finished, loss 0.01",
+                                        "  x = = 3\nSyntaxError: invalid syntax"};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        struct rp_diagnosis *diagnosis = read_error(texts[i]);
+        assert_int_equal(diagnosis->category, RP_CATEGORY_UNKNOWN);
+        assert_int_equal(diagnosis->rival_count, 0);
+        assert_null(strstr(diagnosis->line, "likeliest"));
+        assert_null(strstr(diagnosis->line, "perhaps"));
+        rp_diagnosis_destroy(diagnosis);
+    }
+}
+
 static void a_trace_that_comes_apart_counts_behind_the_error(void **state) {
     (void)state;
     static const char error[] = "RuntimeError: it failed";
@@ -385,6 +441,9 @@ int main(void) {
         cmocka_unit_test(words_in_source_lines_are_no_messages),
         cmocka_unit_test(what_the_question_says_of_the_device_counts),
         cmocka_unit_test(a_device_that_is_none_is_refused),
+        cmocka_unit_test(a_device_is_told_by_a_number_or_a_name),
+        cmocka_unit_test(memory_of_a_gpu_is_none_of_the_processors),
+        cmocka_unit_test(what_no_rule_knows_is_no_guess),
         cmocka_unit_test(a_trace_that_comes_apart_counts_behind_the_error),
         cmocka_unit_test(an_answer_that_is_not_sure_names_what_it_lies_between),
         cmocka_unit_test(json_has_the_keys_of_the_contract),

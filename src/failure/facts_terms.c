@@ -179,6 +179,34 @@ static void scan_install(const struct rp_fact_scan *scan, size_t i) {
     }
 }
 
+/* "RoIAlign is not compiled with GPU support": one operator of a package, whose own name is no
+ * such word; "RuntimeError" is neither. */
+static bool is_operator_of_build(const struct rp_fact_scan *scan, size_t name, size_t with) {
+    static const char *const packages[] = {"PaddlePaddle", "PyTorch", "TensorFlow", "DeepSpeed",
+                                           "CTranslate2",  "OpenCV",  "XGBoost",    "LightGBM",
+                                           "ONNXRuntime",  "xFormers"};
+    const struct rp_fact_line *line = scan->line;
+    const struct rp_fact_token *token = &line->tokens[name];
+    size_t capitals = 0;
+    size_t smalls = 0;
+    for (size_t i = 0; i < token->length; i++) {
+        capitals += isupper((unsigned char)token->at[i]) != 0;
+        smalls += islower((unsigned char)token->at[i]) != 0;
+    }
+    return with + 2 < line->count && rp_fact_token_is(&line->tokens[with + 1], "GPU") &&
+           rp_fact_token_is(&line->tokens[with + 2], "support") && capitals > 1 && smalls > 0 &&
+           isupper((unsigned char)*token->at) &&
+           rp_fact_token_among(token, packages, COUNT(packages)) < 0;
+}
+
+/* "RuntimeError: Not compiled with": the word before is an exception's. */
+static bool is_exception(const struct rp_fact_token *token) {
+    static const char ending[] = "Error";
+    size_t length = sizeof ending - 1;
+    return token->length >= length &&
+           memcmp(token->at + token->length - length, ending, length) == 0;
+}
+
 /* "X wasn't built with", "X is not compiled with" */
 static void scan_build(const struct rp_fact_scan *scan, size_t i) {
     static const char *const built[] = {"built", "build", "compiled"};
@@ -195,9 +223,10 @@ static void scan_build(const struct rp_fact_scan *scan, size_t i) {
                  rp_fact_token_is(word, "isn");
     }
     if (!is_not || name == 0 || name == i - 1 || line->tokens[name].is_apart) return;
-    if (is_package(&line->tokens[name - 1])) {
-        take_token(scan, RP_FACT_NAME_PACKAGE, &line->tokens[name - 1]);
-    }
+    const struct rp_fact_token *token = &line->tokens[name - 1];
+    if (!is_package(token) || is_exception(token)) return;
+    bool is_operator = is_operator_of_build(scan, name - 1, i);
+    take_token(scan, is_operator ? RP_FACT_NAME_OPERATOR : RP_FACT_NAME_PACKAGE, token);
 }
 
 /* "the X package", "requires the 'X' library", "package 'X'", "X is not installed" */

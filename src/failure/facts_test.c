@@ -500,9 +500,16 @@ static const struct {
      "7516192768"},
     {"MPS backend out of memory (MPS allocated: 9.25 GB, other allocations: 1.50 GB, max allowed: "
      "18.00 GB). Tried to allocate 8.00 GB on private pool.",
-     "bytes_asked=8000000000|bytes_free=7250000000|bytes_used=9250000000|bytes_limit=18000000000|"
-     "bytes_others=1500000000"},
-    {"RuntimeError: Invalid buffer size: 14.25 GB", "bytes_asked=14250000000"},
+     "bytes_asked=8589934592|bytes_free=7784628224|bytes_used=9932111872|bytes_limit=19327352832|"
+     "bytes_others=1610612736"},
+    {"MPS backend out of memory (MPS allocated: 9.25 GiB, other allocations: 96.00 KB, max "
+     "allowed: 18.00 GiB). Tried to allocate 512 bytes on private pool.",
+     "bytes_asked=512|bytes_used=9932111872|bytes_limit=19327352832|bytes_others=98304"},
+    {"RuntimeError: Invalid buffer size: 14.25 GB", "bytes_asked=15300820992"},
+    {"ImportError: libcudnn.so.9: cannot open shared object file: No such file or directory",
+     "library=libcudnn.so.9|version_needed=9"},
+    {"RuntimeError: RoIRotate is not compiled with GPU support", "operator=RoIRotate"},
+    {"PaddlePaddle is not compiled with GPU support", "package=PaddlePaddle"},
     {"Allocator (GPU_0_bfc) ran out of memory trying to allocate 3.25GiB (rounded to "
      "3489661184)requested by op model/dense/MatMul",
      "bytes_asked=3489660928|operator=model/dense/MatMul|device_index=0"},
@@ -594,7 +601,7 @@ static const struct {
      "version_found=470.82.1|driver_version=470.57.2|cuda_max=11.4"},
     {"NVRM: API mismatch: the client has the version 550.90.07, but\nNVRM: this kernel module has "
      "the version 550.54.15.",
-     "version_found=550.90.07|driver_version=550.54.15|cuda_max=12.4"},
+     "version_found=550.54.15|version_needed=550.90.07|driver_version=550.54.15|cuda_max=12.4"},
     {"| NVIDIA-SMI 535.104.05   Driver Version: 535.104.05   CUDA Version: 12.2     |",
      "driver_version=535.104.05|cuda_max=12.2"},
     {"Nvidia driver version: 525.85.12\nCUDA used to build PyTorch: 12.1\nCUDA runtime version: "
@@ -1121,6 +1128,9 @@ static const struct {
     {"CoreML: converting 'upsample_bicubic2d' op is not supported", "operator=upsample_bicubic2d"},
     {"Cannot find kernel for operator type ROIALIGN on DSP", "operator=ROIALIGN"},
     {"RKNN: unsupport op_type: ScatterND, node: sc_1", "operator=ScatterND"},
+    {"E RKNN: op name: Resize:/up/Resize unsupport", "operator=Resize"},
+    {"Einsum unsupport on webnn", "operator=Einsum"},
+    {"[E] unsupport GridSample", "operator=GridSample"},
     {"No implementation for torch.fft.rfft on mps", "operator=torch.fft.rfft"},
     {"LayerNorm kernel does not support Half on cpu", "dtype=Half"},
     {"Data type FLOAT16 not supported by this NPU", "dtype=FLOAT16"},
