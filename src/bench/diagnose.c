@@ -33,8 +33,7 @@ static const char *const calm[] = {
 };
 
 static const char *const errors[] = {
-    "RuntimeError: CUDA out of memory. Tried to allocate 2.00 GiB (GPU 0; 7.79 GiB total capacity; "
-    "5.20 GiB already allocated; 1.10 GiB free; 5.40 GiB reserved in total by PyTorch)",
+    "RuntimeError: CUDA out of memory. Tried to allocate 2.00 GiB (GPU 0; 7.79 GiB total capacity)",
     "ImportError: libcudart.so.12: cannot open shared object file: No such file or directory",
     "[ONNXRuntimeError] : 9 : NOT_IMPLEMENTED : Could not find an implementation for Gelu(20) node",
     "OSError: [Errno 28] No space left on device: '/var/cache/models/blob'",
