@@ -720,6 +720,7 @@ class Processes(unittest.TestCase):
         done = run_python("""
 import os, signal, threading, time
 from resource_pool import ResourcePool
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs this may ignore it
 pool = ResourcePool(history="off")
 started, may_end, ended = threading.Event(), threading.Event(), threading.Event()
 def make():
