@@ -16,6 +16,7 @@
 #include "failure/line_escape.h"
 #include "failure/line_prefix.h"
 #include "failure/line_role.h"
+#include "failure/line_text.h"
 #include "failure/terminal.h"
 
 #include <string.h>
@@ -85,10 +86,6 @@ static void keep_places(struct rp_error_text *text) {
 
 static uint64_t place_of(const struct rp_error_text *text, size_t at) {
     return text->base + (text->is_verbatim ? at : text->from[at]);
-}
-
-static bool is_digit(char c) {
-    return c >= '0' && c <= '9';
 }
 
 static bool is_at(const char *at, const char *end, const char *what) {
@@ -165,7 +162,7 @@ static size_t find_bar_end(const struct rp_error_text *text, size_t begin, size_
     const char *open = text->line + begin;
     while ((open = memchr(open, '[', (size_t)(last - open)))) {
         const char *at = ++open;
-        if (last - at < 6 || !is_digit(at[0]) || !is_digit(at[1]) || at[2] != ':') continue;
+        if (last - at < 6 || !rp_is_digit(at[0]) || !rp_is_digit(at[1]) || at[2] != ':') continue;
         size_t most = (size_t)(last - at) < BAR_BYTES_MAX ? (size_t)(last - at) : BAR_BYTES_MAX;
         const char *close = memchr(at, ']', most);
         if (!close) continue;
@@ -204,7 +201,7 @@ static size_t skip_written_code(const struct rp_error_text *text, size_t at, siz
     size_t next = at;
     if (next == end || text->line[next] != '[') return at;
     next++;
-    while (next < end && (is_digit(text->line[next]) || text->line[next] == ';')) {
+    while (next < end && (rp_is_digit(text->line[next]) || text->line[next] == ';')) {
         next++;
     }
     return next < end && ((text->line[next] | 0x20) >= 'a') ? next + 1 : at;
@@ -301,9 +298,9 @@ static size_t introducer_bytes(const char *line, const char *open) {
 static const char *lost_code_end(const char *open, const char *end, bool is_introduced) {
     const char *at = open + 1;
     unsigned number = 0;
-    bool is_known = at < end && is_digit(*at);
+    bool is_known = at < end && rp_is_digit(*at);
     bool is_sequence = false;
-    while (at < end && (is_digit(*at) || *at == ';') && at - open < 20) {
+    while (at < end && (rp_is_digit(*at) || *at == ';') && at - open < 20) {
         if (*at == ';') {
             is_known = is_known && (is_sequence || is_colour(number));
             is_sequence = is_sequence || number == 38 || number == 48;
@@ -319,7 +316,7 @@ static const char *lost_code_end(const char *open, const char *end, bool is_intr
     /* "[1m 30s]" and "[30ms]" are times. */
     const char *next = at + 1;
     if (next < end && *next == ']') return NULL;
-    if (end - next >= 2 && ((*next == ' ' && is_digit(next[1])) ||
+    if (end - next >= 2 && ((*next == ' ' && rp_is_digit(next[1])) ||
                             (*next == 's' && (next[1] == ']' || next[1] == ' ')))) {
         return NULL;
     }

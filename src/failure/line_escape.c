@@ -6,20 +6,14 @@
  */
 #include "failure/line_escape.h"
 
+#include "failure/line_text.h"
+
 #include <string.h>
 
 enum { PATH_BYTES_MAX = 260, ENDING_BYTES_MAX = 12, BACKSLASHES_MAX = 64 };
 
-static bool is_digit(char c) {
-    return c >= '0' && c <= '9';
-}
-
-static bool is_letter(char c) {
-    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
-}
-
 static bool is_of_path(char c) {
-    if (is_letter(c) || is_digit(c) || (c & 0x80)) return true;
+    if (rp_is_letter(c) || rp_is_digit(c) || (c & 0x80)) return true;
     return (c >= '(' && c <= '/' && c != '*' && c != ',') || c == '\\' || c == '_' || c == '~' ||
            c == '@' || c == '%';
 }
@@ -28,9 +22,10 @@ static bool is_of_path(char c) {
 static bool ends_as_file(const char *from, const char *end) {
     const char *at = end;
     bool has_letter = false;
-    while (at > from && (is_letter(at[-1]) || is_digit(at[-1])) && end - at < ENDING_BYTES_MAX) {
+    while (at > from && (rp_is_letter(at[-1]) || rp_is_digit(at[-1])) &&
+           end - at < ENDING_BYTES_MAX) {
         at--;
-        has_letter |= is_letter(*at);
+        has_letter |= rp_is_letter(*at);
     }
     return has_letter && at - from >= 2 && at[-1] == '.' && at[-2] != '\\' && at[-2] != '/';
 }
@@ -40,12 +35,12 @@ static bool has_drive(const char *line, const char *backslash) {
     size_t before = (size_t)(backslash - line);
     size_t look = before < PATH_BYTES_MAX ? before : PATH_BYTES_MAX;
     const char *colon = memrchr(backslash - look, ':', look);
-    if (!colon || colon == line || !is_letter(colon[-1]) || colon[1] != '\\') return false;
+    if (!colon || colon == line || !rp_is_letter(colon[-1]) || colon[1] != '\\') return false;
     for (const char *at = colon + 1; at < backslash; at++) {
         if (!is_of_path(*at) && *at != ' ') return false;
         if (*at == ' ' && ends_as_file(colon, at)) return false; /* it ended there */
     }
-    return colon - line == 1 || (!is_letter(colon[-2]) && !is_digit(colon[-2]));
+    return colon - line == 1 || (!rp_is_letter(colon[-2]) && !rp_is_digit(colon[-2]));
 }
 
 /* Whether the backslash parts folders. */
@@ -91,8 +86,8 @@ static bool is_quoted(const char *line, size_t position) {
         } else if (c == '"' || c == '\'') {
             char before = ' ';
             if (i > 0) before = line[i - 1];
-            bool is_prefixed = strchr("bruf", before) && (i < 2 || !is_letter(line[i - 2]));
-            if (is_prefixed || (!is_letter(before) && !is_digit(before))) open = c;
+            bool is_prefixed = strchr("bruf", before) && (i < 2 || !rp_is_letter(line[i - 2]));
+            if (is_prefixed || (!rp_is_letter(before) && !rp_is_digit(before))) open = c;
         }
     }
     return open != 0;
@@ -125,8 +120,8 @@ static bool read_hexadecimal(const char *at, size_t count, uint32_t *value) {
     for (size_t i = 0; i < count; i++) {
         char c = at[i];
         char lower = (char)(c | 0x20);
-        if (!is_digit(c) && (lower < 'a' || lower > 'f')) return false;
-        *value = *value * 16 + (uint32_t)(is_digit(c) ? c - '0' : lower - 'a' + 10);
+        if (!rp_is_digit(c) && (lower < 'a' || lower > 'f')) return false;
+        *value = *value * 16 + (uint32_t)(rp_is_digit(c) ? c - '0' : lower - 'a' + 10);
     }
     return true;
 }
@@ -150,7 +145,7 @@ size_t rp_line_escape_read(const char *line, size_t length, size_t at,
     size_t left = length - at;
     if (count == left) return 0;
     char letter = line[at + count];
-    if (is_letter(letter) && is_of_windows_path(line, length, at)) {
+    if (rp_is_letter(letter) && is_of_windows_path(line, length, at)) {
         *character = '\\';
         return count > 1 ? 2 : 0;
     }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "failure/line_noise.h"
 
+#include "failure/line_text.h"
+
 #include <string.h>
 
 enum { LOOK_BYTES = 400, BAR_SIGNS = 4 };
@@ -10,21 +12,8 @@ struct view {
     const char *end;
 };
 
-static bool is_digit(char c) {
-    return c >= '0' && c <= '9';
-}
-
-static bool is_letter(char c) {
-    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
-}
-
 static size_t left(const struct view *view) {
     return (size_t)(view->end - view->at);
-}
-
-static bool begins(const char *at, const char *end, const char *text) {
-    size_t length = strlen(text);
-    return (size_t)(end - at) >= length && memcmp(at, text, length) == 0;
 }
 
 /* Only in the beginning of the line: no word that decides stands far behind. */
@@ -35,7 +24,7 @@ static const char *find_near(const struct view *view, const char *text) {
 
 static bool begins_with_one(const struct view *view, const char *const *texts, size_t count) {
     for (size_t i = 0; i < count; i++) {
-        if (*view->at == *texts[i] && begins(view->at, view->end, texts[i])) return true;
+        if (*view->at == *texts[i] && rp_begins(view->at, view->end, texts[i])) return true;
     }
     return false;
 }
@@ -52,7 +41,7 @@ static bool is_sign(unsigned char second) {
 static bool is_rule_of(const struct view *view) {
     for (const char *at = view->at; at < view->end; at++) {
         unsigned char c = (unsigned char)*at;
-        if (is_letter(*at) || is_digit(*at)) return false;
+        if (rp_is_letter(*at) || rp_is_digit(*at)) return false;
         if (c == 0xe2 && view->end - at >= 3 && is_sign((unsigned char)at[1])) {
             at += 2;
         } else if (c >= 0x80) {
@@ -102,10 +91,10 @@ static bool is_layer(const struct view *view) {
                                         "Download complete", "Downloading",   "Extracting",
                                         "Pull complete",     "Already exists"};
     const char *at = view->at;
-    while (at < view->end && (is_digit(*at) || (*at >= 'a' && *at <= 'f'))) {
+    while (at < view->end && (rp_is_digit(*at) || (*at >= 'a' && *at <= 'f'))) {
         at++;
     }
-    if (at - view->at != 12 || !begins(at, view->end, ": ")) return false;
+    if (at - view->at != 12 || !rp_begins(at, view->end, ": ")) return false;
     struct view step = {at + 2, view->end};
     return step.at < step.end && BEGINS_WITH_ONE(&step, steps);
 }
@@ -115,7 +104,7 @@ static bool is_download_row(const struct view *view) {
     if (!find_near(view, ":--")) return false;
     unsigned letters = 0;
     for (const char *at = view->at; at < view->end; at++) {
-        letters = is_letter(*at) ? letters + 1 : 0;
+        letters = rp_is_letter(*at) ? letters + 1 : 0;
         if (letters >= 3) return false;
     }
     return true;
@@ -128,7 +117,7 @@ bool rp_line_is_noise(const char *line, size_t length) {
     if (left(view) == 1 && *view->at == 'E') return true; /* an empty line of a test report */
     if (memchr(view->at, 0xe2, left(view)) && has_drawn_bar(view)) return true;
     if (is_download_row(view)) return true;
-    if (begins(view->at, view->end, "% Total")) return true;
+    if (rp_begins(view->at, view->end, "% Total")) return true;
     bool has_percent = memchr(view->at, '%', left(view)) != NULL;
     if (has_percent && (find_near(view, "%|") || has_typed_bar(view))) return true;
     if (find_near(view, "ETA") && has_typed_bar(view)) return true;

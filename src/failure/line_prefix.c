@@ -13,6 +13,8 @@
  */
 #include "failure/line_prefix.h"
 
+#include "failure/line_text.h"
+
 #include <string.h>
 
 enum { ANYTHING_BYTES_MAX = 120, NAME_BYTES_MAX = 200, PREFIXES_MAX = 16 };
@@ -137,38 +139,23 @@ struct reader {
     enum rp_log_level level;
 };
 
-static bool is_digit(char c) {
-    return c >= '0' && c <= '9';
-}
-
 static bool is_capital(char c) {
     return c >= 'A' && c <= 'Z';
 }
 
-static bool is_letter(char c) {
-    return is_capital(c) || (c >= 'a' && c <= 'z');
-}
-
 static bool is_of_name(char c) {
-    return is_letter(c) || is_digit(c) || (c && strchr("_.-/\\+@~", c));
-}
-
-static const char *skip_blanks(const char *at, const char *end) {
-    while (at < end && *at == ' ') {
-        at++;
-    }
-    return at;
+    return rp_is_letter(c) || rp_is_digit(c) || (c && strchr("_.-/\\+@~", c));
 }
 
 static const char *read_digits(const char *at, const char *end, size_t count) {
     size_t found = 0;
-    while (at < end && is_digit(*at) && found < (count ? count : 20)) {
+    while (at < end && rp_is_digit(*at) && found < (count ? count : 20)) {
         at++;
         found++;
     }
     if (count ? found != count : found == 0) return NULL;
     /* More digits than were asked for are another number. */
-    return at < end && is_digit(*at) ? NULL : at;
+    return at < end && rp_is_digit(*at) ? NULL : at;
 }
 
 /* One of the three-letter words of a row of them. */
@@ -192,7 +179,7 @@ static const char *read_level(const char *at, bool only_capitals, struct reader 
             same++;
         }
         const char *after = at + length;
-        if (same < length || (after < reader->end && (is_letter(*after) || *after == '_'))) {
+        if (same < length || (after < reader->end && (rp_is_letter(*after) || *after == '_'))) {
             continue;
         }
         /* "FATAL ERROR", "FATAL EXCEPTION" are words of the message. */
@@ -207,13 +194,13 @@ static const char *read_level_letter(const char *at, struct reader *reader) {
     static const char letters[] = "VDIWEFC";
     const char *found = *at ? strchr(letters, *at) : NULL;
     if (!found) return NULL;
-    if (at + 1 < reader->end && is_letter(at[1])) return NULL;
+    if (at + 1 < reader->end && rp_is_letter(at[1])) return NULL;
     reader->level = *at == 'W' ? RP_LOG_WARNING : found - letters < 3 ? RP_LOG_QUIET : RP_LOG_ERROR;
     return at + 1;
 }
 
 static const char *read_zone(const char *at, const char *end) {
-    at = skip_blanks(at, end);
+    at = rp_skip_blanks(at, end);
     if (at < end && *at == 'Z') return at + 1;
     if (end - at >= 3 && (memcmp(at, "UTC", 3) == 0 || memcmp(at, "GMT", 3) == 0)) return at + 3;
     if (end - at >= 2 && (*at == 'A' || *at == 'P') && at[1] == 'M') return at + 2;
@@ -252,7 +239,7 @@ static const char *read_class(char letter, char stop, const char *at, struct rea
     const char *end = reader->end;
     switch (letter) {
     case 'b':
-        return *at == ' ' ? skip_blanks(at, end) : NULL;
+        return *at == ' ' ? rp_skip_blanks(at, end) : NULL;
     case 'n':
         return read_digits(at, end, 0);
     case '0':
@@ -272,7 +259,7 @@ static const char *read_class(char letter, char stop, const char *at, struct rea
     case 'c':
         return *at == '.' || *at == ',' ? at + 1 : NULL;
     case 'j':
-        if (*at == ' ') return skip_blanks(at, end);
+        if (*at == ' ') return rp_skip_blanks(at, end);
         return *at == 'T' || *at == '_' || *at == '-' || *at == ':' ? at + 1 : NULL;
     case 'm':
         return read_short_word(months, at, end);
@@ -323,7 +310,7 @@ static const char *read_form(const char *form, const char *form_end, const char 
 /* Beyond a prefix: a colon, comma, bar or dash that parts it from the rest, and one blank. */
 static const char *skip_parting(const char *at, const char *end) {
     if (end - at >= 2 && (*at == ':' || *at == ',') && at[1] == ' ') at++;
-    const char *next = skip_blanks(at, end);
+    const char *next = rp_skip_blanks(at, end);
     if (end - next >= 2 && next > at && (*next == '-' || *next == '|') && next[1] == ' ') {
         return next + 2;
     }
@@ -349,11 +336,6 @@ static const char *read_table(const struct form *forms, size_t count, const char
 #define READ_TABLE(forms, at, end, prefix, is_first)                                               \
     read_table(forms, sizeof(forms) / sizeof(forms)[0], at, end, prefix, is_first)
 
-static bool begins(const char *at, const char *end, const char *text) {
-    size_t length = strlen(text);
-    return (size_t)(end - at) >= length && memcmp(at, text, length) == 0;
-}
-
 static const char *find(const char *at, const char *end, const char *text) {
     return memmem(at, (size_t)(end - at), text, strlen(text));
 }
@@ -370,8 +352,8 @@ static const char *read_process(const char *at, const char *end) {
 static const char *read_container(const char *at, const char *end) {
     const char *after = read_name(at, end);
     if (!after || !memchr(at, '|', (size_t)(end - at))) return NULL;
-    const char *bar = skip_blanks(after, end);
-    bool is_padded = bar - after >= 2 || (bar > after && is_digit(after[-1]));
+    const char *bar = rp_skip_blanks(after, end);
+    bool is_padded = bar - after >= 2 || (bar > after && rp_is_digit(after[-1]));
     if (!is_padded || bar == end || *bar != '|') return NULL;
     return bar + 1 < end && bar[1] == ' ' ? bar + 2 : bar + 1;
 }
@@ -393,7 +375,8 @@ static const char *read_script(const char *at, const char *end) {
 
 /* time=... level=INFO source=sched.go:418 msg="...": up to the message, in its quote. */
 static const char *read_pairs(const char *at, const char *end, struct rp_line_prefix *prefix) {
-    if (!begins(at, end, "time=") && !begins(at, end, "level=") && !begins(at, end, "ts=")) {
+    if (!rp_begins(at, end, "time=") && !rp_begins(at, end, "level=") &&
+        !rp_begins(at, end, "ts=")) {
         return NULL;
     }
     size_t most = (size_t)(end - at) < 400 ? (size_t)(end - at) : 400;
@@ -415,11 +398,11 @@ static const char *read_code_sign(const char *at, const char *end) {
         tip++;
     }
     if (tip - at >= 2 && tip < end && *tip == '>') {
-        const char *number = skip_blanks(tip + 1, end);
+        const char *number = rp_skip_blanks(tip + 1, end);
         return number < end ? read_digits(number, end, 0) : NULL;
     }
-    if (begins(at, end, ">>> ")) return at + 4;
-    return begins(at, end, "\xe2\x9d\xb1 ") ? at + 4 : NULL; /* a pointing bracket */
+    if (rp_begins(at, end, ">>> ")) return at + 4;
+    return rp_begins(at, end, "\xe2\x9d\xb1 ") ? at + 4 : NULL; /* a pointing bracket */
 }
 
 /* The marks of quoted logs, of boxes and of test reports. */
@@ -429,20 +412,20 @@ static const char *read_quote(const char *at, const char *end, struct rp_line_pr
         prefix->is_source = true;
         return after < end && *after == ' ' ? after + 1 : after;
     }
-    if (begins(at, end, "E   ")) return at + 4;
-    if (begins(at, end, ">    ")) {
+    if (rp_begins(at, end, "E   ")) return at + 4;
+    if (rp_begins(at, end, ">    ")) {
         prefix->is_source = true;
         return at + 4;
     }
-    if (begins(at, end, "> ")) return at + 2;
-    if (begins(at, end, "+ Exception Group")) return at + 2;
+    if (rp_begins(at, end, "> ")) return at + 2;
+    if (rp_begins(at, end, "+ Exception Group")) return at + 2;
     if (*at == '|') return at + 1 < end && at[1] == ' ' ? at + 2 : at + 1;
     /* Upright lines of boxes, thin, thick and double. */
-    if (begins(at, end, "\xe2\x94\x82") || begins(at, end, "\xe2\x94\x83") ||
-        begins(at, end, "\xe2\x95\x91")) {
+    if (rp_begins(at, end, "\xe2\x94\x82") || rp_begins(at, end, "\xe2\x94\x83") ||
+        rp_begins(at, end, "\xe2\x95\x91")) {
         return at + 3 < end && at[3] == ' ' ? at + 4 : at + 3;
     }
-    return begins(at, end, "{\"log\":\"") ? at + 8 : NULL;
+    return rp_begins(at, end, "{\"log\":\"") ? at + 8 : NULL;
 }
 
 static const char *read_one(const char *at, const char *end, struct rp_line_prefix *prefix,
@@ -453,13 +436,13 @@ static const char *read_one(const char *at, const char *end, struct rp_line_pref
         after = READ_TABLE(bracket_forms, at, end, prefix, is_first);
         return !after && c == '(' ? read_process(at, end) : after;
     }
-    if (is_digit(c)) after = READ_TABLE(digit_forms, at, end, prefix, is_first);
+    if (rp_is_digit(c)) after = READ_TABLE(digit_forms, at, end, prefix, is_first);
     if (is_capital(c)) {
         after = READ_TABLE(capital_forms, at, end, prefix, is_first);
         if (!after && c == 'E') after = read_quote(at, end, prefix);
     }
     if (after) return after;
-    if (!is_letter(c) && !is_digit(c) && c != '_') {
+    if (!rp_is_letter(c) && !rp_is_digit(c) && c != '_') {
         after = read_quote(at, end, prefix);
         return after ? after : READ_TABLE(sign_forms, at, end, prefix, is_first);
     }
@@ -475,11 +458,11 @@ void rp_line_prefix_read(const char *line, size_t length, struct rp_line_prefix 
     *prefix = (struct rp_line_prefix){0};
     for (unsigned i = 0; i < PREFIXES_MAX; i++) {
         struct rp_line_prefix found = *prefix;
-        const char *first = skip_blanks(at, end);
+        const char *first = rp_skip_blanks(at, end);
         if (first == end) return;
         const char *after = read_one(first, end, &found, i == 0);
         if (!after) return;
-        if (skip_blanks(after, end) == end) {
+        if (rp_skip_blanks(after, end) == end) {
             prefix->is_all = true;
             return;
         }

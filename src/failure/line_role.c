@@ -10,6 +10,7 @@
 #include "failure/line_role.h"
 
 #include "failure/line_noise.h"
+#include "failure/line_text.h"
 
 #include <string.h>
 
@@ -73,21 +74,8 @@ static const struct { const char *text; enum tie tie; bool is_whole; } ties[] = 
 };
 /* clang-format on */
 
-static bool is_digit(char c) {
-    return c >= '0' && c <= '9';
-}
-
-static bool is_letter(char c) {
-    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
-}
-
 static size_t left(const struct view *view) {
     return (size_t)(view->end - view->at);
-}
-
-static bool begins(const char *at, const char *end, const char *text) {
-    size_t length = strlen(text);
-    return (size_t)(end - at) >= length && memcmp(at, text, length) == 0;
 }
 
 static bool ends(const char *at, const char *end, const char *text) {
@@ -107,7 +95,7 @@ static const char *find_near(const struct view *view, const char *text) {
 
 static bool begins_with_one(const struct view *view, const char *const *texts, size_t count) {
     for (size_t i = 0; i < count; i++) {
-        if (*view->at == *texts[i] && begins(view->at, view->end, texts[i])) return true;
+        if (*view->at == *texts[i] && rp_begins(view->at, view->end, texts[i])) return true;
     }
     return false;
 }
@@ -115,14 +103,7 @@ static bool begins_with_one(const struct view *view, const char *const *texts, s
 #define BEGINS_WITH_ONE(view, texts) begins_with_one(view, texts, sizeof(texts) / sizeof(texts)[0])
 
 static const char *skip_digits(const char *at, const char *end) {
-    while (at < end && is_digit(*at)) {
-        at++;
-    }
-    return at;
-}
-
-static const char *skip_blanks(const char *at, const char *end) {
-    while (at < end && *at == ' ') {
+    while (at < end && rp_is_digit(*at)) {
         at++;
     }
     return at;
@@ -132,13 +113,13 @@ static const char *skip_blanks(const char *at, const char *end) {
 
 /* 'File "x.py", line 3', also of a notebook: 'File ~/x.py:3, in f(a)'. */
 static bool is_python_frame(const struct view *view) {
-    if (!begins(view->at, view->end, "File ")) return false;
+    if (!rp_begins(view->at, view->end, "File ")) return false;
     if (view->at[5] == '"' || (left(view) > 5 && view->at[5] == '<')) {
         const char *line = find(view->at, view->end, "\", line ");
-        return line && line + 8 < view->end && is_digit(line[8]);
+        return line && line + 8 < view->end && rp_is_digit(line[8]);
     }
     const char *colon = find(view->at, view->end, ".py:");
-    return colon && colon + 4 < view->end && is_digit(colon[4]);
+    return colon && colon + 4 < view->end && rp_is_digit(colon[4]);
 }
 
 /* "path/x.py:12: in f", "path/x.py:12 in f", "x.py in f(self)", "path/x.py:12: ValueError". */
@@ -146,35 +127,36 @@ static bool is_place_frame(const struct view *view) {
     const char *py = find_near(view, ".py");
     if (!py || memchr(view->at, ' ', (size_t)(py - view->at))) return false;
     const char *at = py + 3;
-    if (begins(at, view->end, " in ")) return find(at, view->end, "(") || ends(at, view->end, ">");
+    if (rp_begins(at, view->end, " in "))
+        return find(at, view->end, "(") || ends(at, view->end, ">");
     if (at == view->end || *at != ':') return false;
     const char *number = at + 1;
     at = skip_digits(number, view->end);
     if (at == number) return false;
     if (at < view->end && *at == ':') at++;
-    if (at == view->end || begins(at, view->end, " in ")) return true;
+    if (at == view->end || rp_begins(at, view->end, " in ")) return true;
     /* The bare name of an exception, nothing said. */
-    at = skip_blanks(at, view->end);
+    at = rp_skip_blanks(at, view->end);
     return ends(at, view->end, "Error") && !memchr(at, ' ', (size_t)(view->end - at));
 }
 
 /* "at f (x.js:1:2)", "at a.b.C(D.java:1)", "at src/main.rs:12:5", "at t.run ...". */
 static bool is_at_frame(const struct view *view) {
-    if (!begins(view->at, view->end, "at ")) return false;
-    if (view->indent > 0 || begins(view->at, view->end, "at async ")) return true;
+    if (!rp_begins(view->at, view->end, "at ")) return false;
+    if (view->indent > 0 || rp_begins(view->at, view->end, "at async ")) return true;
     if (ends(view->at, view->end, ")") || ends(view->at, view->end, " ...")) return true;
     const char *colon = find(view->at, view->end, ":");
     while (colon && colon + 1 < view->end) {
-        if (is_digit(colon[1])) return true;
+        if (rp_is_digit(colon[1])) return true;
         colon = find(colon + 1, view->end, ":");
     }
     return false;
 }
 
 static bool is_address(const char *at, const char *end) {
-    if (!begins(at, end, "0x")) return false;
+    if (!rp_begins(at, end, "0x")) return false;
     const char *digit = at + 2;
-    while (digit < end && (is_digit(*digit) || (*digit >= 'a' && *digit <= 'f') ||
+    while (digit < end && (rp_is_digit(*digit) || (*digit >= 'a' && *digit <= 'f') ||
                            (*digit >= 'A' && *digit <= 'F'))) {
         digit++;
     }
@@ -183,30 +165,30 @@ static bool is_address(const char *at, const char *end) {
 
 /* "#3 0x00007f...", "#0  f (a=1) at x.c:3", "#0 f() x.dart:3". */
 static bool is_hash_frame(const struct view *view) {
-    if (*view->at != '#' || view->end - view->at < 4 || !is_digit(view->at[1])) return false;
+    if (*view->at != '#' || view->end - view->at < 4 || !rp_is_digit(view->at[1])) return false;
     const char *at = skip_digits(view->at + 1, view->end);
     if (at == view->end || *at != ' ') return false;
-    at = skip_blanks(at, view->end);
-    return begins(at, view->end, "0x") || find(at, view->end, "(") != NULL;
+    at = rp_skip_blanks(at, view->end);
+    return rp_begins(at, view->end, "0x") || find(at, view->end, "(") != NULL;
 }
 
 /* "  12: core::panicking::panic", "   4: 0x55..", "0   libX.dylib   0x0000000104 f + 12". */
 static bool is_numbered_frame(const struct view *view, enum rp_line_role last) {
-    if (!is_digit(*view->at)) return false;
+    if (!rp_is_digit(*view->at)) return false;
     if (is_address(view->at, view->end)) return true;
     const char *at = skip_digits(view->at, view->end);
     if (at == view->end || at - view->at > 4) return false;
     if (*at == ':') {
-        const char *name = skip_blanks(at + 1, view->end);
+        const char *name = rp_skip_blanks(at + 1, view->end);
         if (name == at + 1 || view->indent == 0) return false;
-        if (begins(name, view->end, "0x")) return true;
+        if (rp_begins(name, view->end, "0x")) return true;
         /* Names without "::" among other frames: "0: rust_begin_unwind". */
         if (last == RP_LINE_FRAME && !memchr(name, ' ', (size_t)(view->end - name))) return true;
         const char *space = memchr(name, ' ', (size_t)(view->end - name));
         const char *colons = find(name, view->end, "::");
         return colons && (!space || colons < space || *name == '<');
     }
-    if (!begins(at, view->end, "  ")) return false;
+    if (!rp_begins(at, view->end, "  ")) return false;
     const char *address = find(at, view->end, " 0x");
     return address && is_address(address + 1, view->end);
 }
@@ -214,8 +196,8 @@ static bool is_numbered_frame(const struct view *view, enum rp_line_role last) {
 /* "/lib/libc.so.6(+0x3c)[0x7f..]", "@     0x7f.. f", "/src/main.go:12 +0x1d". */
 static bool is_native_frame(const struct view *view) {
     if (*view->at == '@') {
-        const char *at = skip_blanks(view->at + 1, view->end);
-        return at > view->at + 1 && begins(at, view->end, "0x");
+        const char *at = rp_skip_blanks(view->at + 1, view->end);
+        return at > view->at + 1 && rp_begins(at, view->end, "0x");
     }
     if (*view->at != '/' && *view->at != '.' && *view->at != '[') return false;
     if (ends(view->at, view->end, "]") && left(view) > 8) {
@@ -228,7 +210,7 @@ static bool is_native_frame(const struct view *view) {
 
 /* "... 12 more", "...<3 lines>...". */
 static bool is_gap(const struct view *view) {
-    if (!begins(view->at, view->end, "...")) return false;
+    if (!rp_begins(view->at, view->end, "...")) return false;
     return ends(view->at, view->end, " more") || find_near(view, "common frames") ||
            find_near(view, " lines>");
 }
@@ -249,9 +231,9 @@ static bool is_frame(const struct view *view, enum rp_line_role last) {
 /* The end of a dotted name at the beginning, also "std::bad_alloc"; NULL: there is none. */
 static const char *name_end(const struct view *view) {
     const char *at = view->at;
-    if (!is_letter(*at) && *at != '_') return NULL;
+    if (!rp_is_letter(*at) && *at != '_') return NULL;
     while (at < view->end &&
-           (is_letter(*at) || is_digit(*at) || *at == '_' || *at == '.' || *at == '$' ||
+           (rp_is_letter(*at) || rp_is_digit(*at) || *at == '_' || *at == '.' || *at == '$' ||
             (*at == ':' && at + 1 < view->end && (at[1] == ':' || at[-1] == ':')))) {
         at++;
     }
@@ -263,9 +245,9 @@ static const char *name_of_message(const struct view *view) {
     const char *name = name_end(view);
     if (!name || name == view->at) return NULL;
     if (name == view->end) return name;
-    if (begins(name, view->end, " [")) { /* Node: "TypeError [ERR_X]: text" */
+    if (rp_begins(name, view->end, " [")) { /* Node: "TypeError [ERR_X]: text" */
         const char *close = memchr(name, ']', (size_t)(view->end - name));
-        if (close && begins(close, view->end, "]:")) return name;
+        if (close && rp_begins(close, view->end, "]:")) return name;
     }
     if (*name != ':') return NULL;
     return name + 1 == view->end || name[1] == ' ' ? name : NULL;
@@ -288,28 +270,28 @@ static bool is_named_message(const struct view *view) {
     }
     if (is_name_of_error(view->at, name)) return true;
     /* The Python binding names exceptions after its statuses: "InvalidArgument: [ONNX..." */
-    return begins(name, view->end, ": [ONNXRuntimeError]");
+    return rp_begins(name, view->end, ": [ONNXRuntimeError]");
 }
 
 static bool is_panic(const struct view *view) {
-    return begins(view->at, view->end, "thread '") && find(view->at, view->end, "' panicked at");
+    return rp_begins(view->at, view->end, "thread '") && find(view->at, view->end, "' panicked at");
 }
 
 /* Whether it begins a message of its own. */
 static bool is_message(const struct view *view) {
     return is_named_message(view) || is_panic(view) || BEGINS_WITH_ONE(view, message_beginnings) ||
-           begins(view->at, view->end, "Exception from ");
+           rp_begins(view->at, view->end, "Exception from ");
 }
 
 static bool is_warning(const struct view *view) {
     const char *at = find_near(view, "arning: ");
     if (at == NULL) {
-        return begins(view->at, view->end, "WARNING");
+        return rp_begins(view->at, view->end, "WARNING");
     }
     if (at == view->at || (at[-1] | 0x20) != 'w') return false;
     /* At the beginning, behind a name ("UserWarning:"), or behind a place in a file. */
     const char *word = at - 1;
-    while (word > view->at && (is_letter(word[-1]) || word[-1] == '.' || word[-1] == '_')) {
+    while (word > view->at && (rp_is_letter(word[-1]) || word[-1] == '.' || word[-1] == '_')) {
         word--;
     }
     if (word == view->at) return true;
@@ -360,7 +342,7 @@ static void begin_effect(struct rp_story *story) {
 static bool read_tie(struct rp_story *story, const struct view *view, enum rp_line_role *role) {
     for (size_t i = 0; i < sizeof ties / sizeof ties[0]; i++) {
         const char *text = ties[i].text;
-        if (*text != *view->at || !begins(view->at, view->end, text)) continue;
+        if (*text != *view->at || !rp_begins(view->at, view->end, text)) continue;
         if (ties[i].is_whole) {
             const char *after = view->at + strlen(text);
             if (after < view->end && *after == ':') after++;
@@ -405,7 +387,7 @@ static bool read_listed_cause(struct rp_story *story, const struct view *view) {
         return false;
     }
     const char *after = skip_digits(view->at, view->end);
-    bool is_numbered = after > view->at && begins(after, view->end, ": ");
+    bool is_numbered = after > view->at && rp_begins(after, view->end, ": ");
     /* A stack has addresses and paths with "::" behind its numbers. */
     if (is_numbered && !story->is_cause_next && is_numbered_frame(view, RP_LINE_PLAIN)) {
         return false;
@@ -419,7 +401,7 @@ static bool read_listed_cause(struct rp_story *story, const struct view *view) {
 
 /* "+-+------ 1 ------", "+------ 2 ------", "+-------": between the members of a group. */
 static bool read_group_rule(struct rp_story *story, const struct view *view) {
-    if (!begins(view->at, view->end, "+-")) return false;
+    if (!rp_begins(view->at, view->end, "+-")) return false;
     const char *at = view->at;
     while (at < view->end && (*at == '+' || *at == '-' || *at == ' ')) {
         at++;
@@ -430,8 +412,8 @@ static bool read_group_rule(struct rp_story *story, const struct view *view) {
         if (at == view->end) story->group = RP_STORY_NO_BLOCK;
         return false;
     }
-    if (!begins(at, view->end, " -")) return false;
-    if (begins(view->at, view->end, "+-+")) story->group = (uint16_t)story->block;
+    if (!rp_begins(at, view->end, " -")) return false;
+    if (rp_begins(view->at, view->end, "+-+")) story->group = (uint16_t)story->block;
     if (story->group == RP_STORY_NO_BLOCK) return false;
     begin_cause_of(story, story->group);
     return true;
@@ -447,7 +429,7 @@ static enum rp_line_role take_message(struct rp_story *story) {
 }
 
 static bool has_letter(const char *at, const char *end) {
-    while (at < end && !is_letter(*at)) {
+    while (at < end && !rp_is_letter(*at)) {
         at++;
     }
     return at < end;
@@ -457,15 +439,15 @@ static bool has_letter(const char *at, const char *end) {
  * program says before it on the line is no frame. */
 static enum rp_line_role take_head(struct rp_story *story, const struct view *view) {
     const char *head = find_near(view, "Traceback (");
-    bool is_box = begins(view->at, view->end, "\xe2\x95\xad");
+    bool is_box = rp_begins(view->at, view->end, "\xe2\x95\xad");
     bool is_notebook =
-        is_letter(*view->at) && head - view->at > 2 && head[-1] == ' ' && head[-2] == ' ';
+        rp_is_letter(*view->at) && head - view->at > 2 && head[-1] == ' ' && head[-2] == ' ';
     begin_block_if_touched(story);
     story->is_touched = true;
     story->awaits_message = true;
     story->trace = is_box ? RP_TRACE_BOX : is_notebook ? RP_TRACE_NOTEBOOK : RP_TRACE_PYTHON;
     story->trace_indent = head == view->at ? view->indent : 0;
-    bool is_frame = is_box || is_notebook || begins(view->at, view->end, "Exception Group") ||
+    bool is_frame = is_box || is_notebook || rp_begins(view->at, view->end, "Exception Group") ||
                     !has_letter(view->at, head);
     return is_frame ? RP_LINE_FRAME : RP_LINE_PLAIN;
 }
@@ -473,7 +455,7 @@ static enum rp_line_role take_head(struct rp_story *story, const struct view *vi
 /* 'File "x.py", line 3 in f' of a dump: no message comes behind those. */
 static bool is_frame_of_dump(const struct view *view) {
     const char *line = find(view->at, view->end, "\", line ");
-    return line && begins(skip_digits(line + 8, view->end), view->end, " in ");
+    return line && rp_begins(skip_digits(line + 8, view->end), view->end, " in ");
 }
 
 static enum rp_line_role take_python_frame(struct rp_story *story, const struct view *view) {
@@ -534,7 +516,7 @@ static bool announces_cause(const struct view *view) {
 static enum rp_line_role read_frame(struct rp_story *story, const struct view *view) {
     if (is_python_frame(view)) return take_python_frame(story, view);
     story->is_touched = true;
-    if (begins(view->at, view->end, "--- End of inner")) {
+    if (rp_begins(view->at, view->end, "--- End of inner")) {
         unsigned effect = story->effect[story->block];
         if (effect != RP_STORY_NO_BLOCK) story->block = effect;
     }
@@ -543,7 +525,7 @@ static enum rp_line_role read_frame(struct rp_story *story, const struct view *v
 
 static enum rp_line_role read_message(struct rp_story *story, const struct view *view) {
     bool is_nested = find_near(view, "Exception from ") && ends(view->at, view->end, ":");
-    if (begins(view->at, view->end, "Exception from ") && story->is_nested) {
+    if (rp_begins(view->at, view->end, "Exception from ") && story->is_nested) {
         begin_cause_of(story, story->block);
         story->is_touched = true;
         story->has_message = true;
@@ -584,12 +566,12 @@ static enum rp_line_role read_text(struct rp_story *story, const struct view *vi
     }
     if (is_warning(view)) {
         story->is_touched = true;
-        story->was_warning = !begins(view->at, view->end, "W");
+        story->was_warning = !rp_begins(view->at, view->end, "W");
         return RP_LINE_WARNING;
     }
     if (is_message(view)) return read_message(story, view);
     story->is_touched = true;
-    if (begins(view->at, view->end, "what():  ") || goes_on(story, view)) return RP_LINE_MESSAGE;
+    if (rp_begins(view->at, view->end, "what():  ") || goes_on(story, view)) return RP_LINE_MESSAGE;
     if (prefix->level == RP_LOG_WARNING) return RP_LINE_WARNING;
     return prefix->level == RP_LOG_ERROR ? RP_LINE_MESSAGE : RP_LINE_PLAIN;
 }
@@ -607,7 +589,7 @@ bool rp_story_awaits_source(const struct rp_story *story, size_t indent) {
 enum rp_line_role rp_story_read(struct rp_story *story, const char *line, size_t length,
                                 const struct rp_line_prefix *prefix, bool is_overwritten) {
     struct view view = {line, line + length, 0};
-    view.at = skip_blanks(line, view.end);
+    view.at = rp_skip_blanks(line, view.end);
     view.indent = (size_t)(view.at - line);
     if (view.at < view.end && *view.at == '+' && read_group_rule(story, &view)) {
         return RP_LINE_NOISE;
@@ -620,7 +602,7 @@ enum rp_line_role rp_story_read(struct rp_story *story, const char *line, size_t
         rp_story_awaits_source(story, view.indent) && rp_line_is_rule(view.at, left(&view));
     if (is_mark) return RP_LINE_SOURCE;
     if (!is_trace_head(&view) && rp_line_is_noise(view.at, left(&view))) {
-        if (begins(view.at, view.end, "\xe2\x95\xb0") && story->trace == RP_TRACE_BOX) {
+        if (rp_begins(view.at, view.end, "\xe2\x95\xb0") && story->trace == RP_TRACE_BOX) {
             story->trace = RP_TRACE_PYTHON; /* the box ends, its message follows */
             story->trace_indent = 0;
         }

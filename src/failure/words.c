@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "failure/words.h"
 
+#include "failure/line_text.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -13,10 +15,6 @@ static char small(char c) {
 static bool is_letter(char c) {
     c = small(c);
     return (c >= 'a' && c <= 'z') || c == '_';
-}
-
-static bool is_digit(char c) {
-    return c >= '0' && c <= '9';
 }
 
 /* FNV-1a; `kind` keeps words, pairs and parts apart. */
@@ -52,12 +50,12 @@ static void add_parts(struct rp_words *words, const char *word, size_t length) {
 static size_t next_word(const char *line, size_t length, size_t *at, char *word) {
     while (*at < length) {
         size_t count = 0;
-        bool is_number = is_digit(line[*at]);
+        bool is_number = rp_is_digit(line[*at]);
         if (!is_number && !is_letter(line[*at])) {
             ++*at;
             continue;
         }
-        while (*at < length && (is_number ? is_digit(line[*at]) : is_letter(line[*at]))) {
+        while (*at < length && (is_number ? rp_is_digit(line[*at]) : is_letter(line[*at]))) {
             if (count < WORD_BYTES_MAX) word[count++] = small(line[*at]);
             ++*at;
         }
