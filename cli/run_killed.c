@@ -62,7 +62,7 @@ static uint64_t more(uint64_t before, uint64_t now) {
     return now > before ? now - before : 0;
 }
 
-/* "needed more than 1.9 GiB, 40.0 MiB free on the machine (limit 2.0 GiB of GROUP)", as last seen */
+/* "needed more than 1.9 GiB, 40.0 MiB free on the machine (limit 2.0 GiB of GROUP)" */
 static void tell_memory(const struct run_killed *killed, const struct run_outcome *outcome,
                         char *out, size_t out_bytes) {
     const rp_pressure_info *last = &killed->last;
