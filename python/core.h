@@ -91,6 +91,7 @@ struct rp_python_call {
     PyObject *constructor; /* borrowed; NULL: none                                           */
     bool allow_none;
     bool is_plain;
+    bool is_shared;   /* what is made is for all processes                                   */
     uint64_t bytes;   /* what the caller says it takes; RP_UNKNOWN_U64                       */
     PyObject *raised; /* what the constructor raised on this thread; owned                   */
     rp_request request;
@@ -102,6 +103,17 @@ struct rp_python_call {
  */
 rp_lease *rp_python_acquire(struct rp_python_call *call);
 
+/** Call the constructor and put what it made on the device that was chosen. New; NULL with *err
+ * filled in, and nothing raised. */
+PyObject *rp_python_construct(struct rp_python_call *call, const rp_build *build, rp_error *err);
+
+/** Fill in *err with the exception that is set, which is raised no more: every caller that waits
+ * raises the exception itself. Its status. */
+rp_status rp_python_fail_as_raised(struct rp_python_call *call, rp_error *err);
+
+/** The token of all requests: it lets Ctrl-C end a wait. NULL raised. */
+rp_cancel *rp_python_token(void);
+
 /** The Python object of a lease, new. */
 PyObject *rp_python_lease_object(const rp_lease *lease);
 
@@ -110,6 +122,53 @@ size_t rp_python_sweep(rp_python_pool *pool);
 
 /** Give all holds of a pool back: it is about to close. */
 void rp_python_drop_holds(rp_python_pool *pool);
+
+/* ---- place.c: devices and precisions of Python objects ---------------------------------- */
+
+/**
+ * Put an object on the device, and into the precision, that the pool chose. Takes `made`; new,
+ * often the same. NULL raised: it cannot be put there, with the reason.
+ */
+PyObject *rp_python_place_take(PyObject *made, const rp_placement *placement);
+
+/** The method move_model_to_device(). */
+PyObject *rp_python_move_model(PyObject *self, PyObject *const *arguments, Py_ssize_t count,
+                               PyObject *keywords);
+
+/* ---- size.c: what Python objects take --------------------------------------------------- */
+
+/** Tell the pool how many bytes an object takes, and how that is known, where its kind is known. */
+void rp_python_measure(PyObject *made, rp_build *build);
+
+/* ---- share.c: one copy of an object for all processes ----------------------------------- */
+
+/**
+ * What other processes share: attached, or made here with rp_python_construct() and published. New;
+ * NULL with *err filled in, and nothing raised.
+ *
+ * private_bytes  what of it is this process's own; RP_UNKNOWN_U64: it could not be shared
+ */
+PyObject *rp_python_share(struct rp_python_call *call, rp_build *build, uint64_t *private_bytes,
+                          rp_error *err);
+
+/* ---- model.c: models that an engine loaded ---------------------------------------------- */
+
+/** Add the type Model. 0, or -1 raised. */
+int rp_python_add_model(PyObject *module);
+
+/** The model of a lease that is one (rp_lease_model()), new; the same object while it lives. Takes
+ * the lease, also on failure. */
+PyObject *rp_python_model_take(rp_python_pool *pool, rp_lease *lease);
+
+/* ---- async.c, reserve.c: more methods of the pool --------------------------------------- */
+
+/** get_model_async() and its kin: `method` is the name of the method that is run on a thread. */
+PyObject *rp_python_await(PyObject *self, const char *method, PyObject *const *arguments,
+                          Py_ssize_t count, PyObject *keywords);
+
+/** The method reserve(). */
+PyObject *rp_python_reserve(PyObject *self, PyObject *const *arguments, Py_ssize_t count,
+                            PyObject *keywords);
 
 /* ---- lease.c ---------------------------------------------------------------------------- */
 
@@ -127,7 +186,9 @@ struct rp_python_pool {
     struct rp_python_held *first;
     uint64_t cleared_hits; /* what clear() took off the counts                                */
     uint64_t cleared_misses;
-    int inside_count; /* calls in the library, without the GIL                          */
+    int inside_count;    /* calls in the library, without the GIL                          */
+    bool is_shared;      /* what constructors make is for all processes                    */
+    rp_machine *machine; /* the way to the broker, once it was needed; share.c's         */
 };
 
 /** Add the type ResourcePool. 0, or -1 raised. */

@@ -92,7 +92,7 @@ static rp_status status_of(PyObject *exception, const rp_error *told) {
 }
 
 /* What is raised here is what every waiter raises. */
-static rp_status fail_as_raised(struct rp_python_call *call, rp_error *err) {
+rp_status rp_python_fail_as_raised(struct rp_python_call *call, rp_error *err) {
     rp_error told = RP_ERROR_INIT;
     PyObject *exception = take_exception();
     if (!exception) return rp_fail(err, RP_ERR_LOAD, "its constructor failed and raised nothing");
@@ -144,11 +144,11 @@ static struct rp_python_held *new_held(struct rp_python_call *call, const char *
     return held;
 }
 
-static rp_status refuse(PyObject *made, const char *what, const char *hint, rp_error *err) {
+static PyObject *refuse(PyObject *made, const char *what, const char *hint, rp_error *err) {
     Py_DECREF(made);
     rp_fail(err, RP_ERR_LOAD, "%s", what);
     rp_hint(err, "%s", hint);
-    return RP_ERR_LOAD;
+    return NULL;
 }
 
 /* A coroutine is a promise of an object. Closed, so that Python does not warn of it as forgotten.
@@ -161,16 +161,31 @@ static bool is_coroutine(PyObject *made) {
     return true;
 }
 
-static rp_status make(rp_build *build, struct rp_python_call *call, void **object, rp_error *err) {
+PyObject *rp_python_construct(struct rp_python_call *call, const rp_build *build, rp_error *err) {
     PyObject *made = PyObject_CallNoArgs(call->constructor);
-    if (!made) return fail_as_raised(call, err);
-    if (made == Py_None && !call->allow_none) {
+    if (made && made == Py_None && !call->allow_none) {
         return refuse(made, "its constructor returned None",
                       "return the object, or say allow_none=True", err);
     }
-    if (is_coroutine(made)) {
+    if (made && is_coroutine(made)) {
         return refuse(made, "its constructor returned a coroutine",
                       "run it in the constructor, for instance with asyncio.run()", err);
+    }
+    const rp_placement *placement = rp_build_placement(build);
+    bool has_place = call->kind == RP_KIND_MODEL && placement;
+    if (made && has_place) made = rp_python_place_take(made, placement);
+    if (!made) rp_python_fail_as_raised(call, err);
+    return made;
+}
+
+static rp_status make(rp_build *build, struct rp_python_call *call, void **object, rp_error *err) {
+    uint64_t bytes = RP_UNKNOWN_U64;
+    rp_error why = RP_ERROR_INIT;
+    PyObject *made = call->is_shared ? rp_python_share(call, build, &bytes, &why)
+                                     : rp_python_construct(call, build, &why);
+    if (!made) {
+        if (err) *err = why;
+        return why.status;
     }
     struct rp_python_held *held = new_held(call, rp_build_key(build));
     if (!held) {
@@ -178,7 +193,12 @@ static rp_status make(rp_build *build, struct rp_python_call *call, void **objec
         return rp_fail(err, RP_ERR_MEMORY, "no memory to keep what its constructor made");
     }
     held->object = made;
-    if (call->bytes != RP_UNKNOWN_U64) rp_build_set_bytes(build, call->bytes);
+    if (bytes == RP_UNKNOWN_U64) bytes = call->bytes;
+    if (bytes != RP_UNKNOWN_U64) {
+        rp_build_set_bytes(build, bytes);
+    } else {
+        rp_python_measure(made, build);
+    }
     *object = held;
     return RP_OK;
 }
@@ -278,7 +298,7 @@ static int poll_wait(void *user) {
     return rc;
 }
 
-static rp_cancel *token(void) {
+rp_cancel *rp_python_token(void) {
     if (the_token) return the_token;
     rp_error err = RP_ERROR_INIT;
     if (rp_cancel_create(&the_token, &err) != RP_OK) {
@@ -372,7 +392,7 @@ static void raise_failure(struct rp_python_call *call, const rp_error *err) {
 static rp_lease *acquire_slowly(struct rp_python_call *call) {
     rp_error err = RP_ERROR_INIT;
     rp_lease *lease = NULL;
-    call->request.cancel = token();
+    call->request.cancel = rp_python_token();
     if (!call->request.cancel) return NULL;
     if (call->constructor) {
         call->request.construct = construct;
@@ -407,14 +427,7 @@ rp_lease *rp_python_acquire(struct rp_python_call *call) {
         rp_python_raise(&err);
     }
     if (!lease) return NULL;
-    if (rp_lease_model(lease)) {
-        release_all(&lease, 1);
-        rp_fail(&err, RP_ERR_UNSUPPORTED, "'%s' is a model's file: give a constructor",
-                call->request.name);
-        rp_hint(&err, "models that an engine loads are not there for Python yet");
-        rp_python_raise(&err);
-        return NULL;
-    }
+    if (rp_lease_model(lease)) return lease;
     struct rp_python_held *held = rp_lease_object(lease);
     if (call->is_plain) held->is_plain = true;
     return lease;

@@ -95,6 +95,12 @@ static int read_options(PyObject **values, rp_pool_options *options, char *budge
     return low_memory < 0 ? -1 : 0;
 }
 
+/* As the library decides it: what it does not know it has refused. */
+static bool is_shared(rp_share share) {
+    const char *text = share == RP_SHARE_DEFAULT ? getenv("RESOURCE_POOL_SHARE") : NULL;
+    return share == RP_SHARE_MACHINE || (text && strcmp(text, "machine") == 0);
+}
+
 static PyObject *pool_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords) {
     PyObject *values[OPEN_COUNT] = {NULL};
     rp_pool_options options = RP_POOL_OPTIONS_INIT;
@@ -122,6 +128,7 @@ static PyObject *pool_new(PyTypeObject *type, PyObject *arguments, PyObject *key
     }
     self->pool = opened;
     self->pid = (long)getpid();
+    self->is_shared = is_shared(options.share);
     return (PyObject *)self;
 }
 
@@ -134,7 +141,9 @@ static rp_status close_pool(rp_python_pool *self, rp_error *err) {
     self->pool = NULL; /* nobody comes in meanwhile */
     PyThreadState *thread = PyEval_SaveThread();
     rp_status status = rp_pool_close(pool, err);
+    if (status == RP_OK) rp_machine_close(self->machine);
     PyEval_RestoreThread(thread);
+    if (status == RP_OK) self->machine = NULL;
     if (status != RP_OK) self->pool = pool;
     return status;
 }
@@ -161,15 +170,16 @@ static PyObject *pool_close(PyObject *object, PyObject *unused) {
 /* ---- getting ---------------------------------------------------------------------------- */
 
 /* Values of get_model(), get_tokenizer(), get_resource() and their leases, in this order. */
-enum { TYPE, NAME, CONSTRUCTOR, PREFERENCES, TIMEOUT, ALLOW_NONE, SIZE, GET_COUNT };
+enum { TYPE, NAME, CONSTRUCTOR, PREFERENCES, TIMEOUT, ALLOW_NONE, SIZE, SHARE, GET_COUNT };
 
 static const char *const model_names[] = {
-    "model_type", "model_name", "constructor", "hardware_preferences",
-    "timeout",    "allow_none", "size",        NULL};
-static const char *const tokenizer_names[] = {"model_type", "model_name", "constructor", "",
-                                              "timeout",    "allow_none", "size",        NULL};
-static const char *const resource_names[] = {"resource_type", "resource_id", "constructor", "",
-                                             "timeout",       "allow_none",  "size",        NULL};
+    "model_type", "model_name", "constructor", "hardware_preferences", "timeout", "allow_none",
+    "size",       "share",      NULL};
+static const char *const tokenizer_names[] = {
+    "model_type", "model_name", "constructor", "", "timeout", "allow_none", "size", "share", NULL};
+static const char *const resource_names[] = {
+    "resource_type", "resource_id", "constructor", "",  "timeout",
+    "allow_none",    "size",        "share",       NULL};
 
 struct way {
     rp_kind kind;
@@ -220,6 +230,11 @@ static int read_call(const struct way *way, PyObject **values, struct rp_python_
         if (PyErr_Occurred()) return -1;
         call->request.memory_bytes = call->bytes;
     }
+    if (values[SHARE] && values[SHARE] != Py_None) {
+        rp_share share;
+        if (read_share(values[SHARE], &share) < 0) return -1;
+        call->is_shared = share == RP_SHARE_MACHINE;
+    }
     int allow_none = values[ALLOW_NONE] ? PyObject_IsTrue(values[ALLOW_NONE]) : 0;
     call->allow_none = allow_none > 0;
     return allow_none < 0 ? -1 : 0;
@@ -239,6 +254,7 @@ static rp_lease *acquire(PyObject *self, const struct way *way, PyObject *const 
         .pool = (rp_python_pool *)self,
         .kind = way->kind,
         .is_plain = true,
+        .is_shared = ((rp_python_pool *)self)->is_shared,
         .bytes = RP_UNKNOWN_U64,
         .request = RP_REQUEST_INIT,
     };
@@ -265,6 +281,7 @@ static PyObject *get(PyObject *self, const struct way *way, PyObject *const *arg
                      Py_ssize_t count, PyObject *keywords) {
     rp_lease *lease = acquire(self, way, arguments, count, keywords);
     if (!lease) return NULL;
+    if (rp_lease_model(lease)) return rp_python_model_take((rp_python_pool *)self, lease);
     struct rp_python_held *held = rp_lease_object(lease);
     PyObject *object = Py_NewRef(held->object);
     if (held->hold) {
@@ -293,6 +310,16 @@ GETTER(lease_model, lease, 3)
 GETTER(lease_tokenizer, lease, 4)
 GETTER(lease_resource, lease, 5)
 #undef GETTER
+
+#define GETTER_ASYNC(name)                                                                         \
+    static PyObject *name##_async(PyObject *self, PyObject *const *arguments, Py_ssize_t count,    \
+                                  PyObject *keywords) {                                            \
+        return rp_python_await(self, #name, arguments, count, keywords);                           \
+    }
+GETTER_ASYNC(get_model)
+GETTER_ASYNC(get_tokenizer)
+GETTER_ASYNC(get_resource)
+#undef GETTER_ASYNC
 
 /* ---- clearing --------------------------------------------------------------------------- */
 
@@ -406,16 +433,6 @@ static PyObject *pool_low_memory_mode(PyObject *object, void *unused) {
     return PyBool_FromLong(rp_pool_is_low_memory(self->pool, NULL));
 }
 
-/* A constructor of the first load would be needed again, and is not kept: it may hold anything. */
-static PyObject *pool_move_model(PyObject *self, PyObject *arguments) {
-    (void)self;
-    (void)arguments;
-    PyErr_SetString(PyExc_NotImplementedError,
-                    "move_model_to_device() is not there yet: ask get_model() for the device "
-                    "(hardware_preferences={'device': ...}), which makes another instance");
-    return NULL;
-}
-
 static PyObject *pool_logger(PyObject *self, void *unused) {
     (void)self;
     (void)unused;
@@ -467,9 +484,18 @@ static PyMethodDef pool_methods[] = {
     {"get_resource_details", rp_python_get_resource_details, METH_O,
      "get_resource_details($self, resource_key, /)\n--\n\nAll about one key, as a dict. KeyError: "
      "there is none."},
-    {"move_model_to_device", pool_move_model, METH_VARARGS,
-     "move_model_to_device($self, model_type, model_name, device, /)\n--\n\nNot there yet: "
-     "NotImplementedError."},
+    {"move_model_to_device", FAST(rp_python_move_model),
+     "move_model_to_device($self, model_type, model_name, device)\n--\n\nThe model on that "
+     "device; who has the old one keeps it."},
+    {"reserve", FAST(rp_python_reserve),
+     "reserve($self, device, memory, *, name=None, timeout=None)\n--\n\nRoom for what is not "
+     "loaded by the pool: a Lease."},
+    {"get_model_async", FAST(get_model_async),
+     "get_model_async($self, *args, **kwargs)\n--\n\nget_model(), to be awaited."},
+    {"get_tokenizer_async", FAST(get_tokenizer_async),
+     "get_tokenizer_async($self, *args, **kwargs)\n--\n\nget_tokenizer(), to be awaited."},
+    {"get_resource_async", FAST(get_resource_async),
+     "get_resource_async($self, *args, **kwargs)\n--\n\nget_resource(), to be awaited."},
     {"check_memory_pressure", pool_check_memory_pressure, METH_NOARGS,
      "check_memory_pressure($self)\n--\n\nWhether memory is short."},
     {"enable_low_memory_mode", pool_enable_low_memory_mode, METH_NOARGS,
