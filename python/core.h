@@ -220,9 +220,26 @@ PyObject *rp_python_explain(PyObject *self, PyObject *const *arguments, Py_ssize
 PyObject *rp_python_get_recommended_device(PyObject *self, PyObject *const *arguments,
                                            Py_ssize_t count, PyObject *keywords);
 
+/* ---- preferences.c ---------------------------------------------------------------------- */
+
 /** Preferences of a dict, the caller's: rp_preferences_destroy(). Keys that are not known are
- * warned of through the logger. NULL without an exception for None. */
+ * warned of through the logger. NULL raised. */
 rp_preferences *rp_python_preferences(PyObject *dict);
+
+/** Preferences that several calls may share. */
+struct rp_python_wishes {
+    rp_preferences *preferences;
+    bool has_own_place; /* a device or a precision of their own                           */
+    size_t shares;      /* with the GIL                                                   */
+    PyObject *words;    /* what they were read from, a copy of our own; NULL: not kept    */
+};
+
+/** What a dict says, read now or lately. The caller's share: rp_python_wishes_release(). NULL
+ * raised. */
+struct rp_python_wishes *rp_python_wishes_acquire(PyObject *dict);
+
+/** Accepts NULL. */
+void rp_python_wishes_release(struct rp_python_wishes *wishes);
 
 /* ---- modules.c -------------------------------------------------------------------------- */
 

@@ -413,19 +413,20 @@ static rp_lease *acquire_slowly(struct rp_python_call *call) {
     return status == RP_OK ? lease : NULL;
 }
 
-rp_lease *rp_python_acquire(struct rp_python_call *call) {
-    rp_error err = RP_ERROR_INIT;
+/* What is loaded is answered without giving up the GIL: nothing there waits. NULL: it is not, or
+ * the words are wrong, which the slow way tells. No rp_error is made and cleared on the way. */
+static rp_lease *acquire_loaded(struct rp_python_call *call) {
     rp_lease *lease = NULL;
-    if (!rp_python_pool_is_open(call->pool)) return NULL;
-    /* What is loaded is answered without giving up the GIL: nothing there waits. */
     call->request.only_loaded = 1;
-    rp_status status = ask(call, &lease, &err);
+    rp_status status = ask(call, &lease, NULL);
     call->request.only_loaded = 0;
-    if (status == RP_ERR_NOT_FOUND) {
-        lease = acquire_slowly(call);
-    } else if (status != RP_OK) {
-        rp_python_raise(&err);
-    }
+    return status == RP_OK ? lease : NULL;
+}
+
+rp_lease *rp_python_acquire(struct rp_python_call *call) {
+    if (!rp_python_pool_is_open(call->pool)) return NULL;
+    rp_lease *lease = acquire_loaded(call);
+    if (!lease) lease = acquire_slowly(call);
     if (!lease) return NULL;
     if (rp_lease_model(lease)) return lease;
     struct rp_python_held *held = rp_lease_object(lease);

@@ -8,8 +8,8 @@
 #include <unistd.h>
 
 bool rp_python_pool_is_open(const rp_python_pool *pool) {
-    rp_error err = RP_ERROR_INIT;
     if (pool->pool) return true;
+    rp_error err = RP_ERROR_INIT;
     rp_fail(&err, RP_ERR_STATE, "the pool is closed");
     rp_python_raise(&err);
     return false;
@@ -35,10 +35,10 @@ static void hear(rp_log_level level, const char *line, void *user) {
 /* A number of seconds or minutes as milliseconds; -1 raised. */
 static int64_t milliseconds_of(PyObject *number, double unit_ms, const char *what) {
     double value = PyFloat_AsDouble(number);
-    rp_error err = RP_ERROR_INIT;
     if (value == -1.0 && PyErr_Occurred()) return -1;
     double ms = value * unit_ms;
     if (ms >= 0 && ms < 9e15) return (int64_t)ms;
+    rp_error err = RP_ERROR_INIT;
     rp_fail(&err, RP_ERR_ARGUMENT, "%s of %g", what, value);
     rp_python_raise(&err);
     return -1;
@@ -240,15 +240,10 @@ static int read_call(const struct way *way, PyObject **values, struct rp_python_
     return allow_none < 0 ? -1 : 0;
 }
 
-static bool has_own_place(const rp_preferences *preferences) {
-    bool has_device = preferences->device && strcmp(preferences->device, "auto") != 0;
-    return has_device || preferences->precision;
-}
-
 static rp_lease *acquire(PyObject *self, const struct way *way, PyObject *const *arguments,
                          Py_ssize_t count, PyObject *keywords) {
     PyObject *values[GET_COUNT];
-    rp_preferences *preferences = NULL;
+    struct rp_python_wishes *wishes = NULL;
     rp_lease *lease = NULL;
     struct rp_python_call call = {
         .pool = (rp_python_pool *)self,
@@ -263,15 +258,15 @@ static rp_lease *acquire(PyObject *self, const struct way *way, PyObject *const 
         return NULL;
     }
     if (values[PREFERENCES] && values[PREFERENCES] != Py_None) {
-        preferences = rp_python_preferences(values[PREFERENCES]);
-        if (!preferences) return NULL;
-        call.request.preferences = preferences;
-        call.is_plain = !has_own_place(preferences);
+        wishes = rp_python_wishes_acquire(values[PREFERENCES]);
+        if (!wishes) return NULL;
+        call.request.preferences = wishes->preferences;
+        call.is_plain = !wishes->has_own_place;
     }
     /* The pool must outlive the call, whatever the constructor does to its last name. */
     Py_INCREF(self);
     lease = rp_python_acquire(&call);
-    rp_preferences_destroy(preferences);
+    rp_python_wishes_release(wishes);
     Py_DECREF(self);
     return lease;
 }
