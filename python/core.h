@@ -77,8 +77,8 @@ struct rp_python_held {
     rp_python_pool *pool;
     rp_lease *hold; /* while the caller of a plain get may still have it; NULL          */
     rp_kind kind;
-    char *key;       /* the library's: "embedding:bert-base-uncased@cpu"                 */
-    char *plain_key; /* without device and precision: "embedding:bert-base-uncased"      */
+    PyObject *key;       /* a str, the library's: "embedding:bert-base-uncased@cpu"      */
+    PyObject *plain_key; /* without device and precision: "embedding:bert-base-uncased"  */
     bool is_plain;   /* a request without a device or precision of its own led here      */
     struct rp_python_held *previous;
     struct rp_python_held *next;

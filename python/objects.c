@@ -107,17 +107,9 @@ rp_status rp_python_fail_as_raised(struct rp_python_call *call, rp_error *err) {
 
 /* ---- construct and destroy -------------------------------------------------------------- */
 
-static char *copy_text(const char *text, size_t length) {
-    char *copy = PyMem_Malloc(length + 1);
-    if (!copy) return NULL;
-    memcpy(copy, text, length);
-    copy[length] = '\0';
-    return copy;
-}
-
 static void free_held(struct rp_python_held *held) {
-    PyMem_Free(held->key);
-    PyMem_Free(held->plain_key);
+    Py_XDECREF(held->key);
+    Py_XDECREF(held->plain_key);
     PyMem_Free(held);
 }
 
@@ -129,9 +121,11 @@ static struct rp_python_held *new_held(struct rp_python_call *call, const char *
     size_t prefix = call->kind == RP_KIND_TOKENIZER ? strlen("tokenizer:") : 0;
     size_t plain = prefix + strlen(call->request.type) + name;
     if (!held) return NULL;
-    held->key = copy_text(key, length);
-    held->plain_key = copy_text(key, plain < length ? plain : length);
+    if (plain > length) plain = length;
+    held->key = PyUnicode_DecodeUTF8(key, (Py_ssize_t)length, "replace");
+    held->plain_key = PyUnicode_DecodeUTF8(key, (Py_ssize_t)plain, "replace");
     if (!held->key || !held->plain_key) {
+        PyErr_Clear();
         free_held(held);
         return NULL;
     }

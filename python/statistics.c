@@ -12,9 +12,13 @@
 
 /* ---- values ----------------------------------------------------------------------------- */
 
+/* NULL, and nothing raised: not known. */
+static PyObject *u64_of(uint64_t value) {
+    return value == RP_UNKNOWN_U64 ? NULL : PyLong_FromUnsignedLongLong(value);
+}
+
 static int put_u64(PyObject *dict, const char *key, uint64_t value) {
-    if (value == RP_UNKNOWN_U64) return 0;
-    return rp_python_put(dict, key, PyLong_FromUnsignedLongLong(value));
+    return rp_python_put(dict, key, u64_of(value));
 }
 
 static int put_number(PyObject *dict, const char *key, double value) {
@@ -33,16 +37,33 @@ static int put_bool(PyObject *dict, const char *key, bool value) {
     return rp_python_put(dict, key, PyBool_FromLong(value));
 }
 
-/* "2026-01-02T03:04:05.678901+00:00", which datetime.fromisoformat() of every Python reads. */
-static int put_time(PyObject *dict, const char *key, int64_t wall_ns) {
-    char text[48];
+static char *write_digits(char *at, int number, int count) {
+    for (int i = count; i-- > 0; number /= 10) {
+        at[i] = (char)('0' + number % 10);
+    }
+    return at + count;
+}
+
+/* "2026-01-02T03:04:05.678901+00:00", which datetime.fromisoformat() of every Python reads. Two for
+ * each object: printf() and its kin would be a quarter of get_stats(). NULL, and nothing raised:
+ * not known. */
+static PyObject *time_of(int64_t wall_ns) {
+    char text[] = "yyyy-mm-ddThh:mm:ss.uuuuuu+00:00";
     struct tm parts;
     time_t seconds = (time_t)(wall_ns / 1000000000);
-    if (wall_ns <= 0 || !gmtime_r(&seconds, &parts)) return 0;
-    size_t length = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
-    snprintf(text + length, sizeof text - length, ".%06d+00:00",
-             (int)(wall_ns % 1000000000 / 1000));
-    return put_text(dict, key, text);
+    if (wall_ns <= 0 || !gmtime_r(&seconds, &parts)) return NULL;
+    char *at = write_digits(text, parts.tm_year + 1900, 4) + 1;
+    at = write_digits(at, parts.tm_mon + 1, 2) + 1;
+    at = write_digits(at, parts.tm_mday, 2) + 1;
+    at = write_digits(at, parts.tm_hour, 2) + 1;
+    at = write_digits(at, parts.tm_min, 2) + 1;
+    at = write_digits(at, parts.tm_sec, 2) + 1;
+    write_digits(at, (int)(wall_ns % 1000000000 / 1000), 6);
+    return PyUnicode_FromStringAndSize(text, sizeof text - 1);
+}
+
+static int put_time(PyObject *dict, const char *key, int64_t wall_ns) {
+    return rp_python_put(dict, key, time_of(wall_ns));
 }
 
 static PyObject *texts(const char *const *from, size_t count) {
@@ -59,18 +80,18 @@ static PyObject *texts(const char *const *from, size_t count) {
 
 /* One object that requests find. */
 struct row {
-    PyObject *object; /* a share */
-    char *key;        /* the library's, owned                                        */
-    char *plain_key;  /* owned                                                       */
-    const char *name; /* one of the two: the key that callers of the guide read      */
+    PyObject *object;    /* a share                                                       */
+    PyObject *key;       /* the library's, a share of a str                               */
+    PyObject *plain_key; /* likewise                                                      */
+    PyObject *name;      /* one of the two: the key that callers of the guide read        */
     rp_kind kind;
     bool is_plain;
-    const rp_entry_info *entry; /* NULL: requests do not find it any more             */
+    const rp_entry_info *entry; /* NULL: requests do not find it any more                 */
 };
 
 /*
- * All of a pool at one moment, the oldest first. Rows are copies: whatever makes a Python object
- * may collect garbage, whose end may be the end of an object of the pool.
+ * All of a pool at one moment, the oldest first. Rows have shares of what they name: whatever makes
+ * a Python object may collect garbage, whose end may be the end of an object of the pool.
  */
 struct listing {
     rp_statistics *statistics;
@@ -81,17 +102,11 @@ struct listing {
 static void listing_fini(struct listing *listing) {
     for (size_t i = 0; i < listing->count; i++) {
         Py_XDECREF(listing->rows[i].object);
-        PyMem_Free(listing->rows[i].key);
-        PyMem_Free(listing->rows[i].plain_key);
+        Py_XDECREF(listing->rows[i].key);
+        Py_XDECREF(listing->rows[i].plain_key);
     }
     PyMem_Free(listing->rows);
     rp_statistics_destroy(listing->statistics);
-}
-
-static char *copy_text(const char *text) {
-    size_t size = strlen(text) + 1;
-    char *copy = PyMem_Malloc(size);
-    return copy ? memcpy(copy, text, size) : NULL;
 }
 
 /* Copies the list of the pool, whose newest is the first. Makes no Python object. */
@@ -104,13 +119,13 @@ static int copy_rows(const rp_python_pool *pool, struct listing *listing) {
     if (!listing->rows) return -1;
     listing->count = count;
     for (const struct rp_python_held *at = pool->first; at; at = at->next) {
-        struct row *row = &listing->rows[--count];
-        row->object = Py_NewRef(at->object);
-        row->key = copy_text(at->key);
-        row->plain_key = copy_text(at->plain_key);
-        row->kind = at->kind;
-        row->is_plain = at->is_plain;
-        if (!row->key || !row->plain_key) return -1;
+        listing->rows[--count] = (struct row){
+            .object = Py_NewRef(at->object),
+            .key = Py_NewRef(at->key),
+            .plain_key = Py_NewRef(at->plain_key),
+            .kind = at->kind,
+            .is_plain = at->is_plain,
+        };
     }
     return 0;
 }
@@ -126,15 +141,34 @@ static PyObject *index_entries(const rp_statistics *statistics) {
     return index;
 }
 
+/* Whether both lists have the same keys in the same order, as they mostly do: then all is matched.
+ */
+static bool match_in_order(struct listing *listing) {
+    const rp_statistics *statistics = listing->statistics;
+    bool is_alike = rp_statistics_entry_count(statistics) == listing->count;
+    for (size_t i = 0; is_alike && i < listing->count; i++) {
+        const rp_entry_info *entry = rp_statistics_entry(statistics, i);
+        const char *key = PyUnicode_AsUTF8AndSize(listing->rows[i].key, NULL);
+        is_alike = key && !entry->is_draining && strcmp(entry->key, key) == 0;
+        listing->rows[i].entry = entry;
+    }
+    for (size_t i = 0; !is_alike && i < listing->count; i++) {
+        listing->rows[i].entry = NULL;
+    }
+    return is_alike;
+}
+
 /* After a clear() two of a key may be listed: the newer one is what is found now. */
 static int match_entries(struct listing *listing) {
+    if (match_in_order(listing)) return 0;
+    PyErr_Clear();
     PyObject *index = index_entries(listing->statistics);
     int rc = index ? 0 : -1;
     for (size_t i = listing->count; rc == 0 && i-- > 0;) {
-        PyObject *at = PyDict_GetItemString(index, listing->rows[i].key);
+        PyObject *at = PyDict_GetItemWithError(index, listing->rows[i].key);
         if (!at) continue;
         listing->rows[i].entry = rp_statistics_entry(listing->statistics, PyLong_AsSize_t(at));
-        rc = PyDict_DelItemString(index, listing->rows[i].key);
+        rc = PyDict_DelItem(index, listing->rows[i].key);
     }
     Py_XDECREF(index);
     return rc;
@@ -146,10 +180,10 @@ static int name_rows(struct listing *listing) {
     int rc = taken ? 0 : -1;
     for (size_t i = 0; rc == 0 && i < listing->count; i++) {
         struct row *row = &listing->rows[i];
-        bool is_free = !PyDict_GetItemString(taken, row->plain_key);
+        bool is_free = !PyDict_GetItemWithError(taken, row->plain_key);
         row->name = row->is_plain && is_free ? row->plain_key : row->key;
         if (!row->entry) continue;
-        rc = PyDict_SetItemString(taken, row->name, Py_None);
+        rc = PyDict_SetItem(taken, row->name, Py_None);
     }
     Py_XDECREF(taken);
     return rc;
@@ -200,40 +234,78 @@ static int64_t used_ns_of(const rp_entry_info *entry, int64_t taken_wall_ns) {
     return used_ns > entry->created_wall_ns ? used_ns : entry->created_wall_ns;
 }
 
+/* The names of what each object has: made once, since there may be thousands of objects. */
+enum field { MEMORY, METHOD, DEVICE, PRECISION, HITS, CREATED, ACCESSED, LOAD_MS, FIELD_COUNT };
+
+static const char *const field_names[FIELD_COUNT] = {
+    "memory_usage", "memory_estimation_method", "device",        "precision",
+    "hits",         "created",                  "last_accessed", "load_ms",
+};
+
+static int put_field(PyObject *dict, enum field field, PyObject *value) {
+    static PyObject *names[FIELD_COUNT];
+    if (!value) return PyErr_Occurred() ? -1 : 0;
+    if (!names[field]) names[field] = PyUnicode_InternFromString(field_names[field]);
+    int rc = names[field] ? PyDict_SetItem(dict, names[field], value) : -1;
+    Py_DECREF(value);
+    return rc;
+}
+
+/* What the object before had as well is the same str. */
+static PyObject *word_of(enum field field, const char *text) {
+    static PyObject *latest[FIELD_COUNT];
+    if (!text) return NULL;
+    const char *word = latest[field] ? PyUnicode_AsUTF8AndSize(latest[field], NULL) : NULL;
+    if (!word || strcmp(word, text) != 0) {
+        PyObject *before = latest[field];
+        latest[field] = rp_python_text(text);
+        Py_XDECREF(before);
+    }
+    return Py_XNewRef(latest[field]);
+}
+
 static int put_entry(PyObject *dict, const rp_entry_info *entry, int64_t taken_wall_ns) {
-    if (put_u64(dict, "memory_usage", entry->memory_bytes) < 0) return -1;
-    if (put_text(dict, "memory_estimation_method", entry->memory_method) < 0) return -1;
-    if (put_text(dict, "device", entry->placement.device) < 0) return -1;
-    if (put_text(dict, "precision", entry->placement.precision) < 0) return -1;
-    if (put_u64(dict, "hits", entry->hits) < 0) return -1;
-    if (put_time(dict, "created", entry->created_wall_ns) < 0) return -1;
-    if (put_time(dict, "last_accessed", used_ns_of(entry, taken_wall_ns)) < 0) return -1;
-    return put_number(dict, "load_ms", entry->load_ms);
+    if (put_field(dict, MEMORY, u64_of(entry->memory_bytes)) < 0) return -1;
+    if (put_field(dict, METHOD, word_of(METHOD, entry->memory_method)) < 0) return -1;
+    if (put_field(dict, DEVICE, word_of(DEVICE, entry->placement.device)) < 0) return -1;
+    if (put_field(dict, PRECISION, word_of(PRECISION, entry->placement.precision)) < 0) return -1;
+    if (put_field(dict, HITS, u64_of(entry->hits)) < 0) return -1;
+    if (put_field(dict, CREATED, time_of(entry->created_wall_ns)) < 0) return -1;
+    if (put_field(dict, ACCESSED, time_of(used_ns_of(entry, taken_wall_ns))) < 0) return -1;
+    return put_field(dict, LOAD_MS, PyFloat_FromDouble(entry->load_ms));
+}
+
+/* Under the row's name. Takes the value, as rp_python_put() does. */
+static int put_row(PyObject *dict, const struct row *row, PyObject *value) {
+    if (!value) return PyErr_Occurred() ? -1 : 0;
+    int rc = PyDict_SetItem(dict, row->name, value);
+    Py_DECREF(value);
+    return rc;
 }
 
 static int visit_entry(PyObject *dict, const struct row *row, int64_t taken_wall_ns) {
     PyObject *inner = PyDict_New();
     if (inner && put_entry(inner, row->entry, taken_wall_ns) < 0) Py_CLEAR(inner);
-    return rp_python_put(dict, row->name, inner);
+    return put_row(dict, row, inner);
 }
 
 static int visit_age(PyObject *dict, const struct row *row, int64_t taken_wall_ns) {
     (void)taken_wall_ns;
-    return put_number(dict, row->name, row->entry->age_ms / 1e3);
+    return put_row(dict, row, PyFloat_FromDouble(row->entry->age_ms / 1e3));
 }
 
 static int visit_created(PyObject *dict, const struct row *row, int64_t taken_wall_ns) {
     (void)taken_wall_ns;
-    return put_time(dict, row->name, row->entry->created_wall_ns);
+    return put_row(dict, row, time_of(row->entry->created_wall_ns));
 }
 
 static int visit_used(PyObject *dict, const struct row *row, int64_t taken_wall_ns) {
-    return put_time(dict, row->name, used_ns_of(row->entry, taken_wall_ns));
+    return put_row(dict, row, time_of(used_ns_of(row->entry, taken_wall_ns)));
 }
 
 static int visit_object(PyObject *dict, const struct row *row, int64_t taken_wall_ns) {
     (void)taken_wall_ns;
-    return rp_python_put(dict, row->name, Py_NewRef(row->object));
+    return put_row(dict, row, Py_NewRef(row->object));
 }
 
 static int put_each(PyObject *dict, const char *key, const struct listing *listing, int kind,
@@ -504,7 +576,7 @@ static int fill_details(PyObject *dict, const struct row *row, const struct list
     const rp_entry_info *entry = row->entry;
     const rp_statistics *statistics = listing->statistics;
     if (put_entry(dict, entry, taken_ns(listing)) < 0) return -1;
-    if (put_text(dict, "key", row->name) < 0) return -1;
+    if (PyDict_SetItemString(dict, "key", row->name) < 0) return -1;
     if (put_text(dict, "instance", entry->key) < 0) return -1;
     if (put_text(dict, "kind", rp_kind_name(entry->kind)) < 0) return -1;
     if (put_text(dict, "type", entry->type) < 0 || put_text(dict, "name", entry->name) < 0)
@@ -521,19 +593,21 @@ static int fill_details(PyObject *dict, const struct row *row, const struct list
     return rp_python_put(dict, "placement", placement_dict(&entry->placement));
 }
 
-static const struct row *find_row(const struct listing *listing, const char *key) {
+static const struct row *find_row(const struct listing *listing, PyObject *key) {
     for (size_t i = 0; i < listing->count; i++) {
         const struct row *row = &listing->rows[i];
-        if (row->entry && (strcmp(row->name, key) == 0 || strcmp(row->key, key) == 0)) return row;
+        if (!row->entry) continue;
+        if (PyUnicode_Compare(row->name, key) == 0 || PyUnicode_Compare(row->key, key) == 0) {
+            return row;
+        }
     }
     return NULL;
 }
 
 PyObject *rp_python_get_resource_details(PyObject *self, PyObject *key) {
     struct listing listing;
-    const char *text = rp_python_utf8(key, "resource_key");
-    if (!text || listing_init(&listing, (rp_python_pool *)self) < 0) return NULL;
-    const struct row *row = find_row(&listing, text);
+    if (!rp_python_utf8(key, "resource_key") || listing_init(&listing, (rp_python_pool *)self) < 0) return NULL;
+    const struct row *row = find_row(&listing, key);
     PyObject *details = row ? PyDict_New() : NULL;
     if (details && fill_details(details, row, &listing) < 0) Py_CLEAR(details);
     if (!row) PyErr_SetObject(PyExc_KeyError, key);
