@@ -79,7 +79,7 @@ struct rp_python_held {
     rp_kind kind;
     PyObject *key;       /* a str, the library's: "embedding:bert-base-uncased@cpu"      */
     PyObject *plain_key; /* without device and precision: "embedding:bert-base-uncased"  */
-    bool is_plain;   /* a request without a device or precision of its own led here      */
+    bool is_plain;       /* a request without a device or precision of its own led here      */
     struct rp_python_held *previous;
     struct rp_python_held *next;
 };
@@ -187,6 +187,10 @@ struct rp_python_pool {
     uint64_t cleared_hits; /* what clear() took off the counts                                */
     uint64_t cleared_misses;
     int inside_count;    /* calls in the library, without the GIL                          */
+    uint64_t changes;    /* calls that may have changed a figure                           */
+    PyObject *figures;   /* what _stats last gave, when nothing changed since; NULL        */
+    uint64_t figures_at; /* `changes` of then                                              */
+    int64_t figures_ns;  /* and when that was, on the monotonic clock                      */
     bool is_shared;      /* what constructors make is for all processes                    */
     rp_machine *machine; /* the way to the broker, once it was needed; share.c's         */
 };

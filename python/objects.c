@@ -132,6 +132,7 @@ static struct rp_python_held *new_held(struct rp_python_call *call, const char *
     held->pool = call->pool;
     held->kind = call->kind;
     held->is_plain = call->is_plain;
+    call->pool->changes++;
     held->next = call->pool->first;
     if (held->next) held->next->previous = held;
     call->pool->first = held;
@@ -220,6 +221,7 @@ static void destroy(void *object) {
         held->pool->first = held->next;
     }
     if (held->next) held->next->previous = held->previous;
+    held->pool->changes++;
     Py_DECREF(held->object);
     free_held(held);
     PyErr_Restore(type, value, traceback);
@@ -251,6 +253,7 @@ static bool sweep_some(rp_python_pool *pool, bool all, size_t *total) {
         at->hold = NULL;
     }
     if (count > 0) release_all(leases, count);
+    pool->changes += count;
     *total += count;
     return count == 64;
 }
@@ -421,6 +424,7 @@ rp_lease *rp_python_acquire(struct rp_python_call *call) {
     if (!rp_python_pool_is_open(call->pool)) return NULL;
     rp_lease *lease = acquire_loaded(call);
     if (!lease) lease = acquire_slowly(call);
+    call->pool->changes++;
     if (!lease) return NULL;
     if (rp_lease_model(lease)) return lease;
     struct rp_python_held *held = rp_lease_object(lease);

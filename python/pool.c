@@ -23,6 +23,7 @@ PyThreadState *rp_python_pool_enter(rp_python_pool *pool) {
 void rp_python_pool_leave(rp_python_pool *pool, PyThreadState *thread) {
     PyEval_RestoreThread(thread);
     pool->inside_count--;
+    pool->changes++;
 }
 
 /* ---- opening and closing ---------------------------------------------------------------- */
@@ -154,6 +155,7 @@ static void pool_dealloc(PyObject *object) {
     PyObject *raised[3];
     PyErr_Fetch(&raised[0], &raised[1], &raised[2]);
     if (rp_python_is_running()) close_pool((rp_python_pool *)object, NULL);
+    Py_CLEAR(((rp_python_pool *)object)->figures);
     PyErr_Restore(raised[0], raised[1], raised[2]);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
     release(object);

@@ -3,9 +3,9 @@
  * Preferences as Python has them: a dict, which is read by way of JSON.
  *
  * That takes some microseconds, and a loop gives the same preferences with each request. So the
- * latest ones are kept beside a copy of the words that they were read from: whoever asks in the same
- * words gets what was read then. The caller's dict is not remembered by its address, since it may
- * be changed or gone by the next call; its words are compared one by one. Only words whose
+ * latest ones are kept beside a copy of the words that they were read from: whoever asks in the
+ * same words gets what was read then. The caller's dict is not remembered by its address, since it
+ * may be changed or gone by the next call; its words are compared one by one. Only words whose
  * comparison runs no code of the caller's are kept: str, int, bool and None, and lists, tuples and
  * dicts of them. Keys that are not known are warned of each time, so those are read each time too.
  */

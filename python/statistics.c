@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 /* ---- values ----------------------------------------------------------------------------- */
 
@@ -95,6 +96,7 @@ struct row {
  */
 struct listing {
     rp_statistics *statistics;
+    uint64_t changes; /* of the pool, when they were taken */
     struct row *rows;
     size_t count;
 };
@@ -192,12 +194,13 @@ static int name_rows(struct listing *listing) {
 /* Holds that nobody needs go first, so that the leases in it are somebody's. 0, or -1 raised. */
 static int listing_init(struct listing *listing, rp_python_pool *pool) {
     rp_error err = RP_ERROR_INIT;
-    *listing = (struct listing){NULL, NULL, 0};
+    *listing = (struct listing){.statistics = NULL};
     if (!rp_python_pool_is_open(pool)) return -1;
     rp_python_sweep(pool);
     PyThreadState *thread = rp_python_pool_enter(pool);
     rp_status status = rp_pool_statistics(pool->pool, &listing->statistics, &err);
     rp_python_pool_leave(pool, thread);
+    listing->changes = pool->changes;
     if (status != RP_OK) {
         rp_python_raise(&err);
         return -1;
@@ -238,8 +241,10 @@ static int64_t used_ns_of(const rp_entry_info *entry, int64_t taken_wall_ns) {
 enum field { MEMORY, METHOD, DEVICE, PRECISION, HITS, CREATED, ACCESSED, LOAD_MS, FIELD_COUNT };
 
 static const char *const field_names[FIELD_COUNT] = {
-    "memory_usage", "memory_estimation_method", "device",        "precision",
-    "hits",         "created",                  "last_accessed", "load_ms",
+    "memory_usage",  "memory_estimation_method",
+    "device",        "precision",
+    "hits",          "created",
+    "last_accessed", "load_ms",
 };
 
 static int put_field(PyObject *dict, enum field field, PyObject *value) {
@@ -453,8 +458,7 @@ static uint64_t count_kind(const rp_statistics *statistics, rp_kind kind) {
     return count;
 }
 
-static int put_counts(PyObject *stats, const rp_python_pool *pool,
-                      const rp_statistics *statistics) {
+static int put_counts(PyObject *stats, rp_python_pool *pool, const rp_statistics *statistics) {
     const rp_totals *totals = rp_statistics_totals(statistics);
     uint64_t hits = since(totals->hits, pool->cleared_hits);
     uint64_t misses = since(totals->misses, pool->cleared_misses);
@@ -492,7 +496,7 @@ static int put_devices(PyObject *stats, const rp_statistics *statistics) {
     return rp_python_put(stats, "devices", dict);
 }
 
-static int fill_stats(PyObject *stats, const rp_python_pool *pool, const struct listing *listing) {
+static int fill_stats(PyObject *stats, rp_python_pool *pool, const struct listing *listing) {
     const rp_statistics *statistics = listing->statistics;
     if (put_counts(stats, pool, statistics) < 0) return -1;
     if (put_machine(stats, statistics) < 0) return -1;
@@ -502,8 +506,7 @@ static int fill_stats(PyObject *stats, const rp_python_pool *pool, const struct 
     return put_each(stats, "ages", listing, 0, visit_age);
 }
 
-static int fill_private(PyObject *stats, const rp_python_pool *pool,
-                        const struct listing *listing) {
+static int fill_private(PyObject *stats, rp_python_pool *pool, const struct listing *listing) {
     const rp_totals *totals = rp_statistics_totals(listing->statistics);
     if (visit(listing, 0, visit_entry, stats) < 0) return -1;
     if (put_u64(stats, "hits", since(totals->hits, pool->cleared_hits)) < 0) return -1;
@@ -514,7 +517,7 @@ static int fill_private(PyObject *stats, const rp_python_pool *pool,
 }
 
 static PyObject *stats_of(PyObject *self,
-                          int (*fill)(PyObject *, const rp_python_pool *, const struct listing *)) {
+                          int (*fill)(PyObject *, rp_python_pool *, const struct listing *)) {
     struct listing listing;
     if (listing_init(&listing, (rp_python_pool *)self) < 0) return NULL;
     PyObject *stats = PyDict_New();
@@ -528,9 +531,42 @@ PyObject *rp_python_get_stats(PyObject *self, PyObject *unused) {
     return stats_of(self, fill_stats);
 }
 
-PyObject *rp_python_stats(PyObject *self, void *unused) {
+static int64_t now_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* Whether anything waits for its last lease: that comes back without a call that would tell. */
+static bool has_draining(const rp_statistics *statistics) {
+    bool has_any = false;
+    for (size_t i = 0; !has_any && i < rp_statistics_entry_count(statistics); i++) {
+        has_any = rp_statistics_entry(statistics, i)->is_draining;
+    }
+    return has_any;
+}
+
+static int fill_figures(PyObject *stats, rp_python_pool *pool, const struct listing *listing) {
+    if (fill_private(stats, pool, listing) < 0) return -1;
+    PyObject *before = pool->figures;
+    pool->figures = has_draining(listing->statistics) ? NULL : Py_NewRef(stats);
+    pool->figures_at = listing->changes;
+    pool->figures_ns = now_ns();
+    Py_XDECREF(before);
+    return 0;
+}
+
+/*
+ * `pool._stats[key]` for each key of a thousand must not look at a thousand objects each time: the
+ * same dict comes again while no call changed anything, for 20 ms at most, since objects of engines
+ * and the machine's memory change without a call of ours.
+ */
+PyObject *rp_python_stats(PyObject *object, void *unused) {
+    rp_python_pool *self = (rp_python_pool *)object;
     (void)unused;
-    return stats_of(self, fill_private);
+    bool is_current = self->figures && self->figures_at == self->changes && self->pool &&
+                      self->pid == (long)getpid() && now_ns() - self->figures_ns < 20000000;
+    return is_current ? Py_NewRef(self->figures) : stats_of(object, fill_figures);
 }
 
 PyObject *rp_python_resources(PyObject *self, void *kind) {
@@ -606,7 +642,8 @@ static const struct row *find_row(const struct listing *listing, PyObject *key) 
 
 PyObject *rp_python_get_resource_details(PyObject *self, PyObject *key) {
     struct listing listing;
-    if (!rp_python_utf8(key, "resource_key") || listing_init(&listing, (rp_python_pool *)self) < 0) return NULL;
+    if (!rp_python_utf8(key, "resource_key") || listing_init(&listing, (rp_python_pool *)self) < 0)
+        return NULL;
     const struct row *row = find_row(&listing, key);
     PyObject *details = row ? PyDict_New() : NULL;
     if (details && fill_details(details, row, &listing) < 0) Py_CLEAR(details);
