@@ -3,7 +3,6 @@
 #include "test.h"
 
 #include "base/memory.h"
-#include "pool/move.h"
 
 #include <resourcepool/resourcepool.h>
 #include <stdio.h>
@@ -155,7 +154,7 @@ static void a_model_moves_by_its_key_with_all_that_led_to_it(void **state) {
     assert_ptr_equal(rp_lease_model(found), rp_lease_model(first));
     rp_lease_release(found, NULL);
     assert_ok(
-        rp_pool_move_entry(pool, "t:m?memory_bytes=1MiB@cuda:0", "cuda:3", NULL, &moved, &err));
+        rp_pool_move_key(pool, "t:m?memory_bytes=1MiB@cuda:0", "cuda:3", NULL, &moved, &err));
     assert_string_equal(rp_lease_key(moved), "t:m?memory_bytes=1MiB@cuda:3");
     assert_ok(rp_pool_get_model(pool, &request, &found, &err));
     assert_ptr_equal(rp_lease_model(found), rp_lease_model(moved));
@@ -167,15 +166,15 @@ static void a_model_moves_by_its_key_with_all_that_led_to_it(void **state) {
     rp_lease_release(moved, NULL);
     /* Once more, to where it is: nothing happens. */
     assert_ok(
-        rp_pool_move_entry(pool, "t:m?memory_bytes=1MiB@cuda:3", "cuda:3", NULL, &moved, &err));
+        rp_pool_move_key(pool, "t:m?memory_bytes=1MiB@cuda:3", "cuda:3", NULL, &moved, &err));
     assert_string_equal(rp_lease_key(moved), "t:m?memory_bytes=1MiB@cuda:3");
     rp_lease_release(moved, NULL);
     assert_status(
-        rp_pool_move_entry(pool, "t:m?memory_bytes=1MiB@cuda:0", "cuda:1", NULL, &moved, &err),
+        rp_pool_move_key(pool, "t:m?memory_bytes=1MiB@cuda:0", "cuda:1", NULL, &moved, &err),
         RP_ERR_NOT_FOUND);
     rp_request made_here = request_for("a");
     assert_ok(rp_pool_get_model(pool, &made_here, &found, &err));
-    assert_status(rp_pool_move_entry(pool, rp_lease_key(found), "cuda:1", NULL, &moved, &err),
+    assert_status(rp_pool_move_key(pool, rp_lease_key(found), "cuda:1", NULL, &moved, &err),
                   RP_ERR_UNSUPPORTED);
     rp_lease_release(found, NULL);
     rp_lease_release(first, NULL);
@@ -197,7 +196,7 @@ static void a_move_by_key_without_memory_leaves_everything_as_it_was(void **stat
     uint64_t at = 1;
     for (rp_status status = RP_ERR_MEMORY; status != RP_OK; at++) {
         rp_memory_fail_at(at);
-        status = rp_pool_move_entry(pool, "t:m@cuda:0", "cuda:1", NULL, &moved, &err);
+        status = rp_pool_move_key(pool, "t:m@cuda:0", "cuda:1", NULL, &moved, &err);
         rp_memory_fail_at(0);
         assert_true(at < 1000);
         if (status == RP_OK) break;
