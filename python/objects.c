@@ -161,7 +161,14 @@ static bool is_coroutine(PyObject *made) {
     return true;
 }
 
+static PyObject *copy_there(struct rp_python_call *call, const rp_build *build, rp_error *err) {
+    PyObject *made = rp_python_place_copy(call->move_source, rp_build_placement(build));
+    if (!made) rp_python_fail_as_raised(call, err);
+    return made;
+}
+
 PyObject *rp_python_construct(struct rp_python_call *call, const rp_build *build, rp_error *err) {
+    if (call->move_source) return copy_there(call, build, err);
     PyObject *made = PyObject_CallNoArgs(call->constructor);
     if (made && made == Py_None && !call->allow_none) {
         return refuse(made, "its constructor returned None",
@@ -193,12 +200,14 @@ static rp_status make(rp_build *build, struct rp_python_call *call, void **objec
         return rp_fail(err, RP_ERR_MEMORY, "no memory to keep what its constructor made");
     }
     held->object = made;
+    held->cache = rp_python_cache_of(build);
     if (bytes == RP_UNKNOWN_U64) bytes = call->bytes;
     if (bytes != RP_UNKNOWN_U64) {
         rp_build_set_bytes(build, bytes);
     } else {
-        rp_python_measure(made, build);
+        bytes = rp_python_measure(made, build);
     }
+    held->bytes = bytes;
     *object = held;
     return RP_OK;
 }
@@ -226,7 +235,7 @@ static void destroy(void *object) {
         held->pool->first = held->next;
     }
     if (held->next) held->next->previous = held->previous;
-    Py_DECREF(held->object);
+    rp_python_give_up(held->object, held->cache, held->bytes);
     free_held(held);
     PyErr_Restore(type, value, traceback);
     PyGILState_Release(state);
@@ -311,6 +320,10 @@ rp_cancel *rp_python_token(void) {
 
 static rp_status ask(struct rp_python_call *call, rp_lease **lease, rp_error *err) {
     rp_pool *pool = call->pool->pool;
+    if (call->move_key) {
+        return rp_pool_move_key(pool, call->move_key, call->move_device, &call->request, lease,
+                                err);
+    }
     switch (call->kind) {
     case RP_KIND_MODEL:
         return rp_pool_get_model(pool, &call->request, lease, err);
@@ -394,14 +407,14 @@ static rp_lease *acquire_slowly(struct rp_python_call *call) {
     rp_lease *lease = NULL;
     call->request.cancel = rp_python_token();
     if (!call->request.cancel) return NULL;
-    if (call->constructor) {
+    if (call->constructor || call->move_source) {
         call->request.construct = construct;
         call->request.destroy = destroy;
         call->request.user = call;
     }
     enter();
     rp_status status = load(call, &lease, &err);
-    if (status == RP_ERR_NOT_FOUND && !call->constructor) {
+    if (status == RP_ERR_NOT_FOUND && !call->constructor && !call->move_key) {
         rp_fail(&err, status, "no %s '%s%s%s' is loaded, and there is no constructor",
                 rp_kind_name(call->kind), call->request.type, call->request.name ? ":" : "",
                 call->request.name ? call->request.name : "");
@@ -419,7 +432,7 @@ rp_lease *rp_python_acquire(struct rp_python_call *call) {
     if (!rp_python_pool_is_open(call->pool)) return NULL;
     /* What is loaded is answered without giving up the GIL: nothing there waits. */
     call->request.only_loaded = 1;
-    rp_status status = ask(call, &lease, &err);
+    rp_status status = call->move_key ? RP_ERR_NOT_FOUND : ask(call, &lease, &err);
     call->request.only_loaded = 0;
     if (status == RP_ERR_NOT_FOUND) {
         lease = acquire_slowly(call);

@@ -153,8 +153,7 @@ static void a_model_moves_by_its_key_with_all_that_led_to_it(void **state) {
     assert_ok(rp_pool_get_model(pool, &wishing, &found, &err));
     assert_ptr_equal(rp_lease_model(found), rp_lease_model(first));
     rp_lease_release(found, NULL);
-    assert_ok(
-        rp_pool_move_key(pool, "t:m?memory_bytes=1MiB@cuda:0", "cuda:3", NULL, &moved, &err));
+    assert_ok(rp_pool_move_key(pool, "t:m?memory_bytes=1MiB@cuda:0", "cuda:3", NULL, &moved, &err));
     assert_string_equal(rp_lease_key(moved), "t:m?memory_bytes=1MiB@cuda:3");
     assert_ok(rp_pool_get_model(pool, &request, &found, &err));
     assert_ptr_equal(rp_lease_model(found), rp_lease_model(moved));
@@ -165,8 +164,7 @@ static void a_model_moves_by_its_key_with_all_that_led_to_it(void **state) {
     rp_lease_release(found, NULL);
     rp_lease_release(moved, NULL);
     /* Once more, to where it is: nothing happens. */
-    assert_ok(
-        rp_pool_move_key(pool, "t:m?memory_bytes=1MiB@cuda:3", "cuda:3", NULL, &moved, &err));
+    assert_ok(rp_pool_move_key(pool, "t:m?memory_bytes=1MiB@cuda:3", "cuda:3", NULL, &moved, &err));
     assert_string_equal(rp_lease_key(moved), "t:m?memory_bytes=1MiB@cuda:3");
     rp_lease_release(moved, NULL);
     assert_status(

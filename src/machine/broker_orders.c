@@ -240,8 +240,7 @@ static void move(struct rp_broker_order *order) {
     order->cleared.removed_bytes = bytes_of(pool, order->key);
     rp_request maker = RP_REQUEST_INIT;
     maker.cancel = order->cancel;
-    order->status =
-        rp_pool_move_key(pool, order->key, order->device, &maker, &lease, &order->why);
+    order->status = rp_pool_move_key(pool, order->key, order->device, &maker, &lease, &order->why);
     if (order->status != RP_OK) return;
     order->moved_key = rp_strdup(rp_lease_key(lease));
     rp_lease_release(lease, NULL);

@@ -18,10 +18,14 @@ static const struct {
     const char *name;
     bool is_counted;
 } methods[] = {
-    [RP_BYTES_CONSTRUCTOR] = {"constructor", false}, [RP_BYTES_TENSORS] = {"tensors", true},
-    [RP_BYTES_ARRAYS] = {"arrays", true},            [RP_BYTES_BUFFER] = {"buffer", true},
-    [RP_BYTES_CONTENTS] = {"contents", false},       [RP_BYTES_FILE] = {"file", false},
-    [RP_BYTES_VOCABULARY] = {"vocabulary", false},   [RP_BYTES_NOT_ITS_OWN] = {"not_its_own", true},
+    [RP_BYTES_CONSTRUCTOR] = {"constructor", false},
+    [RP_BYTES_TENSORS] = {"tensors", true},
+    [RP_BYTES_ARRAYS] = {"arrays", true},
+    [RP_BYTES_BUFFER] = {"buffer", true},
+    [RP_BYTES_CONTENTS] = {"contents", false},
+    [RP_BYTES_FILE] = {"file", false},
+    [RP_BYTES_VOCABULARY] = {"vocabulary", false},
+    [RP_BYTES_NOT_ITS_OWN] = {"not_its_own", true},
 };
 
 const char *rp_bytes_method_name(rp_bytes_method method) {
@@ -197,7 +201,8 @@ static bool is_far_above(uint64_t grown_bytes, uint64_t said_bytes) {
 
 /*
  * How many bytes the object takes: as its maker counted or said, unless it only said so and the
- * process was seen to grow by much more; without a word of it, what it was seen to grow by; else what was expected.
+ * process was seen to grow by much more; without a word of it, what it was seen to grow by; else
+ * what was expected.
  */
 static void settle_bytes(rp_build *build, uint64_t before) {
     struct rp_entry *entry = build->entry;
@@ -212,8 +217,7 @@ static void settle_bytes(rp_build *build, uint64_t before) {
     }
     if (is_counted && !is_said) {
         entry->memory_method = NULL; /* a library: nothing of it comes back */
-    } else if (is_said &&
-               (is_counted || !is_far_above(build->grown_bytes, entry->memory_bytes))) {
+    } else if (is_said && (is_counted || !is_far_above(build->grown_bytes, entry->memory_bytes))) {
         build->remembered_method = entry->memory_method;
     } else if (build->grown_bytes != RP_UNKNOWN_U64 &&
                build->grown_bytes >= RP_LEDGER_NOISE_BYTES) {
