@@ -72,7 +72,7 @@ def _name(thing):
 
 
 class _Target:
-    """Where something goes: the device and precision of the pool, and torch's names of them."""
+    """Where something goes: the device and precision of the pool. Refers to nothing that refers to it."""
 
     def __init__(self, device, precision, simulated, required):
         self.device = device
@@ -81,6 +81,37 @@ class _Target:
         self.required = required
         self.memo = {}
         self.moved_count = 0
+
+    def put(self, thing, depth):
+        own = _find(type(thing))
+        if own:
+            is_left = self.simulated and not own.simulated
+            return thing if is_left else own.function(thing, self.device, self.precision)
+        torch = _torch_for(thing)
+        if torch:
+            return torch.place(thing, self)
+        return _map(thing, self.put, depth, keep=True) if depth < _DEPTH_MAX and _is_box(thing) else thing
+
+    def copy(self, thing, depth):
+        own = _find(type(thing))
+        if own:
+            self.moved_count += 1
+            return self.copy_with(own, thing)
+        torch = _torch_for(thing)
+        if torch:
+            self.moved_count += 1
+            return torch.copy(thing, self)
+        return _map(thing, self.copy, depth, keep=False) if depth < _DEPTH_MAX and _is_box(thing) else thing
+
+    def copy_with(self, own, thing):
+        if self.simulated and not own.simulated:
+            return _copy.deepcopy(thing, self.memo)
+        given = thing if own.copies else _copy.deepcopy(thing, self.memo)
+        result = own.function(given, self.device, self.precision)
+        if result is thing:
+            raise UnsupportedError(f"the placer of {_name(thing)} returned the object that it was given: somebody may "
+                                   "have that one. Register it without copies=True, or return a copy")
+        return result
 
 
 def _torch_for(thing):
@@ -119,52 +150,13 @@ def _map(thing, function, depth, keep):
 
 def place(made, device, precision, simulated, required):
     """The object on that device: it is fresh, so it may be moved itself."""
-    target = _Target(device, precision, simulated, required)
-
-    def put(thing, depth):
-        own = _find(type(thing))
-        if own:
-            return thing if simulated and not own.simulated else own.function(thing, device, precision)
-        torch = _torch_for(thing)
-        if torch:
-            return torch.place(thing, target)
-        if depth < _DEPTH_MAX and _is_box(thing):
-            return _map(thing, put, depth, keep=True)
-        return thing
-
-    return put(made, 0)
-
-
-def _copy_with(own, thing, target):
-    if target.simulated and not own.simulated:
-        target.moved_count += 1
-        return _copy.deepcopy(thing, target.memo)
-    given = thing if own.copies else _copy.deepcopy(thing, target.memo)
-    result = own.function(given, target.device, target.precision)
-    if result is thing:
-        raise UnsupportedError(f"the placer of {_name(thing)} returned the object that it was given: somebody may "
-                               "have that one. Register it without copies=True, or return a copy")
-    target.moved_count += 1
-    return result
+    return _Target(device, precision, simulated, required).put(made, 0)
 
 
 def copy(source, device, precision, simulated):
     """A copy of the object on that device; who has the object keeps it as it is."""
     target = _Target(device, precision, simulated, True)
-
-    def take(thing, depth):
-        own = _find(type(thing))
-        if own:
-            return _copy_with(own, thing, target)
-        torch = _torch_for(thing)
-        if torch:
-            target.moved_count += 1
-            return torch.copy(thing, target)
-        if depth < _DEPTH_MAX and _is_box(thing):
-            return _map(thing, take, depth, keep=False)
-        return thing
-
-    result = take(source, 0)
+    result = target.copy(source, 0)
     if target.moved_count == 0:
         raise UnsupportedError(f"cannot move a {_name(source)} to {device}: nobody knows how. Register a function for "
                                f"its class with resource_pool.placer({type(source).__name__}), or ask get_model() "

@@ -189,10 +189,9 @@ def measure(thing, device):
     total = sum(counting.sums.values())
     if not counting.is_whole and total < _LITTLE_BYTES and FILE not in counting.methods:
         return None
-    there = counting.sums.get(_name_of(device), 0) if device and TENSORS in counting.methods else 0
-    return there or total, _method(counting, counting.is_whole)
-
-
-def _name_of(device):
-    from . import _torch
-    return _torch.device_name(device)
+    if device and TENSORS in counting.methods:
+        from . import _torch
+        name = _torch.device_name(device)
+        there = counting.sums.get(name, 0) + (counting.sums.get("", 0) if name == "cpu" else 0)
+        total = there or total
+    return total, _method(counting, counting.is_whole)
