@@ -84,7 +84,7 @@ class _Counting:
             return self.visit_tokenizer(thing, getattr(thing, "_tokenizer", None))
         if ("tokenizers", "Tokenizer") in ancestors:
             return self.visit_tokenizer(thing, thing)
-        if ancestors & {("pyarrow", "_Tabular"), ("pyarrow", "Array"), ("pyarrow", "ChunkedArray"), ("pyarrow", "Buffer")}:
+        if ancestors & {("pyarrow", name) for name in ("_Tabular", "Array", "ChunkedArray", "Buffer")}:
             self.add(getattr(thing, "nbytes", None) or getattr(thing, "size", 0), ARRAYS)
             return None
         return self.visit_unknown(thing)

@@ -135,8 +135,8 @@ class OutOfMemory(unittest.TestCase):
     """A device without memory: the pool goes on to the next."""
 
     TEXTS = (
-        ("OutOfMemoryError", RuntimeError, "torch", "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total "
-         "capacity of 23.99 GiB of which 3.25 MiB is free."),
+        ("OutOfMemoryError", RuntimeError, "torch", "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a "
+         "total capacity of 23.99 GiB of which 3.25 MiB is free."),
         ("RuntimeError", RuntimeError, "builtins", "MPS backend out of memory (MPS allocated: 8.00 GB)"),
         ("RuntimeError", RuntimeError, "builtins", "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: "
          "can't allocate memory: you tried to allocate 4000000000000 bytes. Error code 12 (Cannot allocate memory)"),
