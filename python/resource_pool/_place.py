@@ -21,6 +21,14 @@ _DEPTH_MAX = 4
 _placers = {}
 
 
+def refusal(message, hint):
+    """What the library would raise, with what to do next also in its text."""
+    error = UnsupportedError(f"{message}: {hint}")
+    error.status = "unsupported"
+    error.hint = hint
+    return error
+
+
 class _Placer:
     def __init__(self, function, copies, simulated):
         self.function = function
@@ -109,8 +117,8 @@ class _Target:
         given = thing if own.copies else _copy.deepcopy(thing, self.memo)
         result = own.function(given, self.device, self.precision)
         if result is thing:
-            raise UnsupportedError(f"the placer of {_name(thing)} returned the object that it was given: somebody may "
-                                   "have that one. Register it without copies=True, or return a copy")
+            raise refusal(f"the placer of {_name(thing)} returned the object that it was given, which somebody may have",
+                          "register it without copies=True, or return a copy")
         return result
 
 
@@ -158,9 +166,9 @@ def copy(source, device, precision, simulated):
     target = _Target(device, precision, simulated, True)
     result = target.copy(source, 0)
     if target.moved_count == 0:
-        raise UnsupportedError(f"cannot move a {_name(source)} to {device}: nobody knows how. Register a function for "
-                               f"its class with resource_pool.placer({type(source).__name__}), or ask get_model() "
-                               f"for the device ({{'device': '{device}'}}), which makes another one there")
+        raise refusal(f"cannot move a {_name(source)} to {device}: nobody knows how",
+                      f"register a function for its class with resource_pool.placer({type(source).__name__}), or ask "
+                      f"get_model() for the device ({{'device': '{device}'}}), which makes another one there")
     return result
 
 

@@ -5,7 +5,7 @@ import copy as _copy
 import sys
 import weakref
 
-from . import UnsupportedError
+from ._place import refusal, warn
 
 #: Precisions of the pool that are types of numbers; the others are ways to quantise.
 _DTYPES = {"fp64": "float64", "fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
@@ -129,10 +129,9 @@ def _device_for(thing, target, is_move=False):
         return name
     missing = f"this torch ({getattr(_torch(), '__version__', 'unknown')}) cannot use {target.device}"
     if target.required:
-        raise UnsupportedError(f"cannot put a {type(thing).__name__} on {target.device}: {missing}. "
-                               "Install a torch that can, or ask for the device 'cpu'")
-    from . import _place
-    _place.warn(f"a {type(thing).__name__} that was placed on {target.device} stays on the CPU: {missing}")
+        raise refusal(f"cannot put a {type(thing).__name__} on {target.device}: {missing}",
+                      "install a torch that can, or ask for the device 'cpu'")
+    warn(f"a {type(thing).__name__} that was placed on {target.device} stays on the CPU: {missing}")
     return None
 
 
@@ -158,9 +157,8 @@ def _dtype_for(thing, target, all_tensors):
         return getattr(_torch(), name)
     if _is_quantised(thing, target.precision, all_tensors):
         return None
-    raise UnsupportedError(f"cannot make a {type(thing).__name__} {target.precision}: torch casts to "
-                           f"{', '.join(_DTYPES)}, and other precisions are quantised. Quantise it in its constructor, "
-                           f"or register a function for its class with resource_pool.placer()")
+    raise refusal(f"cannot make a {type(thing).__name__} {target.precision}: torch casts to {', '.join(_DTYPES)} only",
+                  "quantise it in its constructor, or register a function for its class with resource_pool.placer()")
 
 
 def _is_there(tensor, device, dtype):
@@ -251,7 +249,8 @@ def copy(thing, target):
     """A copy of it there."""
     device = _device_for(thing, target, is_move=True)
     if _is_split(thing):
-        raise UnsupportedError(f"cannot move a {type(thing).__name__}: its constructor laid it over several devices")
+        raise refusal(f"cannot move a {type(thing).__name__}: its constructor laid it over several devices",
+                      "load it again for one")
     dtype = _dtype_for(thing, target, tensors(thing))
     new = _copy_to(thing, device, dtype, target.memo)
     _remember(new)
@@ -274,8 +273,8 @@ def _copy_to(thing, device, dtype, memo):
     try:
         new = _copy.deepcopy(thing, memo)
     except (TypeError, AttributeError, NotImplementedError) as why:
-        raise UnsupportedError(f"cannot move a {type(thing).__name__}: no copy of it can be made ({why}). Register a "
-                               "function for its class with resource_pool.placer()") from why
+        raise refusal(f"cannot move a {type(thing).__name__}: no copy of it can be made ({why})",
+                      "register a function for its class with resource_pool.placer()") from why
     wishes = _wishes(device, dtype)
     return _to(new, device, dtype) if wishes else new
 

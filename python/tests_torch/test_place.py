@@ -72,8 +72,10 @@ class Precision(unittest.TestCase):
     def test_what_torch_does_not_cast_to_is_refused(self):
         from resource_pool import _place
         for precision in ("int8", "int4", "fp8"):
-            with self.subTest(precision), self.assertRaisesRegex(resource_pool.UnsupportedError, "Quantise"):
+            with self.subTest(precision), self.assertRaisesRegex(resource_pool.UnsupportedError, "quantise") as caught:
                 _place.place(small(), "cpu", precision, False, True)
+            self.assertEqual(caught.exception.status, "unsupported")
+            self.assertIn("placer()", caught.exception.hint)
 
     def test_what_is_quantised_already_is_taken(self):
         from resource_pool import _place
