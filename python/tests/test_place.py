@@ -240,7 +240,7 @@ class Moving(unittest.TestCase):
         pool = open_pool()
         model = pool.get_model("a", "b", Model, {"device": "cuda:0"})
         resource_pool.placer(Model, copies=True, simulated=True)(put)
-        with self.assertRaisesRegex(resource_pool.UnsupportedError, "returned the object that it was given"):
+        with self.assertRaisesRegex(resource_pool.UnsupportedError, "returned the object it was given"):
             pool.move_model_to_device("a", "b", "cuda:1")
         self.assertIs(pool.get_model("a", "b", hardware_preferences={"device": "cuda:0"}), model)
 
