@@ -117,7 +117,7 @@ class _Target:
         given = thing if own.copies else _copy.deepcopy(thing, self.memo)
         result = own.function(given, self.device, self.precision)
         if result is thing:
-            raise refusal(f"the placer of {_name(thing)} returned the object that it was given, that somebody may have",
+            raise refusal(f"the placer of {_name(thing)} returned the object it was given, and somebody may have it",
                           "register it without copies=True, or return a copy")
         return result
 
