@@ -138,6 +138,8 @@ static rp_status close_pool(rp_python_pool *self, rp_error *err) {
     if (!pool) return RP_OK;
     if (self->inside_count > 0) return rp_fail(err, RP_ERR_BUSY, "calls of the pool are running");
     rp_python_drop_holds(self);
+    /* What get_model() handed out does not keep it open; what somebody leased does. */
+    if (self->lease_count == 0) rp_python_models_end(self);
     self->pool = NULL; /* nobody comes in meanwhile */
     PyThreadState *thread = PyEval_SaveThread();
     rp_status status = rp_pool_close(pool, err);
@@ -155,6 +157,7 @@ static void pool_dealloc(PyObject *object) {
     PyErr_Fetch(&raised[0], &raised[1], &raised[2]);
     if (rp_python_is_running()) close_pool((rp_python_pool *)object, NULL);
     PyErr_Restore(raised[0], raised[1], raised[2]);
+    Py_XDECREF(((rp_python_pool *)object)->plain_models);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
     release(object);
     Py_DECREF((PyObject *)type);
