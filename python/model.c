@@ -317,6 +317,11 @@ static int give_dict(struct run *run, PyObject *dict) {
 /* Whatever has keys(): transformers gives its inputs in such. */
 static int give_mapping(struct run *run, PyObject *mapping) {
     if (PyDict_Check(mapping)) return give_dict(run, mapping);
+    if (!PyObject_HasAttrString(mapping, "keys")) {
+        PyErr_Format(PyExc_TypeError, "inputs by name are a dict, not %R",
+                     (PyObject *)Py_TYPE(mapping));
+        return -1;
+    }
     PyObject *dict = PyDict_New();
     int rc = dict ? PyDict_Update(dict, mapping) : -1;
     if (rc == 0) rc = give_dict(run, dict);
@@ -369,9 +374,9 @@ static int give_positional(struct run *run, PyObject *arguments, bool has_names)
     if (count == 0) return 0;
     if (only && PyObject_HasAttrString(only, "keys")) return give_mapping(run, only);
     if (only && is_inputs(run, only)) return give_sequence(run, only);
-    if (!has_names) return give_sequence(run, arguments);
+    if (!has_names || (size_t)count > run->count) return give_sequence(run, arguments);
     int rc = 0;
-    for (Py_ssize_t i = 0; rc == 0 && i < count && (size_t)i < run->count; i++) {
+    for (Py_ssize_t i = 0; rc == 0 && i < count; i++) {
         rc = give(run, (size_t)i, PyTuple_GetItem(arguments, i));
     }
     return rc;

@@ -403,6 +403,10 @@ static rp_lease *acquire_slowly(struct rp_python_call *call) {
     rp_error err = RP_ERROR_INIT;
     rp_lease *lease = NULL;
     if (!call->constructor && is_path(call) && rp_python_model_is_refused(call)) return NULL;
+    /* An engine that is wished for is the one that has to load the file. */
+    if (!call->constructor && call->request.preferences) {
+        call->request.engine = call->request.preferences->engine;
+    }
     call->request.cancel = rp_python_token();
     if (!call->request.cancel) return NULL;
     if (call->constructor) {

@@ -375,23 +375,21 @@ static PyObject *array_of(PyObject *value, const rp_port *port) {
         return rp_python_raise(&err);
     }
     PyObject *array = PyObject_CallFunctionObjArgs(function, value, NULL);
-    if (!array || !is_untyped(value)) return array;
-    bool is_empty = PyObject_Size(array) == 0;
-    PyErr_Clear(); /* a number has no size */
-    if (!is_empty && !can_become(array, port->dtype)) return array;
-    Py_DECREF(array);
-    return PyObject_CallFunction(function, "Os", value, port->type);
+    if (array && is_untyped(value)) {
+        bool is_empty = PyObject_Size(array) == 0;
+        PyErr_Clear(); /* a number has no size */
+        if (!is_empty && !can_become(array, port->dtype)) return array;
+        Py_DECREF(array);
+        array = PyObject_CallFunction(function, "Os", value, port->type);
+    }
+    if (!array) fail_for_raised(port);
+    return array;
 }
 
 /* What numpy makes of it: of lists, of numbers, of what has __array__(). */
 static int read_others(PyObject *value, const rp_port *port, struct rp_python_input *input) {
     PyObject *array = array_of(value, port);
-    if (!array)
-        return PyErr_ExceptionMatches(PyExc_ValueError) ||
-                       PyErr_ExceptionMatches(PyExc_TypeError) ||
-                       PyErr_ExceptionMatches(PyExc_OverflowError)
-                   ? fail_for_raised(port)
-                   : -1;
+    if (!array) return -1;
     Py_XDECREF(input->owner);
     input->owner = array;
     int read = try_buffer(array, port, NULL, input);
