@@ -356,6 +356,11 @@ static bool is_array(PyObject *value) {
            PyObject_HasAttrString(value, "__array__") || PyMemoryView_Check(value);
 }
 
+/* A column of a table has keys, too, and is an array. */
+static bool is_mapping(PyObject *value) {
+    return PyDict_Check(value) || (PyObject_HasAttrString(value, "keys") && !is_array(value));
+}
+
 /* A list is that of the inputs, unless the model has one and this is a list of its numbers. */
 static bool is_inputs(const struct run *run, PyObject *value) {
     if (!PyList_Check(value) && !PyTuple_Check(value)) return false;
@@ -372,7 +377,7 @@ static int give_positional(struct run *run, PyObject *arguments, bool has_names)
     Py_ssize_t count = PyTuple_Size(arguments);
     PyObject *only = count == 1 ? PyTuple_GetItem(arguments, 0) : NULL;
     if (count == 0) return 0;
-    if (only && PyObject_HasAttrString(only, "keys")) return give_mapping(run, only);
+    if (only && is_mapping(only)) return give_mapping(run, only);
     if (only && is_inputs(run, only)) return give_sequence(run, only);
     if (!has_names || (size_t)count > run->count) return give_sequence(run, arguments);
     int rc = 0;

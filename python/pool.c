@@ -451,7 +451,8 @@ static PyMethodDef pool_methods[] = {
     {"get_model", FAST(get_model),
      "get_model($self, model_type, model_name, constructor=None, hardware_preferences=None, *,\n"
      "          timeout=None, allow_none=False, size=None)\n--\n\n"
-     "The model of that name, made by constructor() if nobody has it yet.\n\n"
+     "The model of that name, made by constructor() if nobody has it yet. Without a\n"
+     "constructor a name that is a file's or a folder's is loaded by an engine: a Model.\n\n"
      "model_type: its family, such as 'embedding'. hardware_preferences: a dict (docs/python.md).\n"
      "timeout: seconds to wait for somebody else's load or for room. size: bytes it takes.\n"
      "It stays in the pool at least while anybody else refers to it.\n\n"
