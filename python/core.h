@@ -77,9 +77,11 @@ struct rp_python_held {
     rp_python_pool *pool;
     rp_lease *hold; /* while the caller of a plain get may still have it; NULL          */
     rp_kind kind;
-    char *key;       /* the library's: "embedding:bert-base-uncased@cpu"                 */
-    char *plain_key; /* without device and precision: "embedding:bert-base-uncased"      */
-    bool is_plain;   /* a request without a device or precision of its own led here      */
+    char *key;             /* the library's: "embedding:bert-base-uncased@cpu"                 */
+    char *plain_key;       /* without device and precision: "embedding:bert-base-uncased"      */
+    bool is_plain;         /* a request without a device or precision of its own led here      */
+    PyObject *segment;     /* what it shares with other processes, owned; NULL: nothing        */
+    uint64_t shared_bytes; /* of it; RP_UNKNOWN_U64: it is not shared                          */
     struct rp_python_held *previous;
     struct rp_python_held *next;
 };
@@ -91,9 +93,11 @@ struct rp_python_call {
     PyObject *constructor; /* borrowed; NULL: none                                           */
     bool allow_none;
     bool is_plain;
-    bool is_shared;   /* what is made is for all processes                                   */
-    uint64_t bytes;   /* what the caller says it takes; RP_UNKNOWN_U64                       */
-    PyObject *raised; /* what the constructor raised on this thread; owned                   */
+    bool is_shared;        /* what is made is for all processes                                   */
+    uint64_t bytes;        /* what the caller says it takes; RP_UNKNOWN_U64                       */
+    PyObject *raised;      /* what the constructor raised on this thread; owned                   */
+    PyObject *segment;     /* rp_python_share()'s, for the one that holds it; owned, or NULL   */
+    uint64_t shared_bytes; /* likewise; RP_UNKNOWN_U64                                         */
     rp_request request;
 };
 
@@ -141,6 +145,9 @@ PyObject *rp_python_move_model(PyObject *self, PyObject *const *arguments, Py_ss
 void rp_python_measure(PyObject *made, rp_build *build);
 
 /* ---- share.c: one copy of an object for all processes ----------------------------------- */
+
+/** Add the type of shared memory, and what _pickling.py needs. 0, or -1 raised. */
+int rp_python_add_share(PyObject *module);
 
 /**
  * What other processes share: attached, or made here with rp_python_construct() and published. New;

@@ -190,9 +190,13 @@ static rp_status make(rp_build *build, struct rp_python_call *call, void **objec
     struct rp_python_held *held = new_held(call, rp_build_key(build));
     if (!held) {
         Py_DECREF(made);
+        Py_CLEAR(call->segment);
         return rp_fail(err, RP_ERR_MEMORY, "no memory to keep what its constructor made");
     }
     held->object = made;
+    held->segment = call->segment;
+    held->shared_bytes = call->segment ? call->shared_bytes : RP_UNKNOWN_U64;
+    call->segment = NULL;
     if (bytes == RP_UNKNOWN_U64) bytes = call->bytes;
     if (bytes != RP_UNKNOWN_U64) {
         rp_build_set_bytes(build, bytes);
@@ -227,6 +231,7 @@ static void destroy(void *object) {
     }
     if (held->next) held->next->previous = held->previous;
     Py_DECREF(held->object);
+    Py_XDECREF(held->segment);
     free_held(held);
     PyErr_Restore(type, value, traceback);
     PyGILState_Release(state);
