@@ -11,7 +11,9 @@
  */
 #include "core.h"
 
+#ifdef __GLIBC__
 #include <malloc.h>
+#endif
 #include <string.h>
 
 enum {
@@ -347,10 +349,12 @@ static bool publish_take(struct sharing *sharing, rp_object_build *token, PyObje
     return status == RP_OK;
 }
 
-/* Its memory is the system's again before anybody measures it. */
-static void give_back(uint64_t bytes) {
+/* Its memory is the system's again before anybody measures it. Takes the reference. */
+static void give_back_take(PyObject *made, uint64_t bytes) {
+    bool is_last = (uint32_t)(size_t)Py_REFCNT(made) == 1; /* newer Pythons keep flags above */
+    Py_DECREF(made);
     if (bytes < TRIM_BYTES) return;
-    PyGC_Collect(); /* parts of a model refer to each other */
+    if (!is_last) PyGC_Collect(); /* its parts may refer to it; 0.2 s where torch is loaded */
 #ifdef __GLIBC__
     PyThreadState *thread = PyEval_SaveThread();
     malloc_trim(0);
@@ -384,8 +388,7 @@ static PyObject *replace_take(struct sharing *sharing, PyObject *made, rp_object
     PyObject *attached = NULL;
     enum found found = attach_take(sharing, object, &attached);
     if (found == FOUND_OBJECT) {
-        Py_DECREF(made);
-        give_back(sharing->call->shared_bytes);
+        give_back_take(made, sharing->call->shared_bytes);
         return attached;
     }
     if (found == FOUND_END) {

@@ -280,7 +280,7 @@ def _main_file():
 
 def _version(name):
     version = getattr(sys.modules.get(name.partition(".")[0]), "__version__", None)
-    return version if type(version) is str else None
+    return str(version) if isinstance(version, str) else None  # torch has a class of its own for it
 
 
 def _module_rows(names):
