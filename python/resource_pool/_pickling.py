@@ -35,8 +35,8 @@ ALIGN = 64
 TEXT_MAX = 200
 
 # Between processes that cannot read each other's pickles, or have other libraries, nothing is shared.
-KEY_SUFFIX = " [{}-{:08x}]".format(
-    sys.implementation.cache_tag, zlib.crc32(f"{VERSION}\0{sys.version}\0{sys.abiflags}\0{sys.prefix}".encode("utf-8", "replace")))
+_PLACE = "\0".join([str(VERSION), sys.version, sys.abiflags, sys.prefix])
+KEY_SUFFIX = f" [{sys.implementation.cache_tag}-{zlib.crc32(_PLACE.encode('utf-8', 'replace')):08x}]"
 
 
 class _Refused(Exception):
@@ -71,7 +71,13 @@ def _memmap(array, attributes):
 def _reduce_tensor(pickler, tensor):
     if tensor.device.type not in ("cpu", "meta"):
         raise _Refused(f"it is on {tensor.device}, and only what the CPU has can be shared")
-    return NotImplemented
+    reduced = tensor.__reduce_ex__(5)
+    if getattr(reduced[0], "__name__", None) != "_rebuild_tensor_v3":
+        return reduced
+    # Of the newer number types: torch writes the one kind of storage there, and reads the other.
+    untyped = reduced[1][0]
+    untyped = pickler.storages.setdefault(untyped._cdata, untyped)
+    return reduced[0], (_typed_storage(untyped, sys.modules["torch"].uint8), *reduced[1][1:]), *reduced[2:]
 
 
 def _reduce_typed_storage(pickler, storage):
@@ -444,7 +450,7 @@ def dump(obj, root, constructor):
         return note(reason, constructor), reason
     meta = _meta(constructor, pickler.modules, buffers=pickler.buffers, files=pickler.files)
     body = stream.getbuffer()
-    return [_head(meta, body), body, b"".join(pickler.packed), *pickler.large], None
+    return [_head(meta, body), body, bytearray().join(pickler.packed), *pickler.large], None
 
 
 def _is_row(row, *kinds):

@@ -109,7 +109,8 @@ class Sharing(unittest.TestCase):
         self.addCleanup(shutil.rmtree, self.folder, True)
         (self.folder / "things.py").write_text(THINGS)
         paths = [str(self.folder), *(path for path in sys.path if path)]
-        self.environment = {**os.environ, "RESOURCE_POOL_BROKER": str(self.folder / "broker"), "RESOURCE_POOL_RPOOL": RPOOL,
+        self.environment = {**os.environ, "RESOURCE_POOL_BROKER": str(self.folder / "broker"),
+                            "RESOURCE_POOL_RPOOL": RPOOL,
                             "RESOURCE_POOL_HISTORY": "off", "HARDWARE_DETECTION_CACHE": "off",
                             "SHARE_TEST_FOLDER": str(self.folder), "PYTHONPATH": os.pathsep.join(paths),
                             "PYTHONDONTWRITEBYTECODE": "1"}
@@ -131,7 +132,8 @@ class Sharing(unittest.TestCase):
 
     def start(self, program, **options):
         """A process that runs it; it answers with tell()."""
-        process = subprocess.Popen([sys.executable, "-W", "error", "-c", "from things import *\n" + textwrap.dedent(program)],
+        program = "from things import *\n" + textwrap.dedent(program)
+        process = subprocess.Popen([sys.executable, "-W", "error", "-c", program],
                                    env={**self.environment, **options.pop("environment", {})}, text=True,
                                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
         self.running.append(process)
@@ -722,7 +724,8 @@ class Streams(unittest.TestCase):
         """As a process might send them that means no good, or a bug of ours."""
         meta, stream = self.pickling._read(self.parts)
         chance = random.Random(8)
-        odd = (None, -1, 1 << 70, "x", [], [[]], {}, [[2, 0, 1]], [[-1, 0, 10]], [[-9, 0, 1]], [[2, -1, 5]], [["a", 0, 1]],
+        odd = (None, -1, 1 << 70, "x", [], [[]], {}, [[2, 0, 1]], [[-1, 0, 10]], [[-9, 0, 1]], [[2, -1, 5]],
+               [["a", 0, 1]],
                [["/nowhere", 1, 2, 3, 4]], [["json", None, "/nowhere", 1, 1]], 1.5, True)
         for _ in range(2000):
             changed = {**meta, chance.choice(list(meta)): chance.choice(odd)}

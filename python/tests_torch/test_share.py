@@ -167,7 +167,7 @@ class Others(unittest.TestCase):
         found, own, shared = round_trip(made)
         self.assertEqual(abs(found - made).sum(), 0)
         self.assertGreater(shared, 50000 * 8)
-        self.assertLess(own, 2000)
+        self.assertLess(own, 6000)  # its row starts go with the stream
 
     @needs("pandas")
     def test_pandas(self):
@@ -200,7 +200,7 @@ class Others(unittest.TestCase):
             meta, _ = _pickling._read(parts)
             self.assertEqual([row[0] for row in meta["files"]], [path])
             self.assertEqual(sum(len(part) for part in parts[2:]), 0)
-            found = _pickling.load(parts)[1]
+            found = _pickling.load([bytearray(part) for part in parts])[1]
             for name, tensor in made.items():
                 self.assertTrue(torch.equal(found[name], tensor))
             found["a"][0] = 5

@@ -219,6 +219,46 @@ static void without_a_broker_there_are_no_objects(void **state) {
     assert_status(rp_machine_open(&options, &machine, &err), RP_ERR_ABSENT);
 }
 
+/* Gives up when it is asked for the third time. */
+static int ask_three_times(void *user) {
+    return ++*(int *)user == 3;
+}
+
+static void a_token_is_asked_while_another_process_builds_and_ends_the_wait(void **state) {
+    (void)state;
+    rp_error err = RP_ERROR_INIT;
+    rp_machine *machine = open_machine();
+    rp_object *object = NULL;
+    rp_object_build *build = NULL;
+    int asked = 0;
+    assert_ok(rp_machine_object_get(machine, "polled", 0, NULL, &object, &build, &err));
+    assert_non_null(build);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        rp_machine *own = open_machine();
+        rp_object_build *none = NULL;
+        rp_cancel *cancel = NULL;
+        if (rp_cancel_create(&cancel, NULL) != RP_OK) _exit(3);
+        rp_cancel_set_poll(cancel, ask_three_times, &asked);
+        rp_status status = rp_machine_object_get(own, "polled", 0, cancel, &object, &none, NULL);
+        if (status != RP_ERR_CANCELLED || asked != 3 || none || object) _exit(2);
+        rp_cancel_set_poll(cancel, NULL, NULL);
+        rp_cancel_fire(cancel);
+        status = rp_machine_object_get(own, "polled", 0, cancel, &object, &none, NULL);
+        _exit(status == RP_ERR_CANCELLED ? 0 : 1);
+    }
+    int how = 1;
+    assert_int_equal(waitpid(pid, &how, 0), pid);
+    assert_int_equal(how, 0);
+    /* Nobody waits any more: what is given up is nobody's. */
+    rp_machine_object_abort(build, NULL);
+    assert_ok(rp_machine_object_get(machine, "polled", 0, NULL, &object, &build, &err));
+    assert_non_null(build);
+    rp_machine_object_abort(build, NULL);
+    rp_machine_close(machine);
+}
+
 static void an_abort_tells_who_waits_and_a_deadline_ends_waiting(void **state) {
     (void)state;
     rp_error err = RP_ERROR_INIT;
@@ -548,6 +588,7 @@ int main(void) {
         cmocka_unit_test(eight_processes_get_what_one_builds),
         cmocka_unit_test(when_builders_are_killed_the_next_one_builds),
         cmocka_unit_test(without_a_broker_there_are_no_objects),
+        cmocka_unit_test(a_token_is_asked_while_another_process_builds_and_ends_the_wait),
         cmocka_unit_test(an_abort_tells_who_waits_and_a_deadline_ends_waiting),
         cmocka_unit_test(two_processes_that_wait_for_each_other_do_not_hang),
         cmocka_unit_test(arguments_are_checked_and_a_build_is_used_up),
