@@ -218,6 +218,12 @@ static PyObject *parts_of(PyObject *whole, rp_object *object) {
     return list;
 }
 
+/* What is this process's own: at least its share of what the caller says that all of it takes. */
+static uint64_t own_bytes(const struct rp_python_call *call, uint64_t own, uint64_t shared) {
+    if (call->bytes == RP_UNKNOWN_U64 || call->bytes <= shared) return own;
+    return call->bytes - shared > own ? call->bytes - shared : own;
+}
+
 /* ("object", ...), ("alone", reason), ("stale", reason): see _pickling.load(). */
 static enum found read_result(struct sharing *sharing, PyObject *result, PyObject **made) {
     const char *word = NULL;
@@ -226,7 +232,7 @@ static enum found read_result(struct sharing *sharing, PyObject *result, PyObjec
     unsigned long long shared = 0;
     if (!PyArg_ParseTuple(result, "sO|KK", &word, &what, &own, &shared)) return FOUND_NOTHING;
     if (strcmp(word, "object") == 0) {
-        sharing->private_bytes = own;
+        sharing->private_bytes = own_bytes(sharing->call, own, shared);
         sharing->call->shared_bytes = shared;
         *made = Py_NewRef(what);
         return FOUND_OBJECT;
@@ -387,6 +393,10 @@ static void publish_note(struct sharing *sharing, const char *reason) {
 static PyObject *replace_take(struct sharing *sharing, PyObject *made, rp_object *object) {
     PyObject *attached = NULL;
     enum found found = attach_take(sharing, object, &attached);
+    if (found == FOUND_OBJECT && sharing->call->shared_bytes == 0) {
+        Py_DECREF(attached); /* it can be read back; nothing is gained by going on with that */
+        return made;
+    }
     if (found == FOUND_OBJECT) {
         give_back_take(made, sharing->call->shared_bytes);
         return attached;
