@@ -165,11 +165,17 @@ class _Reducing:
 
 
 class _Pickler(_Reducing, pickle.Pickler):
-    def __init__(self, stream):
-        super().__init__(stream, 5, buffer_callback=self.take)
+    def __init__(self, stream, buffers):
+        super().__init__(stream, 5, buffer_callback=buffers.take)
         self.prepare()
+
+
+class _Buffers:
+    """Where the buffers of a stream go. Apart from the pickler, which would refer to itself, and to all it pickled."""
+
+    def __init__(self):
         self.mappings = None
-        self.buffers = []  # [part, offset, bytes]; of a file: part is -1 - its index
+        self.rows = []  # [part, offset, bytes]; of a file: part is -1 - its index
         self.files = []
         self.packed = []
         self.packed_bytes = 0
@@ -188,15 +194,15 @@ class _Pickler(_Reducing, pickle.Pickler):
             row, offset = place
             if row not in self.files:
                 self.files.append(row)
-            self.buffers.append([-1 - self.files.index(row), offset, size])
+            self.rows.append([-1 - self.files.index(row), offset, size])
         elif size < PACKED_BYTES:
-            self.buffers.append([2, self.packed_bytes, size])
+            self.rows.append([2, self.packed_bytes, size])
             gap = -size % ALIGN
             self.packed += [raw, bytes(gap)]
             self.packed_bytes += size + gap
         else:
             self.large.append(raw)
-            self.buffers.append([2 + len(self.large), 0, size])
+            self.rows.append([2 + len(self.large), 0, size])
         return False
 
 
@@ -441,16 +447,16 @@ def dump(obj, root, constructor):
     if isinstance(obj, types.ModuleType):
         return note("", constructor), ""
     stream = io.BytesIO()
-    pickler = _Pickler(stream)
+    buffers = _Buffers()
+    pickler = _Pickler(stream, buffers)
     try:
         pickler.dump(obj)
     except Exception as error:  # noqa: BLE001  (whatever a __reduce__ raises)
-        del pickler
         reason = _why(obj, root, error)
         return note(reason, constructor), reason
-    meta = _meta(constructor, pickler.modules, buffers=pickler.buffers, files=pickler.files)
+    meta = _meta(constructor, pickler.modules, buffers=buffers.rows, files=buffers.files)
     body = stream.getbuffer()
-    return [_head(meta, body), body, bytearray().join(pickler.packed), *pickler.large], None
+    return [_head(meta, body), body, bytearray().join(buffers.packed), *buffers.large], None
 
 
 def _is_row(row, *kinds):

@@ -683,6 +683,11 @@ class Files(Sharing):
         self.assertEqual(self.count("made"), 2)
 
 
+class Plain:
+    def __init__(self, **parts):
+        self.__dict__.update(parts)
+
+
 class Streams(unittest.TestCase):
     """What load() makes of parts that are not as dump() made them."""
 
@@ -742,6 +747,25 @@ class Streams(unittest.TestCase):
 
 
 class Memory(unittest.TestCase):
+    def test_nothing_keeps_what_was_pickled(self):
+        """The pool takes an object out when nobody refers to it: cycles would put that off."""
+        import weakref
+
+        from resource_pool import _pickling
+
+        class Local:
+            pass
+
+        for made in (Plain(), Plain(local=Local()), array.array("b", [1])):
+            gone = weakref.ref(made)
+            gc.disable()
+            try:
+                _pickling.load(_pickling.dump(made, "model", None)[0])
+                del made
+                self.assertIsNone(gone())
+            finally:
+                gc.enable()
+
     def test_many_small_views_leak_nothing(self):
         from resource_pool import _core
 
