@@ -756,7 +756,8 @@ class Memory(unittest.TestCase):
         class Local:
             pass
 
-        for made in (Plain(), Plain(local=Local()), array.array("b", [1])):
+        for make in (Plain, lambda: Plain(local=Local()), lambda: array.array("b", [1])):
+            made = make()
             gone = weakref.ref(made)
             gc.disable()
             try:
