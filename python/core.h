@@ -77,11 +77,13 @@ struct rp_python_held {
     rp_python_pool *pool;
     rp_lease *hold; /* while the caller of a plain get may still have it; NULL          */
     rp_kind kind;
-    uint64_t bytes;  /* what it takes; RP_UNKNOWN_U64                                    */
-    unsigned cache;  /* who keeps its memory when it is freed: rp_python_cache_of()      */
-    char *key;       /* the library's: "embedding:bert-base-uncased@cpu"                 */
-    char *plain_key; /* without device and precision: "embedding:bert-base-uncased"      */
-    bool is_plain;   /* a request without a device or precision of its own led here      */
+    uint64_t bytes;        /* what it takes; RP_UNKNOWN_U64                                    */
+    unsigned cache;        /* who keeps its memory when it is freed: rp_python_cache_of()      */
+    char *key;             /* the library's: "embedding:bert-base-uncased@cpu"                 */
+    char *plain_key;       /* without device and precision: "embedding:bert-base-uncased"      */
+    bool is_plain;         /* a request without a device or precision of its own led here      */
+    PyObject *segment;     /* what it shares with other processes, owned; NULL: nothing */
+    uint64_t shared_bytes; /* of it; RP_UNKNOWN_U64: it is not shared */
     struct rp_python_held *previous;
     struct rp_python_held *next;
 };
@@ -99,6 +101,8 @@ struct rp_python_call {
     const char *move_device;
     PyObject *move_source; /* what is copied there, in place of a constructor; borrowed        */
     PyObject *raised;      /* what the constructor raised on this thread; owned                   */
+    PyObject *segment;     /* rp_python_share()'s, for the one that holds it; owned, or NULL */
+    uint64_t shared_bytes; /* likewise; RP_UNKNOWN_U64 */
     rp_request request;
 };
 
@@ -159,6 +163,9 @@ void rp_python_give_up(PyObject *object, unsigned cache, uint64_t bytes);
 void rp_python_freed(bool is_short, void *user);
 
 /* ---- share.c: one copy of an object for all processes ----------------------------------- */
+
+/** Add the type of shared memory, and what _pickling.py needs. 0, or -1 raised. */
+int rp_python_add_share(PyObject *module);
 
 /**
  * What other processes share: attached, or made here with rp_python_construct() and published. New;

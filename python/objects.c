@@ -198,10 +198,14 @@ static rp_status make(rp_build *build, struct rp_python_call *call, void **objec
     struct rp_python_held *held = new_held(call, rp_build_key(build));
     if (!held) {
         Py_DECREF(made);
+        Py_CLEAR(call->segment);
         return rp_fail(err, RP_ERR_MEMORY, "no memory to keep what its constructor made");
     }
     held->object = made;
     held->cache = rp_python_cache_of(build);
+    held->segment = call->segment;
+    held->shared_bytes = call->segment ? call->shared_bytes : RP_UNKNOWN_U64;
+    call->segment = NULL;
     if (bytes == RP_UNKNOWN_U64) bytes = call->bytes;
     if (bytes != RP_UNKNOWN_U64) {
         rp_build_set_bytes(build, bytes);
@@ -237,6 +241,7 @@ static void destroy(void *object) {
     }
     if (held->next) held->next->previous = held->previous;
     rp_python_give_up(held->object, held->cache, held->bytes);
+    Py_XDECREF(held->segment);
     free_held(held);
     PyErr_Restore(type, value, traceback);
     PyGILState_Release(state);

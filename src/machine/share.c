@@ -10,6 +10,7 @@
 #include "machine/remote_lease.h"
 #include "pool/hooks.h"
 
+#include <resourcepool/machine.h>
 #include <resourcepool/statistics.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,15 +40,15 @@ rp_status rp_share_decide(rp_share wanted, rp_share *share, rp_error *err) {
 }
 
 /*
- * Why the machine's models cannot be had; each program says so once. It asked for them, so silence
- * would hide why it is slow and large: unless a log was asked for, which then has it, stderr gets
- * the sentence.
+ * Why what the machine shares cannot be had; each program says so once. It asked for them, so
+ * silence would hide why it is slow and large: unless a log was asked for, which then has it,
+ * stderr gets the sentence.
  */
-static void tell_alone(const rp_error *why) {
+void rp_machine_tell_alone(const rp_error *why) {
     static _Atomic bool is_told;
     struct rp_logger logger = rp_logger_make(RP_LOG_OFF, NULL, NULL);
     const char *level = getenv("RESOURCE_POOL_LOG");
-    if (atomic_exchange(&is_told, true)) return;
+    if (!why || atomic_exchange(&is_told, true)) return;
     if (level && level[0]) {
         rp_log(&logger, RP_LOG_WARNING, "event=alone message=\"models are not shared: %s\"",
                why->message);
@@ -166,7 +167,7 @@ static rp_status lease_model(void *user, const struct rp_pool_wanted *wanted,
         if (err) *err = why;
         return status;
     }
-    tell_alone(&why);
+    rp_machine_tell_alone(&why);
     status = rp_model_open_until(wanted->file, wanted->options, wanted->cancelled, RP_NEVER_NS,
                                  &leased->model, err);
     leased->is_own = true;
