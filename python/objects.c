@@ -161,15 +161,28 @@ static bool is_coroutine(PyObject *made) {
     return true;
 }
 
-PyObject *rp_python_construct(struct rp_python_call *call, const rp_build *build, rp_error *err) {
+/* What the constructor returns, or what its coroutine comes to where it can be awaited. */
+static PyObject *call_constructor(struct rp_python_call *call, rp_build *build) {
+    rp_python_load_begin(call, build);
     PyObject *made = PyObject_CallNoArgs(call->constructor);
+    if (made && call->finish && PyObject_HasAttrString(made, "cr_await")) {
+        made = rp_python_finish_take(call, made);
+    }
+    rp_python_load_end(call);
+    return made;
+}
+
+PyObject *rp_python_construct(struct rp_python_call *call, rp_build *build, rp_error *err) {
+    PyObject *made = call_constructor(call, build);
     if (made && made == Py_None && !call->allow_none) {
         return refuse(made, "its constructor returned None",
                       "return the object, or say allow_none=True", err);
     }
     if (made && is_coroutine(made)) {
-        return refuse(made, "its constructor returned a coroutine",
-                      "run it in the constructor, for instance with asyncio.run()", err);
+        return refuse(
+            made, "its constructor returned a coroutine",
+            "await get_model_async() and its kin, or run it with asyncio.run() in the constructor",
+            err);
     }
     const rp_placement *placement = rp_build_placement(build);
     bool has_place = call->kind == RP_KIND_MODEL && placement;
@@ -298,14 +311,19 @@ static int poll_wait(void *user) {
     return rc;
 }
 
-rp_cancel *rp_python_token(void) {
-    if (the_token) return the_token;
+rp_cancel *rp_python_token_new(void) {
     rp_error err = RP_ERROR_INIT;
-    if (rp_cancel_create(&the_token, &err) != RP_OK) {
+    rp_cancel *token = NULL;
+    if (rp_cancel_create(&token, &err) != RP_OK) {
         rp_python_raise(&err);
         return NULL;
     }
-    rp_cancel_set_poll(the_token, poll_wait, NULL);
+    rp_cancel_set_poll(token, poll_wait, NULL);
+    return token;
+}
+
+rp_cancel *rp_python_token(void) {
+    if (!the_token) the_token = rp_python_token_new();
     return the_token;
 }
 
@@ -392,7 +410,7 @@ static void raise_failure(struct rp_python_call *call, const rp_error *err) {
 static rp_lease *acquire_slowly(struct rp_python_call *call) {
     rp_error err = RP_ERROR_INIT;
     rp_lease *lease = NULL;
-    call->request.cancel = rp_python_token();
+    if (!call->request.cancel) call->request.cancel = rp_python_token();
     if (!call->request.cancel) return NULL;
     if (call->constructor) {
         call->request.construct = construct;
@@ -422,7 +440,7 @@ rp_lease *rp_python_acquire(struct rp_python_call *call) {
     rp_status status = ask(call, &lease, &err);
     call->request.only_loaded = 0;
     if (status == RP_ERR_NOT_FOUND) {
-        lease = acquire_slowly(call);
+        lease = call->only_loaded ? NULL : acquire_slowly(call);
     } else if (status != RP_OK) {
         rp_python_raise(&err);
     }
