@@ -60,6 +60,8 @@ def _run(call, load, loop, future):
         loop.call_soon_threadsafe(_tell, future, box)
     except RuntimeError:
         box.clear()  # the loop is closed: nobody waits
+    finally:
+        del future  # what it comes to may be an exception, whose traceback has this frame
 
 
 def _tell(future, box):
