@@ -77,9 +77,10 @@ struct rp_python_held {
     rp_python_pool *pool;
     rp_lease *hold; /* while the caller of a plain get may still have it; NULL          */
     rp_kind kind;
-    char *key;       /* the library's: "embedding:bert-base-uncased@cpu"                 */
-    char *plain_key; /* without device and precision: "embedding:bert-base-uncased"      */
-    bool is_plain;   /* a request without a device or precision of its own led here      */
+    char *key;         /* the library's: "embedding:bert-base-uncased@cpu"                 */
+    char *plain_key;   /* without device and precision: "embedding:bert-base-uncased"      */
+    bool is_plain;     /* a request without a device or precision of its own led here      */
+    size_t same_count; /* entries of the pool with this very object, this one too          */
     struct rp_python_held *previous;
     struct rp_python_held *next;
 };

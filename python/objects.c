@@ -144,6 +144,21 @@ static struct rp_python_held *new_held(struct rp_python_call *call, const char *
     return held;
 }
 
+/* One object may stand under several names: then the pool itself has several references. */
+static size_t count_same(const struct rp_python_held *held) {
+    size_t count = 0;
+    for (const struct rp_python_held *at = held->pool->first; at; at = at->next) {
+        count += at->object == held->object;
+    }
+    return count;
+}
+
+static void tell_same(const struct rp_python_held *held, size_t count) {
+    for (struct rp_python_held *at = held->pool->first; at; at = at->next) {
+        if (at->object == held->object) at->same_count = count;
+    }
+}
+
 static PyObject *refuse(PyObject *made, const char *what, const char *hint, rp_error *err) {
     Py_DECREF(made);
     rp_fail(err, RP_ERR_LOAD, "%s", what);
@@ -151,21 +166,28 @@ static PyObject *refuse(PyObject *made, const char *what, const char *hint, rp_e
     return NULL;
 }
 
-/* A coroutine is a promise of an object. Closed, so that Python does not warn of it as forgotten.
- */
+/* A coroutine is a promise of an object. Its type is asked: stand-ins for objects have whatever
+ * attribute they are asked for. */
 static bool is_coroutine(PyObject *made) {
-    if (!PyObject_HasAttrString(made, "cr_await")) return false;
+    return PyObject_HasAttrString((PyObject *)Py_TYPE(made), "cr_await");
+}
+
+/* Closed, so that Python does not warn of it as forgotten. */
+static PyObject *refuse_coroutine(PyObject *made, rp_error *err) {
     PyObject *closed = PyObject_CallMethod(made, "close", NULL);
     if (!closed) PyErr_Clear();
     Py_XDECREF(closed);
-    return true;
+    return refuse(made, "its constructor returned a coroutine",
+                  "await get_model_async() and its kin, or run it with asyncio.run() in the "
+                  "constructor",
+                  err);
 }
 
 /* What the constructor returns, or what its coroutine comes to where it can be awaited. */
 static PyObject *call_constructor(struct rp_python_call *call, rp_build *build) {
     rp_python_load_begin(call, build);
     PyObject *made = PyObject_CallNoArgs(call->constructor);
-    if (made && call->finish && PyObject_HasAttrString(made, "cr_await")) {
+    if (made && call->finish && is_coroutine(made)) {
         made = rp_python_finish_take(call, made);
     }
     rp_python_load_end(call);
@@ -178,12 +200,7 @@ PyObject *rp_python_construct(struct rp_python_call *call, rp_build *build, rp_e
         return refuse(made, "its constructor returned None",
                       "return the object, or say allow_none=True", err);
     }
-    if (made && is_coroutine(made)) {
-        return refuse(
-            made, "its constructor returned a coroutine",
-            "await get_model_async() and its kin, or run it with asyncio.run() in the constructor",
-            err);
-    }
+    if (made && is_coroutine(made)) return refuse_coroutine(made, err);
     const rp_placement *placement = rp_build_placement(build);
     bool has_place = call->kind == RP_KIND_MODEL && placement;
     if (made && has_place) made = rp_python_place_take(made, placement);
@@ -206,6 +223,8 @@ static rp_status make(rp_build *build, struct rp_python_call *call, void **objec
         return rp_fail(err, RP_ERR_MEMORY, "no memory to keep what its constructor made");
     }
     held->object = made;
+    held->same_count = count_same(held);
+    if (held->same_count > 1) tell_same(held, held->same_count);
     if (bytes == RP_UNKNOWN_U64) bytes = call->bytes;
     if (bytes != RP_UNKNOWN_U64) {
         rp_build_set_bytes(build, bytes);
@@ -239,6 +258,7 @@ static void destroy(void *object) {
         held->pool->first = held->next;
     }
     if (held->next) held->next->previous = held->previous;
+    if (held->same_count > 1) tell_same(held, held->same_count - 1);
     Py_DECREF(held->object);
     free_held(held);
     PyErr_Restore(type, value, traceback);
@@ -247,9 +267,9 @@ static void destroy(void *object) {
 
 /* ---- holds ------------------------------------------------------------------------------ */
 
-/* Whether there is a reference but the pool's. Newer Pythons keep flags above the 32 bits. */
+/* Whether there is a reference but the pool's own. Newer Pythons keep flags above the 32 bits. */
 static bool is_referred_to(const struct rp_python_held *held) {
-    return (uint32_t)(size_t)Py_REFCNT(held->object) != 1;
+    return (uint32_t)(size_t)Py_REFCNT(held->object) != held->same_count;
 }
 
 static void release_all(rp_lease *const *leases, size_t count) {
