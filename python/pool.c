@@ -486,32 +486,39 @@ static PyObject *pool_logger(PyObject *self, void *unused) {
 static PyMethodDef pool_methods[] = {
     {"get_model", FAST(get_model),
      "get_model($self, model_type, model_name, constructor=None, hardware_preferences=None, *,\n"
-     "          timeout=None, allow_none=False, size=None)\n--\n\n"
+     "          timeout=None, allow_none=False, size=None,\n"
+     "          share=None)\n--\n\n"
      "The model of that name, made by constructor() if nobody has it yet.\n\n"
      "model_type: its family, such as 'embedding'. hardware_preferences: a dict (docs/python.md).\n"
      "timeout: seconds to wait for somebody else's load or for room. size: bytes it takes.\n"
+     "share: 'machine': one copy for all processes; 'process'. allow_none: None is an object too.\n"
      "It stays in the pool at least while anybody else refers to it.\n\n"
      "What constructor() raises is raised here, and in every thread that waits for it.\n"
      "CapacityError: no room; NotFoundError: not loaded, and no constructor; CycleError;\n"
      "TimeoutError."},
     {"get_tokenizer", FAST(get_tokenizer),
      "get_tokenizer($self, model_type, model_name, constructor=None, *, timeout=None,\n"
-     "              allow_none=False, size=None)\n--\n\n"
+     "              allow_none=False, size=None,\n"
+     "          share=None)\n--\n\n"
      "The tokenizer of that name; see get_model()."},
     {"get_resource", FAST(get_resource),
      "get_resource($self, resource_type, resource_id=None, constructor=None, *, timeout=None,\n"
-     "             allow_none=False, size=None)\n--\n\n"
+     "             allow_none=False, size=None,\n"
+     "          share=None)\n--\n\n"
      "Anything else: a library, a data set; see get_model()."},
     {"lease_model", FAST(lease_model),
      "lease_model($self, model_type, model_name, constructor=None, hardware_preferences=None, *,\n"
-     "            timeout=None, allow_none=False, size=None)\n--\n\n"
+     "            timeout=None, allow_none=False, size=None,\n"
+     "          share=None)\n--\n\n"
      "A Lease on the model: `with pool.lease_model(...) as model:`. See get_model()."},
     {"lease_tokenizer", FAST(lease_tokenizer),
      "lease_tokenizer($self, model_type, model_name, constructor=None, *, timeout=None,\n"
-     "                allow_none=False, size=None)\n--\n\nA Lease on the tokenizer."},
+     "                allow_none=False, size=None,\n"
+     "          share=None)\n--\n\nA Lease on the tokenizer."},
     {"lease_resource", FAST(lease_resource),
      "lease_resource($self, resource_type, resource_id=None, constructor=None, *, timeout=None,\n"
-     "               allow_none=False, size=None)\n--\n\nA Lease on the resource."},
+     "               allow_none=False, size=None,\n"
+     "          share=None)\n--\n\nA Lease on the resource."},
     {"clear", pool_clear, METH_NOARGS,
      "clear($self)\n--\n\nTake everything out and set the counts to zero. What somebody still has "
      "lives on with him,\nand the next request for it makes a fresh one."},

@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+from ._core import *
+from ._core import ResourcePool
+from ._core import __version__ as __version__
+
+global_resource_pool: ResourcePool
+
+def get_global_resource_pool() -> ResourcePool: ...
