@@ -41,7 +41,8 @@ print(f"after {time.perf_counter() - start:.3f} s: {model('a text')}")
 
 # %%
 for key, entry in ((key, pool._stats[key]) for key in pool.models):
-    print(f"{key}: {entry['memory_usage'] / (1 << 20):.1f} MB on {entry['device']}, loaded in {entry['load_ms']:.0f} ms")
+    megabytes = entry["memory_usage"] / (1 << 20)
+    print(f"{key}: {megabytes:.1f} MB on {entry['device']}, loaded in {entry['load_ms']:.0f} ms")
 stats = pool.get_stats()
 print(f"{stats['hits']} hits, {stats['misses']} loads, {stats['system_memory']['available_mb']:.0f} MB of memory left")
 

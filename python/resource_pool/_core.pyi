@@ -76,13 +76,17 @@ class ResourcePool:
     ) -> Self: ...
     @overload
     def get_model(
-        self, model_type: str, model_name: str, constructor: _Constructor[_T], hardware_preferences: _Preferences | None = None, *,
-        timeout: float | None = None, allow_none: bool = False, size: int | None = None, share: _Share | None = None,
+        self, model_type: str, model_name: str, constructor: _Constructor[_T],
+        hardware_preferences: _Preferences | None = None, *,
+        timeout: float | None = None, allow_none: bool = False, size: int | None = None,
+        share: _Share | None = None,
     ) -> _T: ...
     @overload
     def get_model(
-        self, model_type: str, model_name: str, constructor: None = None, hardware_preferences: _Preferences | None = None, *,
-        timeout: float | None = None, allow_none: bool = False, size: int | None = None, share: _Share | None = None,
+        self, model_type: str, model_name: str, constructor: None = None,
+        hardware_preferences: _Preferences | None = None, *,
+        timeout: float | None = None, allow_none: bool = False, size: int | None = None,
+        share: _Share | None = None,
     ) -> Any: ...
     @overload
     def get_tokenizer(
@@ -111,13 +115,17 @@ class ResourcePool:
     ) -> Any: ...
     @overload
     def lease_model(
-        self, model_type: str, model_name: str, constructor: _Constructor[_T], hardware_preferences: _Preferences | None = None, *,
-        timeout: float | None = None, allow_none: bool = False, size: int | None = None, share: _Share | None = None,
+        self, model_type: str, model_name: str, constructor: _Constructor[_T],
+        hardware_preferences: _Preferences | None = None, *,
+        timeout: float | None = None, allow_none: bool = False, size: int | None = None,
+        share: _Share | None = None,
     ) -> Lease[_T]: ...
     @overload
     def lease_model(
-        self, model_type: str, model_name: str, constructor: None = None, hardware_preferences: _Preferences | None = None, *,
-        timeout: float | None = None, allow_none: bool = False, size: int | None = None, share: _Share | None = None,
+        self, model_type: str, model_name: str, constructor: None = None,
+        hardware_preferences: _Preferences | None = None, *,
+        timeout: float | None = None, allow_none: bool = False, size: int | None = None,
+        share: _Share | None = None,
     ) -> Lease[Any]: ...
     @overload
     def lease_tokenizer(
@@ -146,18 +154,24 @@ class ResourcePool:
     ) -> Lease[Any]: ...
     @overload
     def get_model_async(
-        self, model_type: str, model_name: str, constructor: _AsyncConstructor[_T], hardware_preferences: _Preferences | None = None, *,
-        timeout: float | None = None, allow_none: bool = False, size: int | None = None, share: _Share | None = None,
+        self, model_type: str, model_name: str, constructor: _AsyncConstructor[_T],
+        hardware_preferences: _Preferences | None = None, *,
+        timeout: float | None = None, allow_none: bool = False, size: int | None = None,
+        share: _Share | None = None,
     ) -> Coroutine[Any, Any, _T]: ...
     @overload
     def get_model_async(
-        self, model_type: str, model_name: str, constructor: _Constructor[_T], hardware_preferences: _Preferences | None = None, *,
-        timeout: float | None = None, allow_none: bool = False, size: int | None = None, share: _Share | None = None,
+        self, model_type: str, model_name: str, constructor: _Constructor[_T],
+        hardware_preferences: _Preferences | None = None, *,
+        timeout: float | None = None, allow_none: bool = False, size: int | None = None,
+        share: _Share | None = None,
     ) -> Coroutine[Any, Any, _T]: ...
     @overload
     def get_model_async(
-        self, model_type: str, model_name: str, constructor: None = None, hardware_preferences: _Preferences | None = None, *,
-        timeout: float | None = None, allow_none: bool = False, size: int | None = None, share: _Share | None = None,
+        self, model_type: str, model_name: str, constructor: None = None,
+        hardware_preferences: _Preferences | None = None, *,
+        timeout: float | None = None, allow_none: bool = False, size: int | None = None,
+        share: _Share | None = None,
     ) -> Coroutine[Any, Any, Any]: ...
     @overload
     def get_tokenizer_async(
@@ -201,18 +215,24 @@ class ResourcePool:
     ) -> Coroutine[Any, Any, Any]: ...
     @overload
     def lease_model_async(
-        self, model_type: str, model_name: str, constructor: _AsyncConstructor[_T], hardware_preferences: _Preferences | None = None, *,
-        timeout: float | None = None, allow_none: bool = False, size: int | None = None, share: _Share | None = None,
+        self, model_type: str, model_name: str, constructor: _AsyncConstructor[_T],
+        hardware_preferences: _Preferences | None = None, *,
+        timeout: float | None = None, allow_none: bool = False, size: int | None = None,
+        share: _Share | None = None,
     ) -> _Leasing[_T]: ...
     @overload
     def lease_model_async(
-        self, model_type: str, model_name: str, constructor: _Constructor[_T], hardware_preferences: _Preferences | None = None, *,
-        timeout: float | None = None, allow_none: bool = False, size: int | None = None, share: _Share | None = None,
+        self, model_type: str, model_name: str, constructor: _Constructor[_T],
+        hardware_preferences: _Preferences | None = None, *,
+        timeout: float | None = None, allow_none: bool = False, size: int | None = None,
+        share: _Share | None = None,
     ) -> _Leasing[_T]: ...
     @overload
     def lease_model_async(
-        self, model_type: str, model_name: str, constructor: None = None, hardware_preferences: _Preferences | None = None, *,
-        timeout: float | None = None, allow_none: bool = False, size: int | None = None, share: _Share | None = None,
+        self, model_type: str, model_name: str, constructor: None = None,
+        hardware_preferences: _Preferences | None = None, *,
+        timeout: float | None = None, allow_none: bool = False, size: int | None = None,
+        share: _Share | None = None,
     ) -> _Leasing[Any]: ...
     @overload
     def lease_tokenizer_async(

@@ -479,7 +479,7 @@ class Elsewhere(unittest.TestCase):
         done = run_python("import sys, resource_pool\n"
                           "pool = resource_pool.ResourcePool(history='off')\n"
                           "pool.get_model('a', 'b', object)\n"
-                          "assert 'asyncio' not in sys.modules and 'resource_pool._await' not in sys.modules, 'too early'\n")
+                          "assert not {'asyncio', 'resource_pool._await'} & set(sys.modules), 'too early'\n")
         self.assertEqual((done.returncode, done.stderr), (0, ""))
 
     def test_a_process_ends_with_awaits_under_way(self):

@@ -127,8 +127,8 @@ class Stubs(unittest.TestCase):
         tool = pathlib.Path(__file__).resolve().parents[2] / "tools" / "python-api"
         if not tool.exists():
             self.skipTest("tools/python-api is not beside the tests")
-        done = subprocess.run([sys.executable, tool, "--check"], text=True, capture_output=True, timeout=60, check=False,
-                              env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+        done = subprocess.run([sys.executable, tool, "--check"], text=True, capture_output=True, timeout=60,
+                              check=False, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
         self.assertEqual((done.returncode, done.stderr), (0, ""))
 
     def test_the_package_is_marked_as_typed(self):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shipped examples run with the real libraries: as unittest, and as pytest with four workers where xdist is there."""
+"""The shipped examples run with the real libraries: as unittest, and as pytest with four workers."""
 
 import importlib.util
 import os
@@ -22,8 +22,8 @@ def has(*modules):
 def run(*command, **more):
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "HF_HUB_OFFLINE": "1", "HF_HOME": HUB,
            "RESOURCE_POOL_HISTORY": "off", "PYTHONDONTWRITEBYTECODE": "1", **more}
-    return subprocess.run([sys.executable, *map(str, command)], text=True, capture_output=True, timeout=300, check=False,
-                          env=env, cwd=ROOT)
+    return subprocess.run([sys.executable, *map(str, command)], text=True, capture_output=True, timeout=300,
+                          check=False, env=env, cwd=ROOT)
 
 
 class Examples(unittest.TestCase):
@@ -35,7 +35,8 @@ class Examples(unittest.TestCase):
             self.skipTest(re.search(r"skipped '(.*)'", done.stderr).group(1))
         self.assertIn("Ran 5 tests", done.stderr)
 
-    @unittest.skipUnless(has("torch", "safetensors", "numpy", "pytest", "xdist"), "torch, pytest or xdist is not installed")
+    @unittest.skipUnless(has("torch", "safetensors", "numpy", "pytest", "xdist"),
+                         "torch or xdist is not installed")
     def test_the_suite_with_four_workers(self):
         with tempfile.TemporaryDirectory() as folder:
             done = run("-m", "pytest", "-q", "-n", "4", "-p", "no:cacheprovider", EXAMPLES / "suite",

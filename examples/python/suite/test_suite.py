@@ -20,8 +20,8 @@ numpy = pytest.importorskip("numpy", reason="numpy is not installed")
 import models  # noqa: E402
 from resource_pool import get_global_resource_pool  # noqa: E402
 
-FOLDER = pathlib.Path(os.environ.get("EXAMPLE_SUITE_FOLDER")
-                      or pathlib.Path(tempfile.gettempdir()) / f"resource-pool-example-{os.getuid()}-{models.LAYERS}x{models.WIDTH}")
+NAME = f"resource-pool-example-{os.getuid()}-{models.LAYERS}x{models.WIDTH}"
+FOLDER = pathlib.Path(os.environ.get("EXAMPLE_SUITE_FOLDER") or pathlib.Path(tempfile.gettempdir()) / NAME)
 LOADS = {
     "plain-a": lambda: models.from_safetensors(FOLDER, "plain-a"),
     "plain-b": lambda: models.from_safetensors(FOLDER, "plain-b"),
