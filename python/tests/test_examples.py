@@ -14,7 +14,8 @@ NOTEBOOK = ROOT / "examples" / "python" / "notebook.py"
 
 def run(*command, text=None):
     return subprocess.run([sys.executable, "-W", "error", *map(str, command)], text=True, capture_output=True,
-                          timeout=60, check=False, input=text, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+                          timeout=60, check=False, input=text,
+                          env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
 
 
 @unittest.skipUnless(NOTEBOOK.exists(), "the examples are not beside the tests")
