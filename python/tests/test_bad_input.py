@@ -39,7 +39,7 @@ class Boolless:
         raise RuntimeError("neither")
 
 
-def run_python(program, *arguments, timeout=60):
+def run_python(program, *arguments, timeout=30):
     return subprocess.run([sys.executable, "-X", "faulthandler", "-c", program, *arguments], text=True,
                           capture_output=True, timeout=timeout, check=False,
                           env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
