@@ -13,6 +13,7 @@ import unittest
 import resource_pool
 from resource_pool import _core
 
+SPECIAL = ("__enter__", "__exit__", "__call__", "__class_getitem__", "__dlpack__", "__dlpack_device__")
 PACKAGE = pathlib.Path(resource_pool.__file__).parent
 
 
@@ -93,8 +94,7 @@ class Stubs(unittest.TestCase):
             if not isinstance(live, type) or issubclass(live, (BaseException, tuple)):
                 continue
             told = functions(each.body)
-            names = {name for name, value in vars(live).items()
-                     if not name.startswith("__") or name in ("__enter__", "__exit__", "__call__", "__class_getitem__")}
+            names = {name for name in vars(live) if not name.startswith("__") or name in SPECIAL}
             self.assertEqual(set(told) - {"__new__"}, names, each.name)
             for name, definitions in told.items():
                 with self.subTest(f"{each.name}.{name}"):
