@@ -77,10 +77,12 @@ struct rp_python_held {
     rp_python_pool *pool;
     rp_lease *hold; /* while the caller of a plain get may still have it; NULL          */
     rp_kind kind;
+    uint64_t bytes;    /* what it takes; RP_UNKNOWN_U64                                    */
+    unsigned cache;    /* who keeps its memory when it is freed: rp_python_cache_of()      */
     char *key;         /* the library's: "embedding:bert-base-uncased@cpu"                 */
     char *plain_key;   /* without device and precision: "embedding:bert-base-uncased"      */
     bool is_plain;     /* a request without a device or precision of its own led here      */
-    size_t same_count; /* entries of the pool with this very object, this one too          */
+    size_t same_count; /* entries of the pool with this very object, this one too */
     struct rp_python_held *previous;
     struct rp_python_held *next;
 };
@@ -92,14 +94,17 @@ struct rp_python_call {
     PyObject *constructor; /* borrowed; NULL: none                                           */
     bool allow_none;
     bool is_plain;
-    bool is_shared;     /* what is made is for all processes                                   */
-    bool only_loaded;   /* NULL, and nothing raised, where it is not loaded                    */
-    uint64_t bytes;     /* what the caller says it takes; RP_UNKNOWN_U64                       */
-    PyObject *raised;   /* what the constructor raised on this thread; owned                   */
-    PyObject *finish;   /* waits for the coroutine of a constructor; NULL: they are refused    */
-    PyObject *load;     /* the constructor that runs, as async.c has it; owned; mostly NULL    */
-    rp_build *building; /* while the constructor runs                            */
-    struct rp_python_call *outer; /* whose constructor this thread runs around it          */
+    bool is_shared;       /* what is made is for all processes                                   */
+    uint64_t bytes;       /* what the caller says it takes; RP_UNKNOWN_U64                       */
+    const char *move_key; /* NULL: no move; what is moved, and where to                      */
+    const char *move_device;
+    PyObject *move_source; /* what is copied there, in place of a constructor; borrowed        */
+    PyObject *raised;      /* what the constructor raised on this thread; owned                   */
+    bool only_loaded;      /* NULL, and nothing raised, where it is not loaded                    */
+    PyObject *finish;      /* waits for the coroutine of a constructor; NULL: they are refused    */
+    PyObject *load;        /* the constructor that runs, as async.c has it; owned; mostly NULL    */
+    rp_build *building;    /* while the constructor runs                                          */
+    struct rp_python_call *outer; /* whose constructor this thread runs around it */
     rp_request request;
 };
 
@@ -140,14 +145,27 @@ void rp_python_drop_holds(rp_python_pool *pool);
  */
 PyObject *rp_python_place_take(PyObject *made, const rp_placement *placement);
 
+/** A copy of an object there, with the object left as it is. New; NULL raised. */
+PyObject *rp_python_place_copy(PyObject *source, const rp_placement *placement);
+
 /** The method move_model_to_device(). */
 PyObject *rp_python_move_model(PyObject *self, PyObject *const *arguments, Py_ssize_t count,
                                PyObject *keywords);
 
 /* ---- size.c: what Python objects take --------------------------------------------------- */
 
-/** Tell the pool how many bytes an object takes, and how that is known, where its kind is known. */
-void rp_python_measure(PyObject *made, rp_build *build);
+/** Tell the pool how many bytes an object takes, and how that is known, where its kind is known.
+ * Those bytes, or RP_UNKNOWN_U64. Raises nothing. */
+uint64_t rp_python_measure(PyObject *made, rp_build *build);
+
+/** Who keeps the memory of what is built there once it is freed, for rp_python_give_up(). */
+unsigned rp_python_cache_of(const rp_build *build);
+
+/** Give up the pool's reference, and note whom rp_python_freed() is to ask for the memory. */
+void rp_python_give_up(PyObject *object, unsigned cache, uint64_t bytes);
+
+/** For rp_pool_options.on_freed: once for each batch of objects. Needs no GIL. */
+void rp_python_freed(bool is_short, void *user);
 
 /* ---- share.c: one copy of an object for all processes ----------------------------------- */
 

@@ -184,6 +184,12 @@ static PyObject *refuse_coroutine(PyObject *made, rp_error *err) {
                   err);
 }
 
+static PyObject *copy_there(struct rp_python_call *call, const rp_build *build, rp_error *err) {
+    PyObject *made = rp_python_place_copy(call->move_source, rp_build_placement(build));
+    if (!made) rp_python_fail_as_raised(call, err);
+    return made;
+}
+
 /* What the constructor returns, or what its coroutine comes to where it can be awaited. */
 static PyObject *call_constructor(struct rp_python_call *call, rp_build *build) {
     rp_python_load_begin(call, build);
@@ -196,6 +202,7 @@ static PyObject *call_constructor(struct rp_python_call *call, rp_build *build) 
 }
 
 PyObject *rp_python_construct(struct rp_python_call *call, rp_build *build, rp_error *err) {
+    if (call->move_source) return copy_there(call, build, err);
     PyObject *made = call_constructor(call, build);
     if (made && made == Py_None && !call->allow_none) {
         return refuse(made, "its constructor returned None",
@@ -226,12 +233,14 @@ static rp_status make(rp_build *build, struct rp_python_call *call, void **objec
     held->object = made;
     held->same_count = count_same(held);
     if (held->same_count > 1) tell_same(held, held->same_count);
+    held->cache = rp_python_cache_of(build);
     if (bytes == RP_UNKNOWN_U64) bytes = call->bytes;
     if (bytes != RP_UNKNOWN_U64) {
         rp_build_set_bytes(build, bytes);
     } else {
-        rp_python_measure(made, build);
+        bytes = rp_python_measure(made, build);
     }
+    held->bytes = bytes;
     *object = held;
     return RP_OK;
 }
@@ -260,7 +269,7 @@ static void destroy(void *object) {
     }
     if (held->next) held->next->previous = held->previous;
     if (held->same_count > 1) tell_same(held, held->same_count - 1);
-    Py_DECREF(held->object);
+    rp_python_give_up(held->object, held->cache, held->bytes);
     free_held(held);
     PyErr_Restore(type, value, traceback);
     PyGILState_Release(state);
@@ -351,6 +360,10 @@ rp_cancel *rp_python_token(void) {
 
 static rp_status ask(struct rp_python_call *call, rp_lease **lease, rp_error *err) {
     rp_pool *pool = call->pool->pool;
+    if (call->move_key) {
+        return rp_pool_move_key(pool, call->move_key, call->move_device, &call->request, lease,
+                                err);
+    }
     switch (call->kind) {
     case RP_KIND_MODEL:
         return rp_pool_get_model(pool, &call->request, lease, err);
@@ -440,21 +453,23 @@ static bool is_path(const struct rp_python_call *call) {
 static rp_lease *acquire_slowly(struct rp_python_call *call) {
     rp_error err = RP_ERROR_INIT;
     rp_lease *lease = NULL;
-    if (!call->constructor && is_path(call) && rp_python_model_is_refused(call)) return NULL;
+    bool is_file = !call->constructor && !call->move_key && is_path(call);
+    if (is_file && rp_python_model_is_refused(call)) return NULL;
     /* An engine that is wished for is the one that has to load the file. */
     if (!call->constructor && call->request.preferences) {
         call->request.engine = call->request.preferences->engine;
     }
     if (!call->request.cancel) call->request.cancel = rp_python_token();
     if (!call->request.cancel) return NULL;
-    if (call->constructor) {
+    if (call->constructor || call->move_source) {
         call->request.construct = construct;
         call->request.destroy = destroy;
         call->request.user = call;
     }
     enter();
     rp_status status = load(call, &lease, &err);
-    if (status == RP_ERR_NOT_FOUND && !call->constructor && !is_path(call)) {
+    bool has_maker = call->constructor || call->move_key || is_path(call);
+    if (status == RP_ERR_NOT_FOUND && !has_maker) {
         rp_fail(&err, status, "no %s '%s%s%s' is loaded, and there is no constructor",
                 rp_kind_name(call->kind), call->request.type, call->request.name ? ":" : "",
                 call->request.name ? call->request.name : "");
@@ -475,7 +490,7 @@ static rp_lease *acquire_once(struct rp_python_call *call) {
     rp_lease *lease = NULL;
     if (!rp_python_pool_is_open(call->pool)) return NULL;
     call->request.only_loaded = 1;
-    rp_status status = ask(call, &lease, &err);
+    rp_status status = call->move_key ? RP_ERR_NOT_FOUND : ask(call, &lease, &err);
     call->request.only_loaded = 0;
     if (status == RP_ERR_NOT_FOUND) return call->only_loaded ? NULL : acquire_slowly(call);
     if (status != RP_OK) rp_python_raise(&err);

@@ -112,6 +112,7 @@ static PyObject *pool_new(PyTypeObject *type, PyObject *arguments, PyObject *key
         read_options(values, &options, budget) < 0) {
         return NULL;
     }
+    options.on_freed = rp_python_freed;
     if (!getenv("RESOURCE_POOL_LOG")) {
         options.log_sink = hear;
         options.log_level = RP_LOG_INFO;
