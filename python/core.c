@@ -294,7 +294,7 @@ static int fill_module(PyObject *module) {
     if (rp_python_add_lease(module) < 0 || rp_python_add_model(module) < 0) return -1;
     if (rp_python_add_share(module) < 0) return -1;
     if (rp_python_add_tensor(module) < 0) return -1;
-    if (rp_python_add_pool(module) < 0) return -1;
+    if (rp_python_add_pool(module) < 0 || rp_python_add_async(module) < 0) return -1;
     return rp_python_add_modules(module);
 }
 

@@ -84,6 +84,7 @@ struct rp_python_held {
     bool is_plain;         /* a request without a device or precision of its own led here      */
     PyObject *segment;     /* what it shares with other processes, owned; NULL: nothing */
     uint64_t shared_bytes; /* of it; RP_UNKNOWN_U64: it is not shared */
+    size_t same_count;     /* entries of the pool with this very object, this one too */
     struct rp_python_held *previous;
     struct rp_python_held *next;
 };
@@ -103,6 +104,11 @@ struct rp_python_call {
     PyObject *raised;      /* what the constructor raised on this thread; owned                   */
     PyObject *segment;     /* rp_python_share()'s, for the one that holds it; owned, or NULL */
     uint64_t shared_bytes; /* likewise; RP_UNKNOWN_U64 */
+    bool only_loaded;      /* NULL, and nothing raised, where it is not loaded                    */
+    PyObject *finish;      /* waits for the coroutine of a constructor; NULL: they are refused    */
+    PyObject *load;        /* the constructor that runs, as async.c has it; owned; mostly NULL    */
+    rp_build *building;    /* while the constructor runs                                          */
+    struct rp_python_call *outer; /* whose constructor this thread runs around it */
     rp_request request;
 };
 
@@ -114,7 +120,7 @@ rp_lease *rp_python_acquire(struct rp_python_call *call);
 
 /** Call the constructor and put what it made on the device that was chosen. New; NULL with *err
  * filled in, and nothing raised. */
-PyObject *rp_python_construct(struct rp_python_call *call, const rp_build *build, rp_error *err);
+PyObject *rp_python_construct(struct rp_python_call *call, rp_build *build, rp_error *err);
 
 /** Fill in *err with the exception that is set, which is raised no more: every caller that waits
  * raises the exception itself. Its status. */
@@ -122,6 +128,9 @@ rp_status rp_python_fail_as_raised(struct rp_python_call *call, rp_error *err);
 
 /** The token of all requests: it lets Ctrl-C end a wait. NULL raised. */
 rp_cancel *rp_python_token(void);
+
+/** A token of one request's own, which does the same: rp_cancel_destroy(). NULL raised. */
+rp_cancel *rp_python_token_new(void);
 
 /** The Python object of a lease, new. */
 PyObject *rp_python_lease_object(rp_python_pool *pool, rp_lease *lease);
@@ -237,9 +246,20 @@ PyObject *rp_python_output(PyObject *owner, const rp_tensor *tensor);
 
 /* ---- async.c, reserve.c: more methods of the pool --------------------------------------- */
 
+/** Add the types that calls which are awaited are made of. 0, or -1 raised. */
+int rp_python_add_async(PyObject *module);
+
 /** get_model_async() and its kin: `method` is the name of the method that is run on a thread. */
 PyObject *rp_python_await(PyObject *self, const char *method, PyObject *const *arguments,
                           Py_ssize_t count, PyObject *keywords);
+
+/** What a constructor begins with and ends with: calls that are awaited meanwhile are on behalf of
+ * its load. The end waits for those that still run. */
+void rp_python_load_begin(struct rp_python_call *call, rp_build *build);
+void rp_python_load_end(struct rp_python_call *call);
+
+/** The object that a constructor's coroutine makes. Takes the coroutine; new, NULL raised. */
+PyObject *rp_python_finish_take(struct rp_python_call *call, PyObject *coroutine);
 
 /** The method reserve(). */
 PyObject *rp_python_reserve(PyObject *self, PyObject *const *arguments, Py_ssize_t count,
@@ -272,6 +292,22 @@ struct rp_python_pool {
 
 /** Add the type ResourcePool. 0, or -1 raised. */
 int rp_python_add_pool(PyObject *module);
+
+/** One call of get_model(), lease_model() or their kin, for whoever asked for it. */
+struct rp_python_ask {
+    PyObject *pool;
+    const char *method;
+    PyObject *const *arguments;
+    Py_ssize_t count;
+    PyObject *keywords; /* names of the last ones, a tuple; NULL                    */
+    PyObject *finish;   /* as in rp_python_call                                     */
+    rp_build *within;   /* as in rp_request, like `cancel`                          */
+    rp_cancel *cancel;
+    bool only_loaded; /* nothing is waited for                                    */
+};
+
+/** Its result, new. NULL: raised, or nothing raised where only_loaded found it not loaded. */
+PyObject *rp_python_ask(const struct rp_python_ask *ask);
 
 /** Whether it is open; raises StateError where not. */
 bool rp_python_pool_is_open(const rp_python_pool *pool);

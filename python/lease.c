@@ -122,7 +122,8 @@ static PyMethodDef lease_methods[] = {
     {"__enter__", lease_enter, METH_NOARGS, "The object."},
     {"__exit__", lease_exit, METH_VARARGS, "Gives the lease back, if that was not done before."},
     {"release", lease_release, METH_NOARGS,
-     "release()\n--\n\nGive the lease back. StateError: it was before."},
+     "release($self)\n--\n\nGive the lease back. StateError: it was before."},
+    {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, "Lease[Model], for type checkers."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -145,6 +145,21 @@ static struct rp_python_held *new_held(struct rp_python_call *call, const char *
     return held;
 }
 
+/* One object may stand under several names: then the pool itself has several references. */
+static size_t count_same(const struct rp_python_held *held) {
+    size_t count = 0;
+    for (const struct rp_python_held *at = held->pool->first; at; at = at->next) {
+        count += at->object == held->object;
+    }
+    return count;
+}
+
+static void tell_same(const struct rp_python_held *held, size_t count) {
+    for (struct rp_python_held *at = held->pool->first; at; at = at->next) {
+        if (at->object == held->object) at->same_count = count;
+    }
+}
+
 static PyObject *refuse(PyObject *made, const char *what, const char *hint, rp_error *err) {
     Py_DECREF(made);
     rp_fail(err, RP_ERR_LOAD, "%s", what);
@@ -152,14 +167,21 @@ static PyObject *refuse(PyObject *made, const char *what, const char *hint, rp_e
     return NULL;
 }
 
-/* A coroutine is a promise of an object. Closed, so that Python does not warn of it as forgotten.
- */
+/* A coroutine is a promise of an object. Its type is asked: stand-ins for objects have whatever
+ * attribute they are asked for. */
 static bool is_coroutine(PyObject *made) {
-    if (!PyObject_HasAttrString(made, "cr_await")) return false;
+    return PyObject_HasAttrString((PyObject *)Py_TYPE(made), "cr_await");
+}
+
+/* Closed, so that Python does not warn of it as forgotten. */
+static PyObject *refuse_coroutine(PyObject *made, rp_error *err) {
     PyObject *closed = PyObject_CallMethod(made, "close", NULL);
     if (!closed) PyErr_Clear();
     Py_XDECREF(closed);
-    return true;
+    return refuse(made, "its constructor returned a coroutine",
+                  "await get_model_async() and its kin, or run it with asyncio.run() in the "
+                  "constructor",
+                  err);
 }
 
 static PyObject *copy_there(struct rp_python_call *call, const rp_build *build, rp_error *err) {
@@ -168,17 +190,25 @@ static PyObject *copy_there(struct rp_python_call *call, const rp_build *build, 
     return made;
 }
 
-PyObject *rp_python_construct(struct rp_python_call *call, const rp_build *build, rp_error *err) {
-    if (call->move_source) return copy_there(call, build, err);
+/* What the constructor returns, or what its coroutine comes to where it can be awaited. */
+static PyObject *call_constructor(struct rp_python_call *call, rp_build *build) {
+    rp_python_load_begin(call, build);
     PyObject *made = PyObject_CallNoArgs(call->constructor);
+    if (made && call->finish && is_coroutine(made)) {
+        made = rp_python_finish_take(call, made);
+    }
+    rp_python_load_end(call);
+    return made;
+}
+
+PyObject *rp_python_construct(struct rp_python_call *call, rp_build *build, rp_error *err) {
+    if (call->move_source) return copy_there(call, build, err);
+    PyObject *made = call_constructor(call, build);
     if (made && made == Py_None && !call->allow_none) {
         return refuse(made, "its constructor returned None",
                       "return the object, or say allow_none=True", err);
     }
-    if (made && is_coroutine(made)) {
-        return refuse(made, "its constructor returned a coroutine",
-                      "run it in the constructor, for instance with asyncio.run()", err);
-    }
+    if (made && is_coroutine(made)) return refuse_coroutine(made, err);
     const rp_placement *placement = rp_build_placement(build);
     bool has_place = call->kind == RP_KIND_MODEL && placement;
     if (made && has_place) made = rp_python_place_take(made, placement);
@@ -202,6 +232,8 @@ static rp_status make(rp_build *build, struct rp_python_call *call, void **objec
         return rp_fail(err, RP_ERR_MEMORY, "no memory to keep what its constructor made");
     }
     held->object = made;
+    held->same_count = count_same(held);
+    if (held->same_count > 1) tell_same(held, held->same_count);
     held->cache = rp_python_cache_of(build);
     held->segment = call->segment;
     held->shared_bytes = call->segment ? call->shared_bytes : RP_UNKNOWN_U64;
@@ -240,6 +272,7 @@ static void destroy(void *object) {
         held->pool->first = held->next;
     }
     if (held->next) held->next->previous = held->previous;
+    if (held->same_count > 1) tell_same(held, held->same_count - 1);
     rp_python_give_up(held->object, held->cache, held->bytes);
     Py_XDECREF(held->segment);
     free_held(held);
@@ -249,9 +282,9 @@ static void destroy(void *object) {
 
 /* ---- holds ------------------------------------------------------------------------------ */
 
-/* Whether there is a reference but the pool's. Newer Pythons keep flags above the 32 bits. */
+/* Whether there is a reference but the pool's own. Newer Pythons keep flags above the 32 bits. */
 static bool is_referred_to(const struct rp_python_held *held) {
-    return (uint32_t)(size_t)Py_REFCNT(held->object) != 1;
+    return (uint32_t)(size_t)Py_REFCNT(held->object) != held->same_count;
 }
 
 static void release_all(rp_lease *const *leases, size_t count) {
@@ -314,14 +347,19 @@ static int poll_wait(void *user) {
     return rc;
 }
 
-rp_cancel *rp_python_token(void) {
-    if (the_token) return the_token;
+rp_cancel *rp_python_token_new(void) {
     rp_error err = RP_ERROR_INIT;
-    if (rp_cancel_create(&the_token, &err) != RP_OK) {
+    rp_cancel *token = NULL;
+    if (rp_cancel_create(&token, &err) != RP_OK) {
         rp_python_raise(&err);
         return NULL;
     }
-    rp_cancel_set_poll(the_token, poll_wait, NULL);
+    rp_cancel_set_poll(token, poll_wait, NULL);
+    return token;
+}
+
+rp_cancel *rp_python_token(void) {
+    if (!the_token) the_token = rp_python_token_new();
     return the_token;
 }
 
@@ -426,7 +464,7 @@ static rp_lease *acquire_slowly(struct rp_python_call *call) {
     if (!call->constructor && call->request.preferences) {
         call->request.engine = call->request.preferences->engine;
     }
-    call->request.cancel = rp_python_token();
+    if (!call->request.cancel) call->request.cancel = rp_python_token();
     if (!call->request.cancel) return NULL;
     if (call->constructor || call->move_source) {
         call->request.construct = construct;
@@ -459,7 +497,7 @@ static rp_lease *acquire_once(struct rp_python_call *call) {
     call->request.only_loaded = 1;
     rp_status status = call->move_key ? RP_ERR_NOT_FOUND : ask(call, &lease, &err);
     call->request.only_loaded = 0;
-    if (status == RP_ERR_NOT_FOUND) return acquire_slowly(call);
+    if (status == RP_ERR_NOT_FOUND) return call->only_loaded ? NULL : acquire_slowly(call);
     if (status != RP_OK) rp_python_raise(&err);
     return lease;
 }
