@@ -466,11 +466,16 @@ static uint64_t with_headroom(const struct rp_admission *ask, uint64_t usable) {
     return usable > headroom ? usable - headroom : 0;
 }
 
+/* Whether it has its room, and only waits for what is on its way out. */
+static bool is_promised(const struct rp_admission *at) {
+    return at->entry->charge.state != RP_CHARGE_NONE;
+}
+
 /* Whether a thread sleeps until somebody else makes room, with no end to its patience. */
 static bool is_stuck(const struct rp_admission *ask, pid_t thread_id) {
     if (thread_id == ask->thread_id) return true;
     for (const struct rp_admission *at = ask->entry->pool->queue; at; at = at->next) {
-        if (at->deadline_ns != RP_NEVER_NS) continue;
+        if (at->deadline_ns != RP_NEVER_NS || is_promised(at)) continue;
         if (at->thread_id == thread_id || rp_waits_thread_sleeps_on(thread_id, at->entry)) {
             return true;
         }
@@ -576,7 +581,7 @@ bool rp_pool_find_stuck(rp_pool *pool, struct rp_pool_held *held, size_t count) 
     }
     bool is_stuck = pool->queue != NULL;
     for (const struct rp_admission *at = pool->queue; at && is_stuck; at = at->next) {
-        if (would_be_served(at, mark)) is_stuck = false;
+        if (is_promised(at) || would_be_served(at, mark)) is_stuck = false;
     }
     rp_lock_release(&pool->lock);
     return is_stuck;
