@@ -114,6 +114,9 @@ rp_status rp_python_fail_as_raised(struct rp_python_call *call, rp_error *err);
 /** The token of all requests: it lets Ctrl-C end a wait. NULL raised. */
 rp_cancel *rp_python_token(void);
 
+/** Whose holds this thread's waits look after (NULL: nobody's); returns whose it was before. */
+rp_python_pool *rp_python_wait_for(rp_python_pool *pool);
+
 /** The Python object of a lease, new. */
 PyObject *rp_python_lease_object(const rp_lease *lease);
 
@@ -193,6 +196,10 @@ struct rp_python_pool {
 
 /** Add the type ResourcePool. 0, or -1 raised. */
 int rp_python_add_pool(PyObject *module);
+
+/** Seconds to wait as milliseconds: NULL and None are no limit, which is 0; 0 s is what can be had
+ * at once. 0, or -1 raised: it is below 0, or no number. */
+int rp_python_timeout(PyObject *timeout, int64_t *timeout_ms);
 
 /** Whether it is open; raises StateError where not. */
 bool rp_python_pool_is_open(const rp_python_pool *pool);

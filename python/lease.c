@@ -55,6 +55,7 @@ static rp_lease *lease_of(PyObject *object) {
 static PyObject *lease_enter(PyObject *self, PyObject *unused) {
     (void)unused;
     const rp_lease *lease = lease_of(self);
+    if (lease && !rp_lease_object(lease)) return Py_NewRef(self); /* room, which has no object */
     return lease ? rp_python_lease_object(lease) : NULL;
 }
 
@@ -76,7 +77,9 @@ static PyObject *lease_exit(PyObject *object, PyObject *unused) {
 
 static PyObject *lease_object_of(PyObject *self, void *unused) {
     (void)unused;
-    return lease_enter(self, NULL);
+    const rp_lease *lease = lease_of(self);
+    if (lease && !rp_lease_object(lease)) return Py_NewRef(Py_None);
+    return lease ? rp_python_lease_object(lease) : NULL;
 }
 
 static PyObject *lease_key(PyObject *self, void *unused) {
@@ -117,7 +120,7 @@ static PyObject *lease_released(PyObject *self, void *unused) {
 }
 
 static PyMethodDef lease_methods[] = {
-    {"__enter__", lease_enter, METH_NOARGS, "The object."},
+    {"__enter__", lease_enter, METH_NOARGS, "The object; of room that was reserved the lease."},
     {"__exit__", lease_exit, METH_VARARGS, "Gives the lease back, if that was not done before."},
     {"release", lease_release, METH_NOARGS,
      "release()\n--\n\nGive the lease back. StateError: it was before."},
@@ -125,7 +128,8 @@ static PyMethodDef lease_methods[] = {
 };
 
 static PyGetSetDef lease_attributes[] = {
-    {"object", lease_object_of, NULL, "What the constructor made.", NULL},
+    {"object", lease_object_of, NULL, "What the constructor made; None for room that was reserved.",
+     NULL},
     {"key", lease_key, NULL, "The instance: 'embedding:bert-base-uncased@cpu'.", NULL},
     {"device", lease_device, NULL, "'cpu', 'cuda:0'; None for what lives on no device.", NULL},
     {"precision", lease_precision, NULL, "'fp16'; None: as stored.", NULL},

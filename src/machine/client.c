@@ -301,6 +301,8 @@ struct way_out {
     void *user;
 };
 
+static const struct way_out no_way_out = {.cancelled = NULL};
+
 static int64_t look_ms(const struct way_out *way_out) {
     return way_out->cancelled ? LOOK_MS : way_out->is_off ? ASK_MS : 0;
 }
@@ -420,8 +422,7 @@ rp_status rp_client_call_asking(struct rp_client *client, const struct rp_messag
 rp_status rp_client_call_text(struct rp_client *client, const struct rp_message *request,
                               int64_t deadline_ns, char **text, rp_error *err) {
     struct call call = {.number = 0};
-    const struct way_out none = {.cancelled = NULL};
-    rp_status status = ask(client, request, NULL, deadline_ns, &none, &call, err);
+    rp_status status = ask(client, request, NULL, deadline_ns, &no_way_out, &call, err);
     if (status != RP_OK) return status;
     bool is_text = call.reply.message.type == RP_MESSAGE_TEXT;
     rp_reply_fini(&call.reply);
@@ -507,7 +508,7 @@ static rp_status say_hello(struct rp_client *client, int64_t deadline_ns, rp_err
     own_command(command);
     struct rp_message hello = {.type = RP_MESSAGE_HELLO,
                                .hello = {RP_FRAME_VERSION, (uint64_t)getpid(), command}};
-    rp_status status = ask(client, &hello, NULL, deadline_ns, NULL, &call, err);
+    rp_status status = ask(client, &hello, NULL, deadline_ns, &no_way_out, &call, err);
     if (status != RP_OK) return status;
     bool is_welcome = call.reply.message.type == RP_MESSAGE_WELCOME;
     client->broker_pid = (pid_t)call.reply.message.welcome.pid;
