@@ -128,13 +128,18 @@ static void print_lists(const struct run_broker *broker, const struct run_outcom
 
 void run_summary_print(const struct run_broker *broker, const struct run_outcome *outcome) {
     const struct run_counts *counts = &broker->counts;
-    if (broker->kind != RUN_BROKER_NONE && counts->leases + counts->load_failures == 0) {
+    bool has_objects = counts->leases + counts->load_failures > 0;
+    if (broker->kind != RUN_BROKER_NONE && !has_objects && counts->reservations == 0) {
         /* Who was refused before a load began asked all the same: the reasons follow. */
         if (json_array_size(broker->failures) == outcome->was_killed) {
             fprintf(stderr, "rpool: nothing was asked of the pool's broker; what failed before "
                             "that is not counted here\n");
         }
     } else if (broker->kind != RUN_BROKER_NONE) {
+        if (counts->reservations > 0) {
+            fprintf(stderr, "rpool: %llu reservations of room\n",
+                    (unsigned long long)counts->reservations);
+        }
         fprintf(stderr, "rpool: %llu loads, %llu hits, %llu leases; %s at most%s\n",
                 (unsigned long long)counts->loads, (unsigned long long)counts->hits,
                 (unsigned long long)counts->leases, bytes_text(counts->peak_bytes),
@@ -191,6 +196,7 @@ static json_t *make_document(const struct run_broker *broker, const struct run_o
         {"hits", count(broker, counts->hits)},
         {"leases", count(broker, counts->leases)},
         {"evictions", count(broker, counts->evictions)},
+        {"reservations", count(broker, counts->reservations)},
         {"peak_bytes", count(broker, counts->peak_bytes)},
         {"saved_bytes", count(broker, counts->saved_bytes)},
         {"saved_ms", is_counted ? json_real(counts->saved_ms) : json_null()},
