@@ -488,7 +488,11 @@ static PyMethodDef pool_methods[] = {
      "device; who has the old one keeps it."},
     {"reserve", FAST(rp_python_reserve),
      "reserve($self, device, memory, *, name=None, timeout=None)\n--\n\nRoom for what is not "
-     "loaded by the pool: a Lease."},
+     "loaded by the pool: a Lease, with device and memory_bytes.\n\ndevice: 'cpu', 'cuda:1', or a "
+     "kind, 'cuda': whichever has room. memory: bytes, or '8GB', '8GiB'.\nname: what for, for "
+     "people. timeout: seconds to wait for room.\nCapacityError: it never fits. TimeoutError. "
+     "CycleError: all who wait hold what the others wait\nfor. AbsentError: there is no such "
+     "device."},
     {"get_model_async", FAST(get_model_async),
      "get_model_async($self, *args, **kwargs)\n--\n\nget_model(), to be awaited."},
     {"get_tokenizer_async", FAST(get_tokenizer_async),
