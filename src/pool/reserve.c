@@ -8,6 +8,7 @@
 #include "pool/pool.h"
 #include "pool/waits.h"
 
+#include <assert.h>
 #include <resourcepool/hardware.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -134,8 +135,10 @@ static rp_status reserve_here(rp_pool *pool, const rp_reservation *request,
     if (status != RP_OK) return status;
     status = find_places(snapshot, request->device, reserved, err);
     rp_snapshot_release(snapshot);
-    if (status == RP_OK) sort_places(pool, *reserved);
-    return status;
+    if (status != RP_OK) return status;
+    assert(*reserved);
+    sort_places(pool, *reserved);
+    return RP_OK;
 }
 
 /* RP_OK with *reserved NULL: there is no broker to ask, and the pool's own account counts. */
@@ -207,6 +210,7 @@ static rp_status reserve(rp_pool *pool, rp_reservation *own, rp_lease **lease, r
     if (status == RP_OK && pool->hooks.reserve) status = reserve_there(pool, own, &reserved, err);
     if (status == RP_OK && !reserved) status = reserve_here(pool, own, &reserved, err);
     if (status != RP_OK) return status;
+    assert(reserved);
     if (deadline_ns != RP_NEVER_NS) request.timeout_ms = left_ms(deadline_ns);
     reserved->bytes = own->memory_bytes;
     return rp_pool_lease_room_take(pool, &request, reserved, lease, err);
