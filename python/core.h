@@ -118,7 +118,7 @@ rp_cancel *rp_python_token(void);
 rp_python_pool *rp_python_wait_for(rp_python_pool *pool);
 
 /** The Python object of a lease, new. */
-PyObject *rp_python_lease_object(const rp_lease *lease);
+PyObject *rp_python_lease_object(rp_python_pool *pool, rp_lease *lease);
 
 /** Give back holds on objects that only the pool refers to. Returns how many. */
 size_t rp_python_sweep(rp_python_pool *pool);
@@ -163,6 +163,56 @@ int rp_python_add_model(PyObject *module);
  * the lease, also on failure. */
 PyObject *rp_python_model_take(rp_python_pool *pool, rp_lease *lease);
 
+/** The same for a lease that stays the caller's. */
+PyObject *rp_python_model_of(rp_python_pool *pool, rp_lease *lease);
+
+/** The same for what is loaded under the library's key: NULL without an exception when it is not
+ * there any more. */
+PyObject *rp_python_model_find(rp_python_pool *pool, const char *key);
+
+/** Whether a file would be loaded for this call in another way than it says: raises then. */
+bool rp_python_model_is_refused(const struct rp_python_call *call);
+
+/** Look at a lease that came from the pool: what it is on may have died in its worker. Then it is
+ * given back, *again is set, and NULL. Notes what key the model goes by. NULL raised otherwise. */
+rp_lease *rp_python_model_check_take(const struct rp_python_call *call, rp_lease *lease,
+                                     bool *again);
+
+/** Whether a request without a device or precision of its own led to that key. */
+bool rp_python_model_is_plain(const rp_python_pool *pool, const char *key);
+
+/** Forget the names of models that the pool does not have any more. */
+void rp_python_model_prune(rp_python_pool *pool, const rp_statistics *statistics);
+
+/** Take their leases from all models of a pool, which is about to close: they run no more. */
+void rp_python_models_end(rp_python_pool *pool);
+
+/* ---- tensor.c: numbers, in and out ------------------------------------------------------ */
+
+/** Add the type Tensor. 0, or -1 raised. */
+int rp_python_add_tensor(PyObject *module);
+
+struct rp_python_buffer;
+
+/** One input of a run, as a view of what the caller gave. */
+struct rp_python_input {
+    rp_tensor tensor;
+    PyObject *owner;               /* keeps its memory                                       */
+    struct rp_python_buffer *view; /* of the owner; NULL                                     */
+    void *copy;                    /* of what was not compact; NULL                          */
+};
+
+/** Look at a value for that input: an array (buffer protocol, DLPack) as it lies there, or what
+ * numpy makes of it. Zero *input first; rp_python_input_fini() also on failure. 0, or -1 raised. */
+int rp_python_input_read(PyObject *value, const rp_port *port, struct rp_python_input *input);
+void rp_python_input_fini(struct rp_python_input *input);
+
+/** What owns the outputs of a run, new. Takes the result, also on failure. */
+PyObject *rp_python_result_take(rp_result *result);
+
+/** One of its tensors, new: an array of numpy where that is there, else a Tensor. No copy. */
+PyObject *rp_python_output(PyObject *owner, const rp_tensor *tensor);
+
 /* ---- async.c, reserve.c: more methods of the pool --------------------------------------- */
 
 /** get_model_async() and its kin: `method` is the name of the method that is run on a thread. */
@@ -192,6 +242,10 @@ struct rp_python_pool {
     int inside_count;    /* calls in the library, without the GIL                          */
     bool is_shared;      /* what constructors make is for all processes                    */
     rp_machine *machine; /* the way to the broker, once it was needed; share.c's         */
+    struct rp_python_model *models; /* that live; model.c's                              */
+    size_t model_count;
+    size_t lease_count;     /* Lease objects that are out                                */
+    PyObject *plain_models; /* a set of keys: rp_python_model_is_plain(); NULL           */
 };
 
 /** Add the type ResourcePool. 0, or -1 raised. */

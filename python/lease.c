@@ -17,6 +17,7 @@ PyObject *rp_python_lease_new_take(rp_python_pool *pool, rp_lease *lease) {
     }
     self->pool = (rp_python_pool *)Py_NewRef((PyObject *)pool);
     self->lease = lease;
+    pool->lease_count++;
     return (PyObject *)self;
 }
 
@@ -25,6 +26,7 @@ static rp_status give_back(lease_object *self, rp_error *err) {
     rp_status status = RP_OK;
     self->lease = NULL;
     if (!lease) return RP_OK;
+    self->pool->lease_count--;
     PyThreadState *thread = PyEval_SaveThread();
     status = rp_lease_release(lease, err);
     PyEval_RestoreThread(thread);
@@ -54,9 +56,9 @@ static rp_lease *lease_of(PyObject *object) {
 
 static PyObject *lease_enter(PyObject *self, PyObject *unused) {
     (void)unused;
-    const rp_lease *lease = lease_of(self);
+    rp_lease *lease = lease_of(self);
     if (lease && !rp_lease_object(lease)) return Py_NewRef(self); /* room, which has no object */
-    return lease ? rp_python_lease_object(lease) : NULL;
+    return lease ? rp_python_lease_object(((lease_object *)self)->pool, lease) : NULL;
 }
 
 static PyObject *lease_release(PyObject *object, PyObject *unused) {
@@ -78,8 +80,8 @@ static PyObject *lease_exit(PyObject *object, PyObject *unused) {
 static PyObject *lease_object_of(PyObject *self, void *unused) {
     (void)unused;
     const rp_lease *lease = lease_of(self);
-    if (lease && !rp_lease_object(lease)) return Py_NewRef(Py_None);
-    return lease ? rp_python_lease_object(lease) : NULL;
+    if (!lease) return NULL;
+    return rp_lease_object(lease) ? lease_enter(self, NULL) : Py_NewRef(Py_None);
 }
 
 static PyObject *lease_key(PyObject *self, void *unused) {
@@ -128,8 +130,8 @@ static PyMethodDef lease_methods[] = {
 };
 
 static PyGetSetDef lease_attributes[] = {
-    {"object", lease_object_of, NULL, "What the constructor made; None for room that was reserved.",
-     NULL},
+    {"object", lease_object_of, NULL,
+     "What the constructor made, or the Model; None for room that was reserved.", NULL},
     {"key", lease_key, NULL, "The instance: 'embedding:bert-base-uncased@cpu'.", NULL},
     {"device", lease_device, NULL, "'cpu', 'cuda:0'; None for what lives on no device.", NULL},
     {"precision", lease_precision, NULL, "'fp16'; None: as stored.", NULL},

@@ -197,6 +197,13 @@ RP_API rp_status rp_pool_cleanup_unused(rp_pool *pool, int64_t max_age_ms, rp_cl
 RP_API rp_status rp_pool_evict(rp_pool *pool, const char *key, rp_cleared *cleared, rp_error *err);
 
 /**
+ * Lease what is loaded under a key, as rp_lease_key() has it. Counts as no request.
+ * RP_ERR_NOT_FOUND: there is none of that key, or it is still being loaded.
+ */
+RP_API RP_MUST_CHECK rp_status rp_pool_find(rp_pool *pool, const char *key, rp_lease **lease,
+                                            rp_error *err);
+
+/**
  * Make an object on another device and let the old one go: room is reserved there, it is built
  * there, and from then on requests that name no device get the new one. Who holds the old one
  * keeps it until it is released.

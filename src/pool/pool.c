@@ -371,6 +371,23 @@ rp_status rp_pool_evict(rp_pool *pool, const char *key, rp_cleared *cleared, rp_
     return status;
 }
 
+rp_status rp_pool_find(rp_pool *pool, const char *key, rp_lease **lease, rp_error *err) {
+    if (!pool || !key || !lease) {
+        return rp_fail(err, RP_ERR_ARGUMENT, "no pool, no key, or no place for a lease");
+    }
+    rp_status status = rp_pool_check_process(pool, err);
+    if (status != RP_OK) return status;
+    struct rp_seat *seat = rp_seat_of(pool);
+    if (!seat) return rp_fail(err, RP_ERR_MEMORY, "no memory for this thread's place in the pool");
+    rp_lock_acquire(&pool->lock);
+    struct rp_entry *entry = rp_pool_find_text(pool, key);
+    status = entry && entry->state == RP_ENTRY_LOADED && entry->aliases
+                 ? rp_pool_take_lease(seat, entry, entry->aliases->request, false, lease, err)
+                 : rp_fail(err, RP_ERR_NOT_FOUND, "nothing called '%s' is loaded", key);
+    rp_lock_release(&pool->lock);
+    return status;
+}
+
 rp_status rp_pool_move_model(rp_pool *pool, const rp_request *request, const char *device,
                              rp_lease **lease, rp_error *err) {
     if (!pool || !request || !device || !lease || request->size < offsetof(rp_request, within)) {
