@@ -131,6 +131,8 @@ rp_cancel *rp_python_token(void);
 
 /** A token of one request's own, which does the same: rp_cancel_destroy(). NULL raised. */
 rp_cancel *rp_python_token_new(void);
+/** Whose holds this thread's waits look after (NULL: nobody's); returns whose it was before. */
+rp_python_pool *rp_python_wait_for(rp_python_pool *pool);
 
 /** The Python object of a lease, new. */
 PyObject *rp_python_lease_object(rp_python_pool *pool, rp_lease *lease);
@@ -308,6 +310,9 @@ struct rp_python_ask {
 
 /** Its result, new. NULL: raised, or nothing raised where only_loaded found it not loaded. */
 PyObject *rp_python_ask(const struct rp_python_ask *ask);
+/** Seconds to wait as milliseconds: NULL and None are no limit, which is 0; 0 s is what can be had
+ * at once. 0, or -1 raised: it is below 0, or no number. */
+int rp_python_timeout(PyObject *timeout, int64_t *timeout_ms);
 
 /** Whether it is open; raises StateError where not. */
 bool rp_python_pool_is_open(const rp_python_pool *pool);

@@ -57,6 +57,7 @@ static rp_lease *lease_of(PyObject *object) {
 static PyObject *lease_enter(PyObject *self, PyObject *unused) {
     (void)unused;
     rp_lease *lease = lease_of(self);
+    if (lease && !rp_lease_object(lease)) return Py_NewRef(self); /* room, which has no object */
     return lease ? rp_python_lease_object(((lease_object *)self)->pool, lease) : NULL;
 }
 
@@ -78,7 +79,9 @@ static PyObject *lease_exit(PyObject *object, PyObject *unused) {
 
 static PyObject *lease_object_of(PyObject *self, void *unused) {
     (void)unused;
-    return lease_enter(self, NULL);
+    const rp_lease *lease = lease_of(self);
+    if (!lease) return NULL;
+    return rp_lease_object(lease) ? lease_enter(self, NULL) : Py_NewRef(Py_None);
 }
 
 static PyObject *lease_key(PyObject *self, void *unused) {
@@ -119,7 +122,7 @@ static PyObject *lease_released(PyObject *self, void *unused) {
 }
 
 static PyMethodDef lease_methods[] = {
-    {"__enter__", lease_enter, METH_NOARGS, "The object."},
+    {"__enter__", lease_enter, METH_NOARGS, "The object; of room that was reserved the lease."},
     {"__exit__", lease_exit, METH_VARARGS, "Gives the lease back, if that was not done before."},
     {"release", lease_release, METH_NOARGS,
      "release($self)\n--\n\nGive the lease back. StateError: it was before."},
@@ -128,7 +131,8 @@ static PyMethodDef lease_methods[] = {
 };
 
 static PyGetSetDef lease_attributes[] = {
-    {"object", lease_object_of, NULL, "What the constructor made, or the Model.", NULL},
+    {"object", lease_object_of, NULL,
+     "What the constructor made, or the Model; None for room that was reserved.", NULL},
     {"key", lease_key, NULL, "The instance: 'embedding:bert-base-uncased@cpu'.", NULL},
     {"device", lease_device, NULL, "'cpu', 'cuda:0'; None for what lives on no device.", NULL},
     {"precision", lease_precision, NULL, "'fp16'; None: as stored.", NULL},

@@ -334,7 +334,13 @@ PyObject *rp_python_lease_object(rp_python_pool *pool, rp_lease *lease) {
 /* ---- getting a lease -------------------------------------------------------------------- */
 
 /* Whether one is inside the library: sweeps of one thread's wait look at all pools there. */
-static _Thread_local const struct rp_python_call *waiting;
+static _Thread_local rp_python_pool *waiting;
+
+rp_python_pool *rp_python_wait_for(rp_python_pool *pool) {
+    rp_python_pool *before = waiting;
+    waiting = pool;
+    return before;
+}
 
 /* The waiting thread, some twenty times a second: Ctrl-C, and whether somebody let go. */
 static int poll_wait(void *user) {
@@ -342,7 +348,7 @@ static int poll_wait(void *user) {
     if (!rp_python_is_running()) return 0;
     PyGILState_STATE state = PyGILState_Ensure();
     int rc = PyErr_CheckSignals();
-    if (rc == 0 && waiting) rp_python_sweep(waiting->pool);
+    if (rc == 0 && waiting) rp_python_sweep(waiting);
     PyGILState_Release(state);
     return rc;
 }
@@ -380,14 +386,13 @@ static rp_status ask(struct rp_python_call *call, rp_lease **lease, rp_error *er
 }
 
 static rp_status ask_and_wait(struct rp_python_call *call, rp_lease **lease, rp_error *err) {
-    const struct rp_python_call *outer = waiting;
-    waiting = call;
+    rp_python_pool *outer = rp_python_wait_for(call->pool);
     *err = (rp_error)RP_ERROR_INIT;
     Py_CLEAR(call->raised);
     PyThreadState *thread = rp_python_pool_enter(call->pool);
     rp_status status = ask(call, lease, err);
     rp_python_pool_leave(call->pool, thread);
-    waiting = outer;
+    rp_python_wait_for(outer);
     return status;
 }
 

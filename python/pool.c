@@ -212,11 +212,10 @@ static int read_constructor(PyObject *constructor, struct rp_python_call *call) 
     return 0;
 }
 
-/* Below 0 is refused; None and what was not given is no limit. 0 s: what can be had at once. */
-static int read_timeout(PyObject *timeout, struct rp_python_call *call) {
+int rp_python_timeout(PyObject *timeout, int64_t *timeout_ms) {
     if (!timeout || timeout == Py_None) return 0;
     int64_t ms = milliseconds_of(timeout, 1e3, "a timeout");
-    call->request.timeout_ms = ms == 0 ? 1 : ms;
+    *timeout_ms = ms == 0 ? 1 : ms;
     return ms < 0 ? -1 : 0;
 }
 
@@ -228,7 +227,7 @@ static int read_call(const struct way *way, PyObject **values, struct rp_python_
         if (!call->request.name) return -1;
     }
     if (read_constructor(values[CONSTRUCTOR], call) < 0) return -1;
-    if (read_timeout(values[TIMEOUT], call) < 0) return -1;
+    if (rp_python_timeout(values[TIMEOUT], &call->request.timeout_ms) < 0) return -1;
     if (values[SIZE] && values[SIZE] != Py_None) {
         call->bytes = PyLong_AsUnsignedLongLong(values[SIZE]);
         if (PyErr_Occurred()) return -1;
@@ -539,7 +538,11 @@ static PyMethodDef pool_methods[] = {
      "device; who has the old one keeps it."},
     {"reserve", FAST(rp_python_reserve),
      "reserve($self, device, memory, *, name=None, timeout=None)\n--\n\nRoom for what is not "
-     "loaded by the pool: a Lease."},
+     "loaded by the pool: a Lease, with device and memory_bytes.\n\ndevice: 'cpu', 'cuda:1', or a "
+     "kind, 'cuda': whichever has room. memory: bytes, or '8GB', '8GiB'.\nname: what for, for "
+     "people. timeout: seconds to wait for room.\nCapacityError: it never fits. TimeoutError. "
+     "CycleError: all who wait hold what the others wait\nfor. AbsentError: there is no such "
+     "device."},
     {"get_model_async", FAST(get_model_async),
      "get_model_async($self, model_type, model_name, constructor=None,\n"
      "                hardware_preferences=None, *, timeout=None, allow_none=False, size=None,\n"

@@ -64,6 +64,21 @@ typedef struct rp_pool_options {
 #define RP_POOL_OPTIONS_INIT {sizeof(rp_pool_options), 0, RP_LOG_OFF, 0, 0, 0, 0, false, false, 0, 0, RP_SHARE_DEFAULT, 0, 0}
 /* clang-format on */
 
+/** Room that is asked for. Zero and NULL mean the default; start from RP_RESERVATION_INIT. */
+typedef struct rp_reservation {
+    size_t size;           /* sizeof(rp_reservation): lets the struct grow                       */
+    const char *device;    /* "cpu", "cuda:1"; a kind ("cuda"): the one with room; required      */
+    uint64_t memory_bytes; /* required                                                           */
+    const char *name;      /* what for, for people; NULL: the process                            */
+    int64_t timeout_ms;    /* how long to wait at most; 0: as long as it takes                   */
+    rp_cancel *cancel;     /* NULL: cannot be called off                                         */
+    rp_build *within;      /* the load on whose behalf another thread of its constructor asks    */
+} rp_reservation;
+
+/* clang-format off */
+#define RP_RESERVATION_INIT {sizeof(rp_reservation), 0, 0, 0, 0, 0, 0}
+/* clang-format on */
+
 /** Whether something was seen to be so. */
 typedef enum rp_seen {
     RP_SEEN_UNKNOWN = 0, /* nobody could look                 */
@@ -143,6 +158,26 @@ RP_API RP_MUST_CHECK rp_status rp_pool_get_tokenizer(rp_pool *pool, const rp_req
 /** Borrow anything else: a library, a data set. See rp_pool_get_model(). */
 RP_API RP_MUST_CHECK rp_status rp_pool_get_resource(rp_pool *pool, const rp_request *request,
                                                     rp_lease **lease, rp_error *err);
+
+/**
+ * Reserve room for what the pool does not load itself: the bytes are taken out of the device's
+ * account until the lease is released, in every process where the pool shares. Nothing is
+ * allocated, nothing is shared: each call gets room of its own.
+ *
+ * Room is made and waited for as for a load, in the same queue. What is reserved counts against
+ * budgets; what the device has free is looked at once, when the room is given.
+ *
+ * request  borrowed for the call, and so is all it points to.
+ * lease    on RP_OK owns one lease, without an object; its placement has the device. A process
+ *          that ends gives its room back; of a broker that ends nobody takes it over.
+ *
+ * RP_ERR_ARGUMENT, RP_ERR_LIMIT: the request. RP_ERR_ABSENT: this machine has no such device, or it
+ * cannot be used. RP_ERR_CAPACITY: it could never fit. RP_ERR_CYCLE: it could, but only if threads
+ * gave back what they hold that themselves wait for room without a deadline, in this process or
+ * another; the last one to ask is told. RP_ERR_TIMEOUT, RP_ERR_CANCELLED, RP_ERR_MEMORY.
+ */
+RP_API RP_MUST_CHECK rp_status rp_pool_reserve(rp_pool *pool, const rp_reservation *request,
+                                               rp_lease **lease, rp_error *err);
 
 /**
  * Destroy every object that is not leased; those that are go with their last lease, and a new

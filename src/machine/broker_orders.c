@@ -17,6 +17,7 @@
 #include "base/text.h"
 #include "machine/broker_inside.h"
 #include "pool/pool.h"
+#include "pool/reserve.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -153,6 +154,7 @@ static void watch(struct rp_broker_order *order) {
     for (const struct rp_entry *entry = pool->oldest; entry; entry = entry->next) {
         bool is_alone = false;
         if (entry->state != RP_ENTRY_LOADED || (key && strcmp(entry->text, key) != 0)) continue;
+        if (!key && rp_entry_is_reservation(entry)) continue; /* it is no object to be cleared */
         pid_t pid = rp_broker_process_of(order->broker, entry, &is_alone);
         int process =
             pid > 0 && is_alone && watched->processes && watched->count < pool->entry_count

@@ -295,7 +295,7 @@ rp_status rp_build_run(rp_build *build, rp_error *err) {
     bool is_metered = is_alone && before != RP_UNKNOWN_U64 && after != RP_UNKNOWN_U64;
     build->grown_bytes = !is_metered ? RP_UNKNOWN_U64 : after > before ? after - before : 0;
     entry->destroy = build->destroy;
-    entry->load_ms = rp_elapsed_ms(started_ns, rp_clock_ns());
+    entry->load_ms = build->elsewhere_ms + rp_elapsed_ms(started_ns, rp_clock_ns());
     if (status == RP_OK && !entry->is_leased) settle_bytes(build, before);
     if (status == RP_OK && entry->model) entry->model->run_failed = explain_run;
     return status;

@@ -34,6 +34,7 @@ struct rp_build {
     struct rp_seat *seat; /* of the thread that runs it; NULL: a thread of ours */
 
     /* The load's own. */
+    double elsewhere_ms;  /* what making it took before this load began, in another process */
     uint64_t grown_bytes; /* what the process grew by; RP_UNKNOWN_U64 unless nothing else ran */
     bool is_together;     /* the bytes are what it took with others */
     bool is_hit;          /* hooks.lease_model: no load was needed */

@@ -16,6 +16,7 @@
 #include "pool/build.h"
 #include "pool/choice.h"
 #include "pool/history.h"
+#include "pool/reserve.h"
 #include "pool/waits.h"
 
 #include <malloc.h>
@@ -82,11 +83,16 @@ static struct rp_entry *bury_one(struct rp_entry *entry, uint64_t *bytes) {
     uint64_t began = 0;
     int64_t start_ns = rp_clock_ns();
     /* A load that is measured meanwhile is not alone. What is known to be small spoils nothing. */
-    bool is_activity = is_loaded && (held == 0 || held >= RP_LEDGER_NOISE_BYTES);
+    bool is_object = is_loaded && !rp_entry_is_reservation(entry);
+    bool is_activity = is_object && (held == 0 || held >= RP_LEDGER_NOISE_BYTES);
     if (is_activity) {
         rp_lock_acquire(&pool->lock);
         began = rp_ledger_begin(&pool->ledger, entry->charge.device);
         rp_lock_release(&pool->lock);
+    }
+    if (is_loaded && !is_object) {
+        rp_event_tell(&pool->events, RP_EVENT_GIVE_BACK, entry->text, rp_entry_device(entry), held,
+                      RP_UNKNOWN_U64, -1);
     }
     if (is_loaded) {
         if (is_metered) before = rp_meter_own_bytes(&pool->meter, rp_entry_device(entry));
@@ -101,15 +107,15 @@ static struct rp_entry *bury_one(struct rp_entry *entry, uint64_t *bytes) {
     if (is_activity) (void)rp_ledger_end(&pool->ledger, entry->charge.device, began);
     uint64_t freed = rp_ledger_unload(&pool->ledger, &entry->charge, before, after, rp_clock_ns());
     struct rp_entry *due = rp_entry_drop_dependencies(entry);
-    if (is_loaded) {
+    if (is_object) {
         pool->counts.unloads++;
         pool->counts.freed_bytes += freed;
-        if (freed > 0) rp_doomed_clear(&pool->doomed);
     }
+    if (is_loaded && freed > 0) rp_doomed_clear(&pool->doomed);
     uint64_t uses = rp_entry_hits(entry) + entry->misses;
     rp_admission_wake(pool);
     rp_lock_release(&pool->lock);
-    if (is_loaded) {
+    if (is_object) {
         rp_event_tell(&pool->events, RP_EVENT_UNLOAD, entry->text, rp_entry_device(entry), held,
                       freed, rp_elapsed_ms(start_ns, rp_clock_ns()));
         remember_uses(entry, uses);
@@ -354,7 +360,8 @@ rp_status rp_pool_evict(rp_pool *pool, const char *key, rp_cleared *cleared, rp_
     } else {
         dead = rp_pool_detach(pool, is_made_of, entry);
         for (entry = pool->oldest; entry; entry = entry->next) {
-            done.leased_count += entry->is_detached && entry->state == RP_ENTRY_LOADED;
+            done.leased_count += entry->is_detached && entry->state == RP_ENTRY_LOADED &&
+                                 !rp_entry_is_reservation(entry);
         }
     }
     rp_lock_release(&pool->lock);
