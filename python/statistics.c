@@ -461,6 +461,26 @@ PyObject *rp_python_stats(PyObject *self, void *unused) {
     return stats_of(self, fill_private);
 }
 
+/* What clear() does not set to zero. */
+static int fill_totals(PyObject *stats, const rp_python_pool *pool, const struct listing *listing) {
+    const rp_totals *totals = rp_statistics_totals(listing->statistics);
+    (void)pool;
+    if (put_u64(stats, "requests", totals->requests) < 0) return -1;
+    if (put_u64(stats, "hits", totals->hits) < 0) return -1;
+    if (put_u64(stats, "misses", totals->misses) < 0) return -1;
+    if (put_u64(stats, "loads", totals->loads) < 0) return -1;
+    if (put_u64(stats, "load_failures", totals->load_failures) < 0) return -1;
+    if (put_u64(stats, "evictions", totals->evictions) < 0) return -1;
+    if (put_u64(stats, "room_waits", totals->room_waits) < 0) return -1;
+    if (put_u64(stats, "memory_bytes", totals->memory_bytes) < 0) return -1;
+    return put_u64(stats, "peak_bytes", totals->peak_bytes);
+}
+
+PyObject *rp_python_totals(PyObject *self, void *unused) {
+    (void)unused;
+    return stats_of(self, fill_totals);
+}
+
 PyObject *rp_python_resources(PyObject *self, void *kind) {
     struct listing listing;
     if (listing_init(&listing, (rp_python_pool *)self) < 0) return NULL;
