@@ -167,10 +167,7 @@ class Admission:
         self._recorder = recorder
         self._snapshots: dict[bool, dict] = {}
         self._held: dict[tuple, tuple[object, contextlib.ExitStack]] = {}  # by node and kinds
-        try:
-            self._timeout = _timeout(float(config.getini("pool_timeout")))
-        except ValueError:
-            raise pytest.UsageError(f"pool_timeout: '{config.getini('pool_timeout')}' is no number of seconds") from None
+        self._timeout = float(config.getini("pool_timeout"))
 
     def _snapshot(self, need: Need) -> dict:
         """The machine, looked at once. Browsers are only asked where a mark names what they offer."""
@@ -212,8 +209,7 @@ class Admission:
                "waited_seconds": round(seconds, 3), "outcome": outcome}
         if simulated:
             row["simulated"] = True
-        self._recorder.admissions.append(row)
-        self._recorder._text = ""
+        self._recorder.note_admission(row)
 
     def _reserve(self, item, node, key, need: Need, devices: list[dict]) -> None:
         timeout = self._timeout if need.timeout is None else need.timeout

@@ -65,6 +65,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", MARK)
+    try:
+        is_time = 0 <= float(config.getini("pool_timeout")) < float("inf")
+    except ValueError:
+        is_time = False
+    if not is_time:
+        raise pytest.UsageError(f"pool_timeout: '{config.getini('pool_timeout')}' is no number of seconds")
     state = config.stash[_state_key] = State(config)
     if state.report:
         state.report = os.path.join(config.invocation_params.dir, os.path.expanduser(state.report))
@@ -115,7 +121,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         return
     if state.trouble:
         terminalreporter.write_line(state.trouble, red=True)
-    if terminalreporter.verbosity < 0:
+    if terminalreporter.verbosity < 0 or config.getoption("no_summary", False):
         return
     from .pytest_report import merge, section
 

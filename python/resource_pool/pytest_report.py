@@ -166,6 +166,10 @@ class Recorder:
         except OSError:  # a run does not fail of it
             self._record = None
 
+    def note_admission(self, row: dict) -> None:
+        self.admissions.append(row)
+        self._text = ""
+
     def note_wait(self, what: str | None) -> None:
         self.waiting = {"test": self.test, "what": what, "since": time.time()} if what else None
         if self._record:
@@ -262,7 +266,8 @@ def _plural(count: int, noun: str) -> str:
 
 
 def _first_line(totals: dict) -> str:
-    line = f"{_plural(totals['loads'], 'load')} in {seconds_text(totals['load_seconds'])}, {_plural(totals['hits'], 'hit')}"
+    line = f"{_plural(totals['loads'], 'load')} in {seconds_text(totals['load_seconds'])}"
+    line += f", {_plural(totals['hits'], 'hit')}"
     if totals["load_failures"]:
         line += f", {_plural(totals['load_failures'], 'load')} failed"
     if totals["evictions"]:

@@ -161,10 +161,12 @@ class Watched:
 def _memory_line(worker: Watched, now: dict) -> str | None:
     begun = now.get("begun_bytes")
     if begun is not None and now["begun_at"] > worker.last_at:  # a short test: nobody looked meanwhile
-        return f"memory: {bytes_text(begun)} when the test began, {seconds_text(time.monotonic() - now['begun_at'])} ago"
+        ago = seconds_text(time.monotonic() - now["begun_at"])
+        return f"memory: {bytes_text(begun)} when the test began, {ago} ago"
     if worker.last_bytes is None:
         return None
-    line = f"memory: {bytes_text(worker.last_bytes)} when last seen, {seconds_text(time.monotonic() - worker.last_at)} ago"
+    ago = seconds_text(time.monotonic() - worker.last_at)
+    line = f"memory: {bytes_text(worker.last_bytes)} when last seen, {ago} ago"
     if worker.peak_bytes is not None and worker.peak_bytes > worker.last_bytes:
         line += f"; {bytes_text(worker.peak_bytes)} at most"
     if begun is not None:
@@ -318,7 +320,7 @@ class Workers:
                          f"{seconds_text(max(0.0, time.time() - now['waiting']['since']))}")
         lines.extend(broker_knows(worker.pid))
         if kills:
-            lines.append("hint: let such tests wait for room, with @pytest.mark.resources(memory=...), or use fewer workers")
+            lines.append("hint: let such tests wait for room (@pytest.mark.resources(memory=...)), or use fewer workers")
         return {"test": now.get("test"), "worker": worker.name, "pid": worker.pid, "signal": worker.signal,
                 "memory_bytes": worker.last_bytes, "memory_bytes_peak": worker.peak_bytes,
                 "memory_bytes_begun": now.get("begun_bytes"), "memory_kills": kills, "machine": machine,
