@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import math
 import os
 import re
+import signal
 import threading
 import time
 from collections.abc import Iterable
@@ -22,7 +24,7 @@ from .pytest_report import bytes_text, seconds_text
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "kib": 1 << 10, "kb": 10**3, "m": 1 << 20, "mib": 1 << 20, "mb": 10**6,
           "g": 1 << 30, "gib": 1 << 30, "gb": 10**9, "t": 1 << 40, "tib": 1 << 40, "tb": 10**12}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) *([a-z]*)", re.I | re.A)
-# Where several devices would do, how long to wait for one before looking at the next.
+# Where several kinds would do, how long to wait for one before looking at the next.
 _TURN_SECONDS = 0.25
 # A wait that is shorter is not worth a line.
 _QUIET_SECONDS = 1.0
@@ -131,18 +133,20 @@ def _matching(snapshot: dict, wanted: str) -> list[dict]:
     return [each for each in _shapes.devices_of(snapshot, name) if wanted in (name, each["id"])]
 
 
-def choose(snapshot: dict, need: Need) -> tuple[list[dict], str]:
-    """The devices that would do, and why there is none.
+def choose(snapshot: dict, need: Need) -> tuple[dict[str, list[dict]], str]:
+    """What would do of what is wanted, with the devices of each, and why there is none.
 
     A simulated one counts where the whole machine is simulated, which its user has asked for.
     """
     may_simulate = bool(os.environ.get("RESOURCE_POOL_SIMULATE"))
-    chosen, why = [], []
+    chosen: dict[str, list[dict]] = {}
+    why = []
     for wanted in need.kinds:
         there = _matching(snapshot, wanted)
         real = [each for each in there if may_simulate or not _shapes.is_simulated(each)]
         roomy = [each for each in real if _fits(each, need.memory)]
-        chosen.extend(each for each in roomy if each not in chosen)
+        if roomy:
+            chosen[wanted] = roomy
         name = wanted.partition(":")[0]
         if real and not roomy:
             sizes = ", ".join(f"{each['id']} has {bytes_text(each['memory_bytes_total'])} in all" for each in real)
@@ -182,12 +186,13 @@ class Admission:
             key = (node.nodeid, need.kinds)
             if key in self._held:
                 continue
-            devices, why = choose(self._snapshot(need), need)
-            if not devices:
+            places, why = choose(self._snapshot(need), need)
+            if not places:
                 raise pytest.skip.Exception(f"needs {need}: {why}", _use_item_location=True)
+            devices = [device for each in places.values() for device in each]
             simulated = all(map(_shapes.is_simulated, devices))
             if need.memory is not None:
-                self._reserve(item, node, key, need, devices)
+                self._reserve(item, node, key, need, list(places), simulated)
             elif simulated:
                 self._note(item, need, devices[0]["id"], 0.0, "admitted", True)
             if simulated:
@@ -211,19 +216,18 @@ class Admission:
             row["simulated"] = True
         self._recorder.note_admission(row)
 
-    def _reserve(self, item, node, key, need: Need, devices: list[dict]) -> None:
+    def _reserve(self, item, node, key, need: Need, places: list[str], simulated: bool) -> None:
         timeout = self._timeout if need.timeout is None else need.timeout
-        names = [each["id"] for each in devices]
         start = time.monotonic()
         waited = False
         lease, device, outcome, error = None, None, "failed", None
         try:
-            lease, device = _at_once(names, need, item.nodeid)
+            lease = _at_once(places, need, item.nodeid)
             if lease is None:
                 waited = True
                 with self._shown(item, need):
-                    lease, device = _wait(names, need, item.nodeid, start + timeout)
-            outcome = "admitted"
+                    lease = _wait(places, need, item.nodeid, start + timeout)
+            outcome, device = "admitted", lease.device
         except resource_pool.CycleError as caught:
             outcome, error = "cycle", caught
         except resource_pool.TimeoutError as caught:
@@ -232,10 +236,9 @@ class Admission:
             outcome, error = "no room", caught
         finally:
             seconds = time.monotonic() - start if waited else 0.0
-            simulated = all(map(_shapes.is_simulated, devices))
             self._note(item, need, device, seconds, outcome, simulated)
         if error is not None:
-            pytest.fail(_story(need, names, outcome, seconds, error), pytrace=False)
+            pytest.fail(_story(need, places, outcome, seconds, error), pytrace=False)
         stack = contextlib.ExitStack()
         stack.push(lease)
         self._recorder.own(lease)
@@ -265,36 +268,71 @@ class Admission:
                 self._recorder.note_wait(None)
 
 
-def _at_once(names: list[str], need: Need, test: str):
-    for name in names:
-        try:
-            return resource_pool.get_global_resource_pool().reserve(name, need.memory, name=test, timeout=0), name
-        except (resource_pool.TimeoutError, resource_pool.CapacityError):
-            pass
-    return None, None
+def _at_once(places: list[str], need: Need, test: str):
+    for place in places:
+        with contextlib.suppress(resource_pool.TimeoutError, resource_pool.CapacityError):
+            return resource_pool.get_global_resource_pool().reserve(place, need.memory, name=test, timeout=0)
+    return None
 
 
-def _wait(names: list[str], need: Need, test: str, deadline: float):
-    """For one device to the end, keeping its place in the queue; for several in turns."""
+def _wait(places: list[str], need: Need, test: str, deadline: float):
+    """At one place to the end, without losing the turn; at several in turns."""
     pool = resource_pool.get_global_resource_pool()
-    left = list(names)
+    left = list(places)
     while True:
-        for name in list(left):
+        for place in list(left):
             seconds = max(0.0, deadline - time.monotonic())
-            if len(left) > 1:
-                seconds = min(seconds, _TURN_SECONDS)
             try:
-                return pool.reserve(name, need.memory, name=test, timeout=seconds), name
+                if len(left) == 1:
+                    return _wait_at(pool, place, need, test, seconds)
+                return pool.reserve(place, need.memory, name=test, timeout=min(seconds, _TURN_SECONDS))
             except resource_pool.TimeoutError:
-                if time.monotonic() >= deadline:
+                if len(left) == 1 or time.monotonic() >= deadline:
                     raise
             except resource_pool.CapacityError:
-                left.remove(name)
+                left.remove(place)
                 if not left:
                     raise
 
 
-def _story(need: Need, names: list[str], outcome: str, seconds: float, error: Exception) -> str:
+class _Over(BaseException):
+    """The time for waiting is over."""
+
+
+def _wait_at(pool, place: str, need: Need, test: str, seconds: float):
+    """The library looks for circles among those who wait for ever: whoever has a deadline gives up by himself.
+
+    So the wait has none, and is ended from here, by a signal that nobody sends: Python is only told that it came. That
+    reaches the main thread alone; another one waits with a deadline.
+    """
+    number = getattr(signal, "SIGURG", None)
+    if number is None or threading.current_thread() is not threading.main_thread():
+        return pool.reserve(place, need.memory, name=test, timeout=seconds)
+
+    def over(*_):
+        raise _Over
+
+    before = signal.signal(number, over)
+    timer = threading.Timer(seconds, _thread.interrupt_main, (number,))
+    timer.daemon = True
+    try:
+        timer.start()
+        lease = pool.reserve(place, need.memory, name=test)
+        timer.cancel()
+        timer.join()
+        return lease
+    except _Over:
+        pass
+    finally:
+        timer.cancel()
+        with contextlib.suppress(_Over):
+            timer.join()
+        signal.signal(number, before if before is not None else signal.SIG_DFL)
+    # Once more, for what the library has to say.
+    return pool.reserve(place, need.memory, name=test, timeout=0)
+
+
+def _story(need: Need, places: list[str], outcome: str, seconds: float, error: Exception) -> str:
     what = {
         "cycle": f"{need}: this test and others wait for each other",
         "timeout": f"no room for {need}: waited {seconds_text(seconds)}",
@@ -306,7 +344,7 @@ def _story(need: Need, names: list[str], outcome: str, seconds: float, error: Ex
         lines.append(f"hint: {hint}")
     for device in _core._hardware()["devices"]:
         free = device.get("memory_bytes_free")
-        if device["id"] in names and free is not None:
+        if {device["id"], device["kind"]} & set(places) and free is not None:
             lines.append(f"{device['id']}: {bytes_text(free)} free")
     return "\n".join(lines)
 

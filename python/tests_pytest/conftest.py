@@ -4,6 +4,9 @@
 import os
 import pathlib
 import shutil
+import subprocess
+import sys
+import tempfile
 
 import pytest
 
@@ -28,8 +31,9 @@ def note(*words):
 
 
 class Room:
-    def __init__(self, name):
+    def __init__(self, name, device):
         self.name = name
+        self.device = device
 
     def __exit__(self, *raised):
         note("release", self.name)
@@ -39,14 +43,16 @@ class Pool(resource_pool.ResourcePool):
     def reserve(self, device, memory, *, name=None, timeout=None):
         note("reserve", device, memory, name, timeout)
         if memory == AT_ONCE:
-            return Room(name)
+            return Room(name, device)
         if timeout == 0:
             raise resource_pool.TimeoutError("no room now")
         if memory == LATER:
             time.sleep(2)
-            return Room(name)
+            return Room(name, device)
         if memory == NEVER:
-            time.sleep(timeout)
+            time.sleep(timeout or 0)
+            while timeout is None:  # as the library: signals end a wait
+                time.sleep(0.01)
             raise resource_pool.TimeoutError(f"no room on '{device}': 'other' holds 20.0 GiB")
         if memory == CYCLE:
             raise resource_pool.CycleError("'a' and 'b' wait for each other")
@@ -103,3 +109,17 @@ def rpool():
     if not found:
         pytest.skip("no 'rpool' beside the package")
     return found
+
+
+@pytest.fixture
+def below_rpool(run, rpool, pytester):
+    """below_rpool(*arguments): `rpool run -- pytest` with a broker of its own, whose path is short enough for a socket."""
+
+    def run_pytest(*arguments, budget="1GiB"):
+        with tempfile.TemporaryDirectory() as folder:
+            return subprocess.run([rpool, "run", "--isolated", "--budget", budget, "--", sys.executable, "-m", "pytest",
+                                   "-p", "no:cacheprovider", *arguments], cwd=pytester.path, text=True,
+                                  capture_output=True, timeout=120, check=False,
+                                  env={**os.environ, "RESOURCE_POOL_BROKER": folder, "RESOURCE_POOL_RUNS": "off"})
+
+    return run_pytest

@@ -2,10 +2,6 @@
 """The closing section, the report, and runs that are spread over processes or end early."""
 
 import json
-import os
-import subprocess
-import sys
-import tempfile
 
 import pytest
 
@@ -218,18 +214,9 @@ def test_a_child_of_a_test_does_not_tell(run, pytester):
     assert report(pytester)["totals"]["loads"] == 1
 
 
-def below_rpool(rpool, pytester, *arguments, budget="1GiB"):
-    """`rpool run -- pytest`, with a broker of its own, whose path is short enough for a socket."""
-    with tempfile.TemporaryDirectory() as folder:
-        return subprocess.run([rpool, "run", "--isolated", "--budget", budget, "--", sys.executable, "-m", "pytest",
-                               "-p", "no:cacheprovider", *arguments], cwd=pytester.path, text=True,
-                              capture_output=True, timeout=120, check=False,
-                              env={**os.environ, "RESOURCE_POOL_BROKER": folder, "RESOURCE_POOL_RUNS": "off"})
-
-
-def test_it_works_below_rpool_run(run, pytester, rpool):
+def test_it_works_below_rpool_run(pytester, below_rpool, run):
     pytester.makepyfile(test_a=LOADS)
-    done = below_rpool(rpool, pytester, "-n2", "--pool-report=r.json")
+    done = below_rpool("-n2", "--pool-report=r.json")
     assert done.returncode == 0, done.stdout + done.stderr
     told = report(pytester)
     assert told["share"] == "machine" and told["totals"]["requests"] == 8
