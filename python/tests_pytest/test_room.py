@@ -6,6 +6,8 @@ import json
 import pytest
 import resource_pool
 
+from conftest import ROOT
+
 
 @pytest.fixture(autouse=True)
 def _has_reserve():
@@ -22,6 +24,7 @@ def admissions(pytester):
 
 def test_room_that_is_taken_is_waited_for_and_room_that_cannot_be_is_refused(run, pytester):
     pytester.makepyfile(test_a="""
+        import threading
         import pytest
         kept = []
         @pytest.mark.resources(memory="60MB")
@@ -29,7 +32,10 @@ def test_room_that_is_taken_is_waited_for_and_room_that_cannot_be_is_refused(run
             with pytest.raises(TimeoutError):
                 resource_pool.reserve("cpu", "60MB", timeout=0.01)
         def test_it_is_free_again(resource_pool):
-            kept.append(resource_pool.reserve("cpu", "60MB", timeout=0))
+            # Of another thread: whoever waits for what he holds himself is told at once.
+            other = threading.Thread(target=lambda: kept.append(resource_pool.reserve("cpu", "60MB", timeout=0)))
+            other.start()
+            other.join()
         @pytest.mark.resources(memory="60MB", timeout=0.3)
         def test_waits_in_vain(): raise AssertionError
         @pytest.mark.resources(memory="200MB", timeout=3600)
@@ -59,21 +65,23 @@ def test_workers_of_one_machine_take_turns(pytester, below_rpool):
     assert len({row["worker"] for row in rows}) == 2
 
 
-def test_two_that_wait_for_each_other_are_told_at_once(pytester, below_rpool):
+def test_two_that_wait_for_each_other_are_told_at_once(pytester, below_rpool, monkeypatch):
     body = """
         import os, time
         import pytest
-        pytestmark = pytest.mark.resources("cpu", memory="45MB")
+        pytestmark = pytest.mark.resources("{mine}", memory="6GiB")
         def test_1():
             open("{me}", "w").close()
             while not os.path.exists("{other}"):
                 time.sleep(0.01)
-        @pytest.mark.resources("cpu", "cpu:other", memory="30MB", timeout=60)
+        @pytest.mark.resources("{wanted}", memory="6GiB", timeout=60)
         def test_2():
             pass
     """
-    pytester.makepyfile(test_a=body.format(me="a", other="b"), test_b=body.format(me="b", other="a"))
-    done = below_rpool("-n2", "--dist=loadfile", "--pool-report=r.json", budget="100MB")
+    pytester.makepyfile(test_a=body.format(me="a", other="b", mine="cuda:0", wanted="cuda:1"),
+                        test_b=body.format(me="b", other="a", mine="cuda:1", wanted="cuda:0"))
+    monkeypatch.setenv("RESOURCE_POOL_SIMULATE", str(ROOT / "tests/machines/2xrtx4090.json"))
+    done = below_rpool("-n2", "--dist=loadfile", "--pool-report=r.json", budget="cuda:0=10GiB,cuda:1=10GiB")
     outcomes = sorted(row["outcome"] for row in admissions(pytester))
     assert outcomes == ["admitted"] * 3 + ["cycle"], done.stdout + done.stderr
     assert "CycleError: " in done.stdout
