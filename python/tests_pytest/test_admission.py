@@ -139,7 +139,7 @@ def test_room_is_there_before_fixtures_and_until_after_them(run, pytester, scrip
         def test_skipped(): pass
     """)
     run("-p", "no:randomly").assert_outcomes(passed=1, skipped=1)
-    assert scripted() == ["reserve cpu 1001 test_a.py::test_it 0", "up", "test", "down", "release test_a.py::test_it"]
+    assert scripted() == ["reserve cpu 1001 test_a.py::test_it None", "up", "test", "down", "release test_a.py::test_it"]
 
 
 def test_room_of_a_class_lasts_as_long_as_the_class(run, pytester, scripted):
@@ -164,10 +164,10 @@ def test_room_of_a_class_lasts_as_long_as_the_class(run, pytester, scripted):
     """)
     run().assert_outcomes(passed=7, failed=1)
     assert scripted() == [
-        "reserve cpu 1001 test_a.py::TestA::test_1 0", "1", "3", "release test_a.py::TestA::test_1", "after",
-        "reserve cpu 1001 test_b.py::test_1 0", "b1",
-        "reserve cpu 1001 test_b.py::test_nearest 0", "b2", "release test_b.py::test_nearest",
-        "reserve cpu 1001 test_b.py::test_3[2] 0",
+        "reserve cpu 1001 test_a.py::TestA::test_1 None", "1", "3", "release test_a.py::TestA::test_1", "after",
+        "reserve cpu 1001 test_b.py::test_1 None", "b1",
+        "reserve cpu 1001 test_b.py::test_nearest None", "b2", "release test_b.py::test_nearest",
+        "reserve cpu 1001 test_b.py::test_3[2] None",
         "release test_b.py::test_1", "release test_b.py::test_3[2]"]
 
 
