@@ -77,6 +77,8 @@ struct rp_python_held {
     rp_python_pool *pool;
     rp_lease *hold; /* while the caller of a plain get may still have it; NULL          */
     rp_kind kind;
+    uint64_t bytes;  /* what it takes; RP_UNKNOWN_U64                                    */
+    unsigned cache;  /* who keeps its memory when it is freed: rp_python_cache_of()      */
     char *key;       /* the library's: "embedding:bert-base-uncased@cpu"                 */
     char *plain_key; /* without device and precision: "embedding:bert-base-uncased"      */
     bool is_plain;   /* a request without a device or precision of its own led here      */
@@ -91,9 +93,12 @@ struct rp_python_call {
     PyObject *constructor; /* borrowed; NULL: none                                           */
     bool allow_none;
     bool is_plain;
-    bool is_shared;   /* what is made is for all processes                                   */
-    uint64_t bytes;   /* what the caller says it takes; RP_UNKNOWN_U64                       */
-    PyObject *raised; /* what the constructor raised on this thread; owned                   */
+    bool is_shared;       /* what is made is for all processes                                   */
+    uint64_t bytes;       /* what the caller says it takes; RP_UNKNOWN_U64                       */
+    const char *move_key; /* NULL: no move; what is moved, and where to                      */
+    const char *move_device;
+    PyObject *move_source; /* what is copied there, in place of a constructor; borrowed        */
+    PyObject *raised;      /* what the constructor raised on this thread; owned                   */
     rp_request request;
 };
 
@@ -115,7 +120,7 @@ rp_status rp_python_fail_as_raised(struct rp_python_call *call, rp_error *err);
 rp_cancel *rp_python_token(void);
 
 /** The Python object of a lease, new. */
-PyObject *rp_python_lease_object(const rp_lease *lease);
+PyObject *rp_python_lease_object(rp_python_pool *pool, rp_lease *lease);
 
 /** Give back holds on objects that only the pool refers to. Returns how many. */
 size_t rp_python_sweep(rp_python_pool *pool);
@@ -131,14 +136,27 @@ void rp_python_drop_holds(rp_python_pool *pool);
  */
 PyObject *rp_python_place_take(PyObject *made, const rp_placement *placement);
 
+/** A copy of an object there, with the object left as it is. New; NULL raised. */
+PyObject *rp_python_place_copy(PyObject *source, const rp_placement *placement);
+
 /** The method move_model_to_device(). */
 PyObject *rp_python_move_model(PyObject *self, PyObject *const *arguments, Py_ssize_t count,
                                PyObject *keywords);
 
 /* ---- size.c: what Python objects take --------------------------------------------------- */
 
-/** Tell the pool how many bytes an object takes, and how that is known, where its kind is known. */
-void rp_python_measure(PyObject *made, rp_build *build);
+/** Tell the pool how many bytes an object takes, and how that is known, where its kind is known.
+ * Those bytes, or RP_UNKNOWN_U64. Raises nothing. */
+uint64_t rp_python_measure(PyObject *made, rp_build *build);
+
+/** Who keeps the memory of what is built there once it is freed, for rp_python_give_up(). */
+unsigned rp_python_cache_of(const rp_build *build);
+
+/** Give up the pool's reference, and note whom rp_python_freed() is to ask for the memory. */
+void rp_python_give_up(PyObject *object, unsigned cache, uint64_t bytes);
+
+/** For rp_pool_options.on_freed: once for each batch of objects. Needs no GIL. */
+void rp_python_freed(bool is_short, void *user);
 
 /* ---- share.c: one copy of an object for all processes ----------------------------------- */
 
@@ -159,6 +177,56 @@ int rp_python_add_model(PyObject *module);
 /** The model of a lease that is one (rp_lease_model()), new; the same object while it lives. Takes
  * the lease, also on failure. */
 PyObject *rp_python_model_take(rp_python_pool *pool, rp_lease *lease);
+
+/** The same for a lease that stays the caller's. */
+PyObject *rp_python_model_of(rp_python_pool *pool, rp_lease *lease);
+
+/** The same for what is loaded under the library's key: NULL without an exception when it is not
+ * there any more. */
+PyObject *rp_python_model_find(rp_python_pool *pool, const char *key);
+
+/** Whether a file would be loaded for this call in another way than it says: raises then. */
+bool rp_python_model_is_refused(const struct rp_python_call *call);
+
+/** Look at a lease that came from the pool: what it is on may have died in its worker. Then it is
+ * given back, *again is set, and NULL. Notes what key the model goes by. NULL raised otherwise. */
+rp_lease *rp_python_model_check_take(const struct rp_python_call *call, rp_lease *lease,
+                                     bool *again);
+
+/** Whether a request without a device or precision of its own led to that key. */
+bool rp_python_model_is_plain(const rp_python_pool *pool, const char *key);
+
+/** Forget the names of models that the pool does not have any more. */
+void rp_python_model_prune(rp_python_pool *pool, const rp_statistics *statistics);
+
+/** Take their leases from all models of a pool, which is about to close: they run no more. */
+void rp_python_models_end(rp_python_pool *pool);
+
+/* ---- tensor.c: numbers, in and out ------------------------------------------------------ */
+
+/** Add the type Tensor. 0, or -1 raised. */
+int rp_python_add_tensor(PyObject *module);
+
+struct rp_python_buffer;
+
+/** One input of a run, as a view of what the caller gave. */
+struct rp_python_input {
+    rp_tensor tensor;
+    PyObject *owner;               /* keeps its memory                                       */
+    struct rp_python_buffer *view; /* of the owner; NULL                                     */
+    void *copy;                    /* of what was not compact; NULL                          */
+};
+
+/** Look at a value for that input: an array (buffer protocol, DLPack) as it lies there, or what
+ * numpy makes of it. Zero *input first; rp_python_input_fini() also on failure. 0, or -1 raised. */
+int rp_python_input_read(PyObject *value, const rp_port *port, struct rp_python_input *input);
+void rp_python_input_fini(struct rp_python_input *input);
+
+/** What owns the outputs of a run, new. Takes the result, also on failure. */
+PyObject *rp_python_result_take(rp_result *result);
+
+/** One of its tensors, new: an array of numpy where that is there, else a Tensor. No copy. */
+PyObject *rp_python_output(PyObject *owner, const rp_tensor *tensor);
 
 /* ---- async.c, reserve.c: more methods of the pool --------------------------------------- */
 
@@ -189,6 +257,10 @@ struct rp_python_pool {
     int inside_count;    /* calls in the library, without the GIL                          */
     bool is_shared;      /* what constructors make is for all processes                    */
     rp_machine *machine; /* the way to the broker, once it was needed; share.c's         */
+    struct rp_python_model *models; /* that live; model.c's                              */
+    size_t model_count;
+    size_t lease_count;     /* Lease objects that are out                                */
+    PyObject *plain_models; /* a set of keys: rp_python_model_is_plain(); NULL           */
 };
 
 /** Add the type ResourcePool. 0, or -1 raised. */

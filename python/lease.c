@@ -30,6 +30,7 @@ PyObject *rp_python_lease_new_take(rp_python_pool *pool, rp_lease *lease) {
     self->older = newest;
     if (newest) newest->newer = self;
     newest = self;
+    pool->lease_count++;
     return (PyObject *)self;
 }
 
@@ -47,6 +48,7 @@ static rp_status give_back(lease_object *self, rp_error *err) {
     rp_status status = RP_OK;
     self->lease = NULL;
     if (!lease) return RP_OK;
+    self->pool->lease_count--;
     PyThreadState *thread = PyEval_SaveThread();
     status = rp_lease_release(lease, err);
     PyEval_RestoreThread(thread);
@@ -77,8 +79,8 @@ static rp_lease *lease_of(PyObject *object) {
 
 static PyObject *lease_enter(PyObject *self, PyObject *unused) {
     (void)unused;
-    const rp_lease *lease = lease_of(self);
-    return lease ? rp_python_lease_object(lease) : NULL;
+    rp_lease *lease = lease_of(self);
+    return lease ? rp_python_lease_object(((lease_object *)self)->pool, lease) : NULL;
 }
 
 static PyObject *lease_release(PyObject *object, PyObject *unused) {
@@ -153,7 +155,7 @@ static PyMethodDef lease_methods[] = {
 };
 
 static PyGetSetDef lease_attributes[] = {
-    {"object", lease_object_of, NULL, "What the constructor made.", NULL},
+    {"object", lease_object_of, NULL, "What the constructor made, or the Model.", NULL},
     {"key", lease_key, NULL, "The instance: 'embedding:bert-base-uncased@cpu'.", NULL},
     {"device", lease_device, NULL, "'cpu', 'cuda:0'; None for what lives on no device.", NULL},
     {"precision", lease_precision, NULL, "'fp16'; None: as stored.", NULL},

@@ -17,6 +17,7 @@
 #include "core.h"
 
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* ---- exceptions on their way through the library --------------------------------------- */
@@ -161,7 +162,14 @@ static bool is_coroutine(PyObject *made) {
     return true;
 }
 
+static PyObject *copy_there(struct rp_python_call *call, const rp_build *build, rp_error *err) {
+    PyObject *made = rp_python_place_copy(call->move_source, rp_build_placement(build));
+    if (!made) rp_python_fail_as_raised(call, err);
+    return made;
+}
+
 PyObject *rp_python_construct(struct rp_python_call *call, const rp_build *build, rp_error *err) {
+    if (call->move_source) return copy_there(call, build, err);
     PyObject *made = PyObject_CallNoArgs(call->constructor);
     if (made && made == Py_None && !call->allow_none) {
         return refuse(made, "its constructor returned None",
@@ -193,12 +201,14 @@ static rp_status make(rp_build *build, struct rp_python_call *call, void **objec
         return rp_fail(err, RP_ERR_MEMORY, "no memory to keep what its constructor made");
     }
     held->object = made;
+    held->cache = rp_python_cache_of(build);
     if (bytes == RP_UNKNOWN_U64) bytes = call->bytes;
     if (bytes != RP_UNKNOWN_U64) {
         rp_build_set_bytes(build, bytes);
     } else {
-        rp_python_measure(made, build);
+        bytes = rp_python_measure(made, build);
     }
+    held->bytes = bytes;
     *object = held;
     return RP_OK;
 }
@@ -226,7 +236,7 @@ static void destroy(void *object) {
         held->pool->first = held->next;
     }
     if (held->next) held->next->previous = held->previous;
-    Py_DECREF(held->object);
+    rp_python_give_up(held->object, held->cache, held->bytes);
     free_held(held);
     PyErr_Restore(type, value, traceback);
     PyGILState_Release(state);
@@ -277,7 +287,8 @@ void rp_python_drop_holds(rp_python_pool *pool) {
     sweep(pool, true);
 }
 
-PyObject *rp_python_lease_object(const rp_lease *lease) {
+PyObject *rp_python_lease_object(rp_python_pool *pool, rp_lease *lease) {
+    if (rp_lease_model(lease)) return rp_python_model_of(pool, lease);
     const struct rp_python_held *held = rp_lease_object(lease);
     return Py_NewRef(held->object);
 }
@@ -311,6 +322,10 @@ rp_cancel *rp_python_token(void) {
 
 static rp_status ask(struct rp_python_call *call, rp_lease **lease, rp_error *err) {
     rp_pool *pool = call->pool->pool;
+    if (call->move_key) {
+        return rp_pool_move_key(pool, call->move_key, call->move_device, &call->request, lease,
+                                err);
+    }
     switch (call->kind) {
     case RP_KIND_MODEL:
         return rp_pool_get_model(pool, &call->request, lease, err);
@@ -335,8 +350,9 @@ static rp_status ask_and_wait(struct rp_python_call *call, rp_lease **lease, rp_
 
 /* Objects in cycles of garbage still look referred to. Whether that brought any hold back. */
 static bool collect(rp_python_pool *pool) {
+    size_t model_count = pool->model_count;
     PyGC_Collect();
-    return rp_python_sweep(pool) > 0;
+    return rp_python_sweep(pool) > 0 || pool->model_count < model_count;
 }
 
 /* What was raised on another thread and is not for this one: its Ctrl-C, its exit. */
@@ -388,24 +404,41 @@ static void raise_failure(struct rp_python_call *call, const rp_error *err) {
     }
 }
 
+/* Whether the name is that of something on the disk: then the library knows what is wrong. */
+static bool is_path(const struct rp_python_call *call) {
+    struct stat found;
+    return call->kind == RP_KIND_MODEL && call->request.name &&
+           stat(call->request.name, &found) == 0;
+}
+
 /* Load it, or wait for who does. NULL raised. */
 static rp_lease *acquire_slowly(struct rp_python_call *call) {
     rp_error err = RP_ERROR_INIT;
     rp_lease *lease = NULL;
+    bool is_file = !call->constructor && !call->move_key && is_path(call);
+    if (is_file && rp_python_model_is_refused(call)) return NULL;
+    /* An engine that is wished for is the one that has to load the file. */
+    if (!call->constructor && call->request.preferences) {
+        call->request.engine = call->request.preferences->engine;
+    }
     call->request.cancel = rp_python_token();
     if (!call->request.cancel) return NULL;
-    if (call->constructor) {
+    if (call->constructor || call->move_source) {
         call->request.construct = construct;
         call->request.destroy = destroy;
         call->request.user = call;
     }
     enter();
     rp_status status = load(call, &lease, &err);
-    if (status == RP_ERR_NOT_FOUND && !call->constructor) {
+    bool has_maker = call->constructor || call->move_key || is_path(call);
+    if (status == RP_ERR_NOT_FOUND && !has_maker) {
         rp_fail(&err, status, "no %s '%s%s%s' is loaded, and there is no constructor",
                 rp_kind_name(call->kind), call->request.type, call->request.name ? ":" : "",
                 call->request.name ? call->request.name : "");
-        rp_hint(&err, "give a constructor: it is called once, however many ask");
+        rp_hint(&err, "give a constructor: it is called once, however many ask%s",
+                call->kind == RP_KIND_MODEL
+                    ? "; or as the name the path of a model's file, which an engine loads"
+                    : "");
     }
     if (status != RP_OK) raise_failure(call, &err);
     Py_CLEAR(call->raised);
@@ -413,22 +446,32 @@ static rp_lease *acquire_slowly(struct rp_python_call *call) {
     return status == RP_OK ? lease : NULL;
 }
 
-rp_lease *rp_python_acquire(struct rp_python_call *call) {
+/* What is loaded is answered without giving up the GIL: nothing there waits. */
+static rp_lease *acquire_once(struct rp_python_call *call) {
     rp_error err = RP_ERROR_INIT;
     rp_lease *lease = NULL;
     if (!rp_python_pool_is_open(call->pool)) return NULL;
-    /* What is loaded is answered without giving up the GIL: nothing there waits. */
     call->request.only_loaded = 1;
-    rp_status status = ask(call, &lease, &err);
+    rp_status status = call->move_key ? RP_ERR_NOT_FOUND : ask(call, &lease, &err);
     call->request.only_loaded = 0;
-    if (status == RP_ERR_NOT_FOUND) {
-        lease = acquire_slowly(call);
-    } else if (status != RP_OK) {
-        rp_python_raise(&err);
+    if (status == RP_ERR_NOT_FOUND) return acquire_slowly(call);
+    if (status != RP_OK) rp_python_raise(&err);
+    return lease;
+}
+
+rp_lease *rp_python_acquire(struct rp_python_call *call) {
+    rp_lease *lease = NULL;
+    bool again = true;
+    while (again) {
+        again = false;
+        lease = acquire_once(call);
+        if (!lease) return NULL;
+        if (rp_lease_model(lease)) {
+            lease = rp_python_model_check_take(call, lease, &again);
+        } else if (call->is_plain) {
+            struct rp_python_held *held = rp_lease_object(lease);
+            held->is_plain = true;
+        }
     }
-    if (!lease) return NULL;
-    if (rp_lease_model(lease)) return lease;
-    struct rp_python_held *held = rp_lease_object(lease);
-    if (call->is_plain) held->is_plain = true;
     return lease;
 }

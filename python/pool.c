@@ -112,6 +112,7 @@ static PyObject *pool_new(PyTypeObject *type, PyObject *arguments, PyObject *key
         read_options(values, &options, budget) < 0) {
         return NULL;
     }
+    options.on_freed = rp_python_freed;
     if (!getenv("RESOURCE_POOL_LOG")) {
         options.log_sink = hear;
         options.log_level = RP_LOG_INFO;
@@ -138,6 +139,8 @@ static rp_status close_pool(rp_python_pool *self, rp_error *err) {
     if (!pool) return RP_OK;
     if (self->inside_count > 0) return rp_fail(err, RP_ERR_BUSY, "calls of the pool are running");
     rp_python_drop_holds(self);
+    /* What get_model() handed out does not keep it open; what somebody leased does. */
+    if (self->lease_count == 0) rp_python_models_end(self);
     self->pool = NULL; /* nobody comes in meanwhile */
     PyThreadState *thread = PyEval_SaveThread();
     rp_status status = rp_pool_close(pool, err);
@@ -155,6 +158,7 @@ static void pool_dealloc(PyObject *object) {
     PyErr_Fetch(&raised[0], &raised[1], &raised[2]);
     if (rp_python_is_running()) close_pool((rp_python_pool *)object, NULL);
     PyErr_Restore(raised[0], raised[1], raised[2]);
+    Py_XDECREF(((rp_python_pool *)object)->plain_models);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
     release(object);
     Py_DECREF((PyObject *)type);
@@ -448,7 +452,8 @@ static PyMethodDef pool_methods[] = {
     {"get_model", FAST(get_model),
      "get_model($self, model_type, model_name, constructor=None, hardware_preferences=None, *,\n"
      "          timeout=None, allow_none=False, size=None)\n--\n\n"
-     "The model of that name, made by constructor() if nobody has it yet.\n\n"
+     "The model of that name, made by constructor() if nobody has it yet. Without a\n"
+     "constructor a name that is a file's or a folder's is loaded by an engine: a Model.\n\n"
      "model_type: its family, such as 'embedding'. hardware_preferences: a dict (docs/python.md).\n"
      "timeout: seconds to wait for somebody else's load or for room. size: bytes it takes.\n"
      "It stays in the pool at least while anybody else refers to it.\n\n"

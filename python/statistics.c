@@ -59,7 +59,7 @@ static PyObject *texts(const char *const *from, size_t count) {
 
 /* One object that requests find. */
 struct row {
-    PyObject *object; /* a share */
+    PyObject *object; /* a share; NULL: an engine's model, of which there is one when asked for */
     char *key;        /* the library's, owned                                        */
     char *plain_key;  /* owned                                                       */
     const char *name; /* one of the two: the key that callers of the guide read      */
@@ -94,13 +94,14 @@ static char *copy_text(const char *text) {
     return copy ? memcpy(copy, text, size) : NULL;
 }
 
-/* Copies the list of the pool, whose newest is the first. Makes no Python object. */
-static int copy_rows(const rp_python_pool *pool, struct listing *listing) {
+/* Copies the list of the pool, whose newest is the first, with room for `more` rows. Makes no
+ * Python object. */
+static int copy_rows(const rp_python_pool *pool, struct listing *listing, size_t more) {
     size_t count = 0;
     for (const struct rp_python_held *at = pool->first; at; at = at->next) {
         count++;
     }
-    listing->rows = PyMem_Calloc(count + 1, sizeof *listing->rows);
+    listing->rows = PyMem_Calloc(count + more + 1, sizeof *listing->rows);
     if (!listing->rows) return -1;
     listing->count = count;
     for (const struct rp_python_held *at = pool->first; at; at = at->next) {
@@ -140,6 +141,51 @@ static int match_entries(struct listing *listing) {
     return rc;
 }
 
+/* A key without what follows the name. */
+static char *plain_of(const rp_entry_info *entry) {
+    size_t size = strlen(entry->type) + strlen(entry->name) + 2;
+    char *plain = PyMem_Malloc(size);
+    if (!plain) return NULL;
+    PyOS_snprintf(plain, size, "%s%s%s", entry->type, entry->name[0] ? ":" : "", entry->name);
+    return plain;
+}
+
+static int add_engine_row(const rp_python_pool *pool, struct listing *listing,
+                          const rp_entry_info *entry) {
+    struct row *row = &listing->rows[listing->count++];
+    row->key = copy_text(entry->key);
+    row->plain_key = plain_of(entry);
+    row->kind = entry->kind;
+    row->is_plain = rp_python_model_is_plain(pool, entry->key);
+    row->entry = entry;
+    return row->key && row->plain_key ? 0 : -1;
+}
+
+/* Models that engines loaded: what the pool has and Python did not make. */
+static int add_engine_rows(rp_python_pool *pool, struct listing *listing) {
+    PyObject *seen = PySet_New(NULL);
+    size_t entry_count = rp_statistics_entry_count(listing->statistics);
+    int rc = seen ? 0 : -1;
+    for (size_t i = 0; rc == 0 && i < listing->count; i++) {
+        if (!listing->rows[i].entry) continue;
+        PyObject *key = rp_python_text(listing->rows[i].key);
+        rc = key ? PySet_Add(seen, key) : -1;
+        Py_XDECREF(key);
+    }
+    rp_python_model_prune(pool, listing->statistics);
+    for (size_t i = 0; rc == 0 && i < entry_count; i++) {
+        const rp_entry_info *entry = rp_statistics_entry(listing->statistics, i);
+        if (entry->is_draining || !entry->placement.engine) continue;
+        PyObject *key = rp_python_text(entry->key);
+        int has = key ? PySet_Contains(seen, key) : -1;
+        Py_XDECREF(key);
+        rc = has == 0 ? add_engine_row(pool, listing, entry) : has < 0 ? -1 : 0;
+    }
+    Py_XDECREF(seen);
+    if (rc < 0 && !PyErr_Occurred()) PyErr_NoMemory();
+    return rc;
+}
+
 /* The plain key is the oldest's that a request without a place of its own led to. */
 static int name_rows(struct listing *listing) {
     PyObject *taken = PyDict_New();
@@ -168,9 +214,12 @@ static int listing_init(struct listing *listing, rp_python_pool *pool) {
         rp_python_raise(&err);
         return -1;
     }
-    int rc = copy_rows(pool, listing);
+    int rc = copy_rows(pool, listing, rp_statistics_entry_count(listing->statistics));
     if (rc < 0) PyErr_NoMemory();
-    if (rc == 0 && match_entries(listing) == 0 && name_rows(listing) == 0) return 0;
+    if (rc == 0 && match_entries(listing) == 0 && add_engine_rows(pool, listing) == 0 &&
+        name_rows(listing) == 0) {
+        return 0;
+    }
     listing_fini(listing);
     return -1;
 }
@@ -229,11 +278,6 @@ static int visit_created(PyObject *dict, const struct row *row, int64_t taken_wa
 
 static int visit_used(PyObject *dict, const struct row *row, int64_t taken_wall_ns) {
     return put_time(dict, row->name, used_ns_of(row->entry, taken_wall_ns));
-}
-
-static int visit_object(PyObject *dict, const struct row *row, int64_t taken_wall_ns) {
-    (void)taken_wall_ns;
-    return rp_python_put(dict, row->name, Py_NewRef(row->object));
 }
 
 static int put_each(PyObject *dict, const char *key, const struct listing *listing, int kind,
@@ -481,11 +525,27 @@ PyObject *rp_python_totals(PyObject *self, void *unused) {
     return stats_of(self, fill_totals);
 }
 
+/* An engine's model may have gone meanwhile: then it is left out. */
+static int put_objects(PyObject *dict, rp_python_pool *pool, const struct listing *listing,
+                       rp_kind kind) {
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < listing->count; i++) {
+        const struct row *row = &listing->rows[i];
+        if (!row->entry || row->kind != kind) continue;
+        rc = rp_python_put(dict, row->name,
+                           row->object ? Py_NewRef(row->object)
+                                       : rp_python_model_find(pool, row->key));
+    }
+    return rc;
+}
+
 PyObject *rp_python_resources(PyObject *self, void *kind) {
     struct listing listing;
     if (listing_init(&listing, (rp_python_pool *)self) < 0) return NULL;
     PyObject *dict = PyDict_New();
-    if (dict && visit(&listing, (int)(intptr_t)kind, visit_object, dict) < 0) Py_CLEAR(dict);
+    if (dict && put_objects(dict, (rp_python_pool *)self, &listing, (rp_kind)(intptr_t)kind) < 0) {
+        Py_CLEAR(dict);
+    }
     listing_fini(&listing);
     PyObject *proxy = dict ? PyDictProxy_New(dict) : NULL;
     Py_XDECREF(dict);

@@ -320,7 +320,7 @@ class Workers:
                          f"{seconds_text(max(0.0, time.time() - now['waiting']['since']))}")
         lines.extend(broker_knows(worker.pid))
         if kills:
-            lines.append("hint: let such tests wait for room (@pytest.mark.resources(memory=...)), or use fewer workers")
+            lines.append("hint: let such tests wait for room, by the mark 'resources', or use fewer workers")
         return {"test": now.get("test"), "worker": worker.name, "pid": worker.pid, "signal": worker.signal,
                 "memory_bytes": worker.last_bytes, "memory_bytes_peak": worker.peak_bytes,
                 "memory_bytes_begun": now.get("begun_bytes"), "memory_kills": kills, "machine": machine,

@@ -113,7 +113,7 @@ def rpool():
 
 @pytest.fixture
 def below_rpool(run, rpool, pytester):
-    """below_rpool(*arguments): `rpool run -- pytest` with a broker of its own, whose path is short enough for a socket."""
+    """below_rpool(*arguments): `rpool run -- pytest` with a broker of its own; its path is short, for a socket."""
 
     def run_pytest(*arguments, budget="1GiB"):
         with tempfile.TemporaryDirectory() as folder:

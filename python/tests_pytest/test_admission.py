@@ -139,7 +139,8 @@ def test_room_is_there_before_fixtures_and_until_after_them(run, pytester, scrip
         def test_skipped(): pass
     """)
     run("-p", "no:randomly").assert_outcomes(passed=1, skipped=1)
-    assert scripted() == ["reserve cpu 1001 test_a.py::test_it None", "up", "test", "down", "release test_a.py::test_it"]
+    assert scripted() == ["reserve cpu 1001 test_a.py::test_it None", "up", "test", "down",
+                          "release test_a.py::test_it"]
 
 
 def test_room_of_a_class_lasts_as_long_as_the_class(run, pytester, scripted):

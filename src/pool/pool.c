@@ -120,7 +120,6 @@ static struct rp_entry *bury_one(struct rp_entry *entry, uint64_t *bytes) {
 }
 
 uint64_t rp_pool_bury(rp_pool *pool, struct rp_entry *dead, uint64_t *bytes) {
-    (void)pool;
     uint64_t count = 0;
     while (dead) {
         struct rp_entry *entry = dead;
@@ -134,6 +133,7 @@ uint64_t rp_pool_bury(rp_pool *pool, struct rp_entry *dead, uint64_t *bytes) {
             due = next;
         }
     }
+    if (count > 0 && pool->relief.on_freed) pool->relief.on_freed(false, pool->relief.freed_user);
     return count;
 }
 
@@ -204,6 +204,9 @@ static uint64_t less(uint64_t a, uint64_t b) {
 /* So often what destructors loaded is cleared as well; one that always loads another never ends. */
 enum { CLEAR_ROUNDS = 8 };
 
+/* What is cleared of less than this is not worth a walk over the heap. */
+enum { TRIMMED_BYTES = 1 << 20 };
+
 rp_status rp_pool_clear(rp_pool *pool, rp_cleared *cleared, rp_error *err) {
     if (!pool) return rp_fail(err, RP_ERR_ARGUMENT, "no pool to clear");
     rp_status status = rp_pool_check_process(pool, err);
@@ -232,6 +235,7 @@ rp_status rp_pool_clear(rp_pool *pool, rp_cleared *cleared, rp_error *err) {
     after.removed_bytes = less(before.removed_bytes, after.removed_bytes);
     after.freed_bytes = freed;
     if (cleared) *cleared = after;
+    if (after.removed_bytes >= TRIMMED_BYTES) rp_relief_trim(pool);
     rp_event_tell(&pool->events, RP_EVENT_CLEAR, NULL, NULL, freed, RP_UNKNOWN_U64, -1);
     rp_log(&pool->logger, RP_LOG_INFO, "event=clear removed=%llu leased=%llu",
            (unsigned long long)after.removed_count, (unsigned long long)after.leased_count);
@@ -361,6 +365,23 @@ rp_status rp_pool_evict(rp_pool *pool, const char *key, rp_cleared *cleared, rp_
     pool->counts.evicted_bytes += done.removed_bytes;
     rp_lock_release(&pool->lock);
     if (status == RP_OK && cleared) *cleared = done;
+    return status;
+}
+
+rp_status rp_pool_find(rp_pool *pool, const char *key, rp_lease **lease, rp_error *err) {
+    if (!pool || !key || !lease) {
+        return rp_fail(err, RP_ERR_ARGUMENT, "no pool, no key, or no place for a lease");
+    }
+    rp_status status = rp_pool_check_process(pool, err);
+    if (status != RP_OK) return status;
+    struct rp_seat *seat = rp_seat_of(pool);
+    if (!seat) return rp_fail(err, RP_ERR_MEMORY, "no memory for this thread's place in the pool");
+    rp_lock_acquire(&pool->lock);
+    struct rp_entry *entry = rp_pool_find_text(pool, key);
+    status = entry && entry->state == RP_ENTRY_LOADED && entry->aliases
+                 ? rp_pool_take_lease(seat, entry, entry->aliases->request, false, lease, err)
+                 : rp_fail(err, RP_ERR_NOT_FOUND, "nothing called '%s' is loaded", key);
+    rp_lock_release(&pool->lock);
     return status;
 }
 
