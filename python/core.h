@@ -327,6 +327,7 @@ void rp_python_pool_leave(rp_python_pool *pool, PyThreadState *thread);
 /** Methods and attributes of the pool that only look: get_stats() and its kin. */
 PyObject *rp_python_get_stats(PyObject *self, PyObject *unused);
 PyObject *rp_python_stats(PyObject *self, void *unused);
+PyObject *rp_python_totals(PyObject *self, void *unused);
 PyObject *rp_python_resources(PyObject *self, void *kind);
 PyObject *rp_python_get_resource_details(PyObject *self, PyObject *key);
 

@@ -603,6 +603,8 @@ static PyGetSetDef pool_attributes[] = {
     {"tokenizers", rp_python_resources, NULL, "The tokenizers that are loaded, by key; read-only.",
      (void *)(intptr_t)RP_KIND_TOKENIZER},
     {"_stats", rp_python_stats, NULL, "Figures, and a dict for each key.", NULL},
+    {"_totals", rp_python_totals, NULL, "Figures since the pool was opened, whatever was cleared.",
+     NULL},
     {"low_memory_mode", pool_low_memory_mode, NULL, "Whether it is on.", NULL},
     {"available_memory_mb", pool_available_memory_mb, NULL,
      "MiB that the process could still take; None when not known.", NULL},

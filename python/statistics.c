@@ -518,6 +518,26 @@ PyObject *rp_python_stats(PyObject *self, void *unused) {
     return stats_of(self, fill_private);
 }
 
+/* What clear() does not set to zero. */
+static int fill_totals(PyObject *stats, const rp_python_pool *pool, const struct listing *listing) {
+    const rp_totals *totals = rp_statistics_totals(listing->statistics);
+    (void)pool;
+    if (put_u64(stats, "requests", totals->requests) < 0) return -1;
+    if (put_u64(stats, "hits", totals->hits) < 0) return -1;
+    if (put_u64(stats, "misses", totals->misses) < 0) return -1;
+    if (put_u64(stats, "loads", totals->loads) < 0) return -1;
+    if (put_u64(stats, "load_failures", totals->load_failures) < 0) return -1;
+    if (put_u64(stats, "evictions", totals->evictions) < 0) return -1;
+    if (put_u64(stats, "room_waits", totals->room_waits) < 0) return -1;
+    if (put_u64(stats, "memory_bytes", totals->memory_bytes) < 0) return -1;
+    return put_u64(stats, "peak_bytes", totals->peak_bytes);
+}
+
+PyObject *rp_python_totals(PyObject *self, void *unused) {
+    (void)unused;
+    return stats_of(self, fill_totals);
+}
+
 /* An engine's model may have gone meanwhile: then it is left out. */
 static int put_objects(PyObject *dict, rp_python_pool *pool, const struct listing *listing,
                        rp_kind kind) {
