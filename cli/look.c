@@ -63,3 +63,9 @@ json_t *look_holders(const json_t *document, const char *key) {
     }
     return list;
 }
+
+uint64_t look_held(const json_t *totals) {
+    uint64_t bytes = look_bytes(totals, "memory_bytes");
+    uint64_t reserved = look_bytes(totals, "reserved_bytes");
+    return bytes == RP_UNKNOWN_U64 || reserved == RP_UNKNOWN_U64 ? bytes : bytes + reserved;
+}

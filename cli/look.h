@@ -29,4 +29,7 @@ double look_ms(const json_t *object, const char *key);      /* below 0: unknown 
 /* Who holds leases on that key (NULL: any), a row each, borrowed from the document. */
 json_t *look_holders(const json_t *document, const char *key);
 
+/* The bytes of objects and of what is reserved beside them, of "totals". */
+uint64_t look_held(const json_t *totals);
+
 #endif

@@ -101,6 +101,7 @@ struct run_counts {
     uint64_t hits;
     uint64_t leases; /* requests that were answered: hits and loads that went well */
     uint64_t evictions;
+    uint64_t reservations; /* of room, which are no leases on objects */
     uint64_t memory_bytes; /* at the latest look */
     uint64_t peak_bytes;   /* the most at any look; of an isolated broker its own figure */
     uint64_t saved_bytes;  /* the most at any look that processes would have held in addition,
@@ -132,7 +133,7 @@ struct run_broker {
     json_t *leaked;            /* [{key, pid, command, leases}] */
     json_int_t failure_number; /* of the latest that was taken, and of the latest leak */
     json_int_t leak_number;
-    json_int_t totals[5];
+    json_int_t totals[6];
 };
 
 struct run_broker_wish {

@@ -25,10 +25,10 @@ enum { STOP_MS = 5000, FAILURES_MAX = 64, LEAKS_MAX = 64, PROCESSES_KEPT_MS = 10
  */
 enum { ANSWER_MS = 2000, SILENCE_MS = 10000 };
 
-enum { REQUESTS, HITS, LOADS, LOAD_FAILURES, EVICTIONS };
+enum { REQUESTS, HITS, LOADS, LOAD_FAILURES, EVICTIONS, RESERVATIONS };
 
-static const char *const total_names[] = {"requests", "hits", "loads", "load_failures",
-                                          "evictions"};
+static const char *const total_names[] = {"requests",      "hits",      "loads",
+                                          "load_failures", "evictions", "reservations"};
 
 /* --- where ----------------------------------------------------------------------------------- */
 
@@ -180,8 +180,12 @@ static uint64_t whole(const json_t *object, const char *name) {
 
 static void count_totals(struct run_broker *broker, const json_t *totals, bool is_other) {
     struct run_counts *counts = &broker->counts;
-    uint64_t *const sums[] = {NULL, &counts->hits, &counts->loads, &counts->load_failures,
-                              &counts->evictions};
+    uint64_t *const sums[] = {NULL,
+                              &counts->hits,
+                              &counts->loads,
+                              &counts->load_failures,
+                              &counts->evictions,
+                              &counts->reservations};
     for (size_t i = 0; i < sizeof total_names / sizeof total_names[0]; i++) {
         json_int_t now = json_integer_value(json_object_get(totals, total_names[i]));
         json_int_t before = is_other ? 0 : broker->totals[i];
@@ -271,6 +275,14 @@ static uint64_t bytes_in_process(const json_t *entries, json_int_t pid) {
     return sum;
 }
 
+/* Whether its bytes are there once, whoever attaches them, and would be a process's own otherwise.
+ */
+static bool is_attached(const json_t *entry) {
+    const char *kind = json_string_value(json_object_get(entry, "kind"));
+    const char *type = json_string_value(json_object_get(entry, "type"));
+    return kind && type && strcmp(kind, "resource") == 0 && strcmp(type, "object") == 0;
+}
+
 /*
  * What one more process with that object would have had for itself. Pages of files (weights that
  * are mapped) it would have shared with the others without a broker too, so on a processor that is
@@ -284,7 +296,7 @@ static uint64_t private_bytes(struct run_broker *broker, const json_t *entries,
         json_string_value(json_object_get(json_object_get(entry, "placement"), "device"));
     json_int_t pid = json_integer_value(json_object_get(entry, "process"));
     uint64_t bytes = whole(entry, "memory_bytes");
-    if (device && strcmp(device, "cpu") != 0) return bytes;
+    if ((device && strcmp(device, "cpu") != 0) || is_attached(entry)) return bytes;
     uint64_t anonymous = pid > 0 ? anonymous_bytes(broker, pid) : RP_UNKNOWN_U64;
     if (anonymous == RP_UNKNOWN_U64) return RP_UNKNOWN_U64;
     uint64_t all = bytes_in_process(entries, pid);
@@ -297,7 +309,7 @@ static uint64_t private_bytes(struct run_broker *broker, const json_t *entries,
  * bytes as long as more than one process holds an object, which then would be there as often.
  */
 static void count_savings(struct run_broker *broker, const json_t *status) {
-    const json_t *leases = json_object_get(status, "leases");
+    json_t *leases = json_array();
     const json_t *entries = json_object_get(status, "entries");
     struct run_counts *counts = &broker->counts;
     json_t *seen = json_object();
@@ -305,6 +317,8 @@ static void count_savings(struct run_broker *broker, const json_t *status) {
     bool is_known = true;
     size_t i;
     const json_t *entry;
+    json_array_extend(leases, json_object_get(status, "leases"));
+    json_array_extend(leases, json_object_get(json_object_get(status, "objects"), "leases"));
     json_array_foreach(entries, i, entry) {
         const char *key = json_string_value(json_object_get(entry, "key"));
         if (!key) continue;
@@ -330,6 +344,7 @@ static void count_savings(struct run_broker *broker, const json_t *status) {
     } else if (!is_known && counts->saved_bytes == 0) {
         counts->saved_bytes = RP_UNKNOWN_U64;
     }
+    json_decref(leases);
     json_decref(broker->entries);
     broker->entries = seen;
 }

@@ -126,26 +126,48 @@ static void print_lists(const struct run_broker *broker, const struct run_outcom
     }
 }
 
+static const char *peak_remark(const struct run_broker *broker) {
+    return broker->kind == RUN_BROKER_SHARED ? " (with what others had in the same broker)" : "";
+}
+
+static void print_objects(const struct run_broker *broker) {
+    const struct run_counts *counts = &broker->counts;
+    fprintf(stderr, "rpool: %llu loads, %llu hits, %llu leases; %s at most%s\n",
+            (unsigned long long)counts->loads, (unsigned long long)counts->hits,
+            (unsigned long long)counts->leases, bytes_text(counts->peak_bytes),
+            peak_remark(broker));
+    /* Of bytes nothing is said where no look saw two processes with the same object. */
+    fprintf(stderr, "rpool: saved about %s%s%.1f s of loading (an estimate)\n",
+            counts->saved_bytes == 0                ? ""
+            : counts->saved_bytes == RP_UNKNOWN_U64 ? "an unknown number of bytes"
+                                                    : bytes_text(counts->saved_bytes),
+            counts->saved_bytes == 0 ? "" : " and ", counts->saved_ms / 1e3);
+}
+
+/* The peak, which room is part of, stands with the objects if there are any. */
+static void print_reservations(const struct run_broker *broker, bool has_objects) {
+    const struct run_counts *counts = &broker->counts;
+    if (counts->reservations == 0) return;
+    fprintf(stderr, "rpool: %llu reservation%s of room", (unsigned long long)counts->reservations,
+            counts->reservations == 1 ? "" : "s");
+    if (!has_objects) {
+        fprintf(stderr, "; %s at most%s", bytes_text(counts->peak_bytes), peak_remark(broker));
+    }
+    fputc('\n', stderr);
+}
+
 void run_summary_print(const struct run_broker *broker, const struct run_outcome *outcome) {
     const struct run_counts *counts = &broker->counts;
-    if (broker->kind != RUN_BROKER_NONE && counts->leases + counts->load_failures == 0) {
+    bool has_objects = counts->leases + counts->load_failures > 0;
+    if (broker->kind != RUN_BROKER_NONE && !has_objects && counts->reservations == 0) {
         /* Who was refused before a load began asked all the same: the reasons follow. */
         if (json_array_size(broker->failures) == outcome->was_killed) {
             fprintf(stderr, "rpool: nothing was asked of the pool's broker; what failed before "
                             "that is not counted here\n");
         }
     } else if (broker->kind != RUN_BROKER_NONE) {
-        fprintf(stderr, "rpool: %llu loads, %llu hits, %llu leases; %s at most%s\n",
-                (unsigned long long)counts->loads, (unsigned long long)counts->hits,
-                (unsigned long long)counts->leases, bytes_text(counts->peak_bytes),
-                broker->kind == RUN_BROKER_SHARED ? " (with what others had in the same broker)"
-                                                  : "");
-        /* Of bytes nothing is said where no look saw two processes with the same object. */
-        fprintf(stderr, "rpool: saved about %s%s%.1f s of loading (an estimate)\n",
-                counts->saved_bytes == 0                ? ""
-                : counts->saved_bytes == RP_UNKNOWN_U64 ? "an unknown number of bytes"
-                                                        : bytes_text(counts->saved_bytes),
-                counts->saved_bytes == 0 ? "" : " and ", counts->saved_ms / 1e3);
+        if (has_objects) print_objects(broker);
+        print_reservations(broker, has_objects);
     }
     print_lists(broker, outcome);
 }
@@ -191,6 +213,7 @@ static json_t *make_document(const struct run_broker *broker, const struct run_o
         {"hits", count(broker, counts->hits)},
         {"leases", count(broker, counts->leases)},
         {"evictions", count(broker, counts->evictions)},
+        {"reservations", count(broker, counts->reservations)},
         {"peak_bytes", count(broker, counts->peak_bytes)},
         {"saved_bytes", count(broker, counts->saved_bytes)},
         {"saved_ms", is_counted ? json_real(counts->saved_ms) : json_null()},

@@ -30,8 +30,7 @@ static void print_ledger(const json_t *document, bool all) {
     json_t *row;
     if (look_bytes(totals, "budget_bytes") != RP_UNKNOWN_U64) {
         printf("budget   %s for all devices together, %s held\n",
-               bytes_text(look_bytes(totals, "budget_bytes")),
-               bytes_text(look_bytes(totals, "memory_bytes")));
+               bytes_text(look_bytes(totals, "budget_bytes")), bytes_text(look_held(totals)));
     }
     json_object_foreach(json_object_get(document, "ledger"), device, row) {
         if (!all && look_number(row, "charged_bytes") == 0 && look_number(row, "peak_bytes") == 0) {
@@ -54,6 +53,12 @@ static void print_holders(const json_t *document, const json_t *entry) {
         long long its = look_number(lease, "process");
         if (process > 0 && its > 0 && its != process) continue;
         printf("  leased by process %lld for %s: %s\n", look_number(lease, "pid"),
+               age_text(look_ms(lease, "age_ms")), look_text(lease, "command"));
+    }
+    const json_t *objects = json_object_get(json_object_get(document, "objects"), "leases");
+    json_array_foreach(objects, i, lease) {
+        if (strcmp(look_text(lease, "key"), look_text(entry, "key")) != 0) continue;
+        printf("  attached by process %lld for %s: %s\n", look_number(lease, "pid"),
                age_text(look_ms(lease, "age_ms")), look_text(lease, "command"));
     }
     json_decref(holders);
@@ -82,6 +87,19 @@ static void print_entries(const json_t *document) {
                needs_room ? "waits for room" : "loading", age_text(look_ms(row, "age_ms")),
                needs_room ? ", needs " : "",
                needs_room ? bytes_text(look_bytes(row, "bytes")) : "");
+    }
+}
+
+/* Room is no entry: its lease tells what it takes, and where. */
+static void print_reservations(const json_t *document) {
+    const json_t *row;
+    size_t i;
+    json_array_foreach(json_object_get(document, "leases"), i, row) {
+        if (strcmp(look_text(row, "kind"), "reservation") != 0) continue;
+        printf("%s  %s on %s\n", look_text(row, "key"), bytes_text(look_bytes(row, "bytes")),
+               look_text(row, "device"));
+        printf("  reserved by process %lld for %s: %s\n", look_number(row, "pid"),
+               age_text(look_ms(row, "age_ms")), look_text(row, "command"));
     }
 }
 
@@ -144,6 +162,7 @@ static void print_status(const json_t *document, bool all) {
         print_broker(document);
         print_ledger(document, all);
         print_entries(document);
+        print_reservations(document);
         print_lists(document);
         print_clients(document);
     } else {
@@ -154,6 +173,7 @@ static void print_status(const json_t *document, bool all) {
         print_broker(other);
         print_ledger(other, false);
         print_entries(other);
+        print_reservations(other);
         print_lists(other);
     }
 }

@@ -119,7 +119,7 @@ static void add_title(struct view *view, const json_t *document) {
              "%lld requests, %lld hits, %lld loads, %lld failed, %lld evicted; %s now, %s at most",
              look_number(totals, "requests"), look_number(totals, "hits"),
              look_number(totals, "loads"), look_number(totals, "load_failures"),
-             look_number(totals, "evictions"), bytes_text(look_bytes(totals, "memory_bytes")),
+             look_number(totals, "evictions"), bytes_text(look_held(totals)),
              bytes_text(look_bytes(totals, "peak_bytes")));
     if (step[0] && strcmp(step, "none") != 0) {
         add_line(view, VIEW_WARN, "memory pressure: %s (%s)", step,

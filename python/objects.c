@@ -17,6 +17,7 @@
 #include "core.h"
 
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* ---- exceptions on their way through the library --------------------------------------- */
@@ -108,8 +109,8 @@ rp_status rp_python_fail_as_raised(struct rp_python_call *call, rp_error *err) {
 /* ---- construct and destroy -------------------------------------------------------------- */
 
 static void free_held(struct rp_python_held *held) {
-    Py_XDECREF(held->key);
-    Py_XDECREF(held->plain_key);
+    Py_XDECREF(held->key_text);
+    Py_XDECREF(held->plain_text);
     PyMem_Free(held);
 }
 
@@ -122,8 +123,10 @@ static struct rp_python_held *new_held(struct rp_python_call *call, const char *
     size_t plain = prefix + strlen(call->request.type) + name;
     if (!held) return NULL;
     if (plain > length) plain = length;
-    held->key = PyUnicode_DecodeUTF8(key, (Py_ssize_t)length, "replace");
-    held->plain_key = PyUnicode_DecodeUTF8(key, (Py_ssize_t)plain, "replace");
+    held->key_text = PyUnicode_DecodeUTF8(key, (Py_ssize_t)length, "replace");
+    held->plain_text = PyUnicode_DecodeUTF8(key, (Py_ssize_t)plain, "replace");
+    held->key = held->key_text ? PyUnicode_AsUTF8AndSize(held->key_text, NULL) : NULL;
+    held->plain_key = held->plain_text ? PyUnicode_AsUTF8AndSize(held->plain_text, NULL) : NULL;
     if (!held->key || !held->plain_key) {
         PyErr_Clear();
         free_held(held);
@@ -139,6 +142,21 @@ static struct rp_python_held *new_held(struct rp_python_call *call, const char *
     return held;
 }
 
+/* One object may stand under several names: then the pool itself has several references. */
+static size_t count_same(const struct rp_python_held *held) {
+    size_t count = 0;
+    for (const struct rp_python_held *at = held->pool->first; at; at = at->next) {
+        count += at->object == held->object;
+    }
+    return count;
+}
+
+static void tell_same(const struct rp_python_held *held, size_t count) {
+    for (struct rp_python_held *at = held->pool->first; at; at = at->next) {
+        if (at->object == held->object) at->same_count = count;
+    }
+}
+
 static PyObject *refuse(PyObject *made, const char *what, const char *hint, rp_error *err) {
     Py_DECREF(made);
     rp_fail(err, RP_ERR_LOAD, "%s", what);
@@ -146,26 +164,48 @@ static PyObject *refuse(PyObject *made, const char *what, const char *hint, rp_e
     return NULL;
 }
 
-/* A coroutine is a promise of an object. Closed, so that Python does not warn of it as forgotten.
- */
+/* A coroutine is a promise of an object. Its type is asked: stand-ins for objects have whatever
+ * attribute they are asked for. */
 static bool is_coroutine(PyObject *made) {
-    if (!PyObject_HasAttrString(made, "cr_await")) return false;
+    return PyObject_HasAttrString((PyObject *)Py_TYPE(made), "cr_await");
+}
+
+/* Closed, so that Python does not warn of it as forgotten. */
+static PyObject *refuse_coroutine(PyObject *made, rp_error *err) {
     PyObject *closed = PyObject_CallMethod(made, "close", NULL);
     if (!closed) PyErr_Clear();
     Py_XDECREF(closed);
-    return true;
+    return refuse(made, "its constructor returned a coroutine",
+                  "await get_model_async() and its kin, or run it with asyncio.run() in the "
+                  "constructor",
+                  err);
 }
 
-PyObject *rp_python_construct(struct rp_python_call *call, const rp_build *build, rp_error *err) {
+static PyObject *copy_there(struct rp_python_call *call, const rp_build *build, rp_error *err) {
+    PyObject *made = rp_python_place_copy(call->move_source, rp_build_placement(build));
+    if (!made) rp_python_fail_as_raised(call, err);
+    return made;
+}
+
+/* What the constructor returns, or what its coroutine comes to where it can be awaited. */
+static PyObject *call_constructor(struct rp_python_call *call, rp_build *build) {
+    rp_python_load_begin(call, build);
     PyObject *made = PyObject_CallNoArgs(call->constructor);
+    if (made && call->finish && is_coroutine(made)) {
+        made = rp_python_finish_take(call, made);
+    }
+    rp_python_load_end(call);
+    return made;
+}
+
+PyObject *rp_python_construct(struct rp_python_call *call, rp_build *build, rp_error *err) {
+    if (call->move_source) return copy_there(call, build, err);
+    PyObject *made = call_constructor(call, build);
     if (made && made == Py_None && !call->allow_none) {
         return refuse(made, "its constructor returned None",
                       "return the object, or say allow_none=True", err);
     }
-    if (made && is_coroutine(made)) {
-        return refuse(made, "its constructor returned a coroutine",
-                      "run it in the constructor, for instance with asyncio.run()", err);
-    }
+    if (made && is_coroutine(made)) return refuse_coroutine(made, err);
     const rp_placement *placement = rp_build_placement(build);
     bool has_place = call->kind == RP_KIND_MODEL && placement;
     if (made && has_place) made = rp_python_place_take(made, placement);
@@ -185,15 +225,23 @@ static rp_status make(rp_build *build, struct rp_python_call *call, void **objec
     struct rp_python_held *held = new_held(call, rp_build_key(build));
     if (!held) {
         Py_DECREF(made);
+        Py_CLEAR(call->segment);
         return rp_fail(err, RP_ERR_MEMORY, "no memory to keep what its constructor made");
     }
     held->object = made;
+    held->same_count = count_same(held);
+    if (held->same_count > 1) tell_same(held, held->same_count);
+    held->cache = rp_python_cache_of(build);
+    held->segment = call->segment;
+    held->shared_bytes = call->segment ? call->shared_bytes : RP_UNKNOWN_U64;
+    call->segment = NULL;
     if (bytes == RP_UNKNOWN_U64) bytes = call->bytes;
     if (bytes != RP_UNKNOWN_U64) {
         rp_build_set_bytes(build, bytes);
     } else {
-        rp_python_measure(made, build);
+        bytes = rp_python_measure(made, build);
     }
+    held->bytes = bytes;
     *object = held;
     return RP_OK;
 }
@@ -222,7 +270,9 @@ static void destroy(void *object) {
     }
     if (held->next) held->next->previous = held->previous;
     held->pool->changes++;
-    Py_DECREF(held->object);
+    if (held->same_count > 1) tell_same(held, held->same_count - 1);
+    rp_python_give_up(held->object, held->cache, held->bytes);
+    Py_XDECREF(held->segment);
     free_held(held);
     PyErr_Restore(type, value, traceback);
     PyGILState_Release(state);
@@ -230,9 +280,9 @@ static void destroy(void *object) {
 
 /* ---- holds ------------------------------------------------------------------------------ */
 
-/* Whether there is a reference but the pool's. Newer Pythons keep flags above the 32 bits. */
+/* Whether there is a reference but the pool's own. Newer Pythons keep flags above the 32 bits. */
 static bool is_referred_to(const struct rp_python_held *held) {
-    return (uint32_t)(size_t)Py_REFCNT(held->object) != 1;
+    return (uint32_t)(size_t)Py_REFCNT(held->object) != held->same_count;
 }
 
 static void release_all(rp_lease *const *leases, size_t count) {
@@ -274,7 +324,8 @@ void rp_python_drop_holds(rp_python_pool *pool) {
     sweep(pool, true);
 }
 
-PyObject *rp_python_lease_object(const rp_lease *lease) {
+PyObject *rp_python_lease_object(rp_python_pool *pool, rp_lease *lease) {
+    if (rp_lease_model(lease)) return rp_python_model_of(pool, lease);
     const struct rp_python_held *held = rp_lease_object(lease);
     return Py_NewRef(held->object);
 }
@@ -282,7 +333,13 @@ PyObject *rp_python_lease_object(const rp_lease *lease) {
 /* ---- getting a lease -------------------------------------------------------------------- */
 
 /* Whether one is inside the library: sweeps of one thread's wait look at all pools there. */
-static _Thread_local const struct rp_python_call *waiting;
+static _Thread_local rp_python_pool *waiting;
+
+rp_python_pool *rp_python_wait_for(rp_python_pool *pool) {
+    rp_python_pool *before = waiting;
+    waiting = pool;
+    return before;
+}
 
 /* The waiting thread, some twenty times a second: Ctrl-C, and whether somebody let go. */
 static int poll_wait(void *user) {
@@ -290,24 +347,33 @@ static int poll_wait(void *user) {
     if (!rp_python_is_running()) return 0;
     PyGILState_STATE state = PyGILState_Ensure();
     int rc = PyErr_CheckSignals();
-    if (rc == 0 && waiting) rp_python_sweep(waiting->pool);
+    if (rc == 0 && waiting) rp_python_sweep(waiting);
     PyGILState_Release(state);
     return rc;
 }
 
-rp_cancel *rp_python_token(void) {
-    if (the_token) return the_token;
+rp_cancel *rp_python_token_new(void) {
     rp_error err = RP_ERROR_INIT;
-    if (rp_cancel_create(&the_token, &err) != RP_OK) {
+    rp_cancel *token = NULL;
+    if (rp_cancel_create(&token, &err) != RP_OK) {
         rp_python_raise(&err);
         return NULL;
     }
-    rp_cancel_set_poll(the_token, poll_wait, NULL);
+    rp_cancel_set_poll(token, poll_wait, NULL);
+    return token;
+}
+
+rp_cancel *rp_python_token(void) {
+    if (!the_token) the_token = rp_python_token_new();
     return the_token;
 }
 
 static rp_status ask(struct rp_python_call *call, rp_lease **lease, rp_error *err) {
     rp_pool *pool = call->pool->pool;
+    if (call->move_key) {
+        return rp_pool_move_key(pool, call->move_key, call->move_device, &call->request, lease,
+                                err);
+    }
     switch (call->kind) {
     case RP_KIND_MODEL:
         return rp_pool_get_model(pool, &call->request, lease, err);
@@ -319,21 +385,21 @@ static rp_status ask(struct rp_python_call *call, rp_lease **lease, rp_error *er
 }
 
 static rp_status ask_and_wait(struct rp_python_call *call, rp_lease **lease, rp_error *err) {
-    const struct rp_python_call *outer = waiting;
-    waiting = call;
+    rp_python_pool *outer = rp_python_wait_for(call->pool);
     *err = (rp_error)RP_ERROR_INIT;
     Py_CLEAR(call->raised);
     PyThreadState *thread = rp_python_pool_enter(call->pool);
     rp_status status = ask(call, lease, err);
     rp_python_pool_leave(call->pool, thread);
-    waiting = outer;
+    rp_python_wait_for(outer);
     return status;
 }
 
 /* Objects in cycles of garbage still look referred to. Whether that brought any hold back. */
 static bool collect(rp_python_pool *pool) {
+    size_t model_count = pool->model_count;
     PyGC_Collect();
-    return rp_python_sweep(pool) > 0;
+    return rp_python_sweep(pool) > 0 || pool->model_count < model_count;
 }
 
 /* What was raised on another thread and is not for this one: its Ctrl-C, its exit. */
@@ -385,24 +451,41 @@ static void raise_failure(struct rp_python_call *call, const rp_error *err) {
     }
 }
 
+/* Whether the name is that of something on the disk: then the library knows what is wrong. */
+static bool is_path(const struct rp_python_call *call) {
+    struct stat found;
+    return call->kind == RP_KIND_MODEL && call->request.name &&
+           stat(call->request.name, &found) == 0;
+}
+
 /* Load it, or wait for who does. NULL raised. */
 static rp_lease *acquire_slowly(struct rp_python_call *call) {
     rp_error err = RP_ERROR_INIT;
     rp_lease *lease = NULL;
-    call->request.cancel = rp_python_token();
+    bool is_file = !call->constructor && !call->move_key && is_path(call);
+    if (is_file && rp_python_model_is_refused(call)) return NULL;
+    /* An engine that is wished for is the one that has to load the file. */
+    if (!call->constructor && call->request.preferences) {
+        call->request.engine = call->request.preferences->engine;
+    }
+    if (!call->request.cancel) call->request.cancel = rp_python_token();
     if (!call->request.cancel) return NULL;
-    if (call->constructor) {
+    if (call->constructor || call->move_source) {
         call->request.construct = construct;
         call->request.destroy = destroy;
         call->request.user = call;
     }
     enter();
     rp_status status = load(call, &lease, &err);
-    if (status == RP_ERR_NOT_FOUND && !call->constructor) {
+    bool has_maker = call->constructor || call->move_key || is_path(call);
+    if (status == RP_ERR_NOT_FOUND && !has_maker) {
         rp_fail(&err, status, "no %s '%s%s%s' is loaded, and there is no constructor",
                 rp_kind_name(call->kind), call->request.type, call->request.name ? ":" : "",
                 call->request.name ? call->request.name : "");
-        rp_hint(&err, "give a constructor: it is called once, however many ask");
+        rp_hint(&err, "give a constructor: it is called once, however many ask%s",
+                call->kind == RP_KIND_MODEL
+                    ? "; or as the name the path of a model's file, which an engine loads"
+                    : "");
     }
     if (status != RP_OK) raise_failure(call, &err);
     Py_CLEAR(call->raised);
@@ -410,24 +493,39 @@ static rp_lease *acquire_slowly(struct rp_python_call *call) {
     return status == RP_OK ? lease : NULL;
 }
 
-/* What is loaded is answered without giving up the GIL: nothing there waits. NULL: it is not, or
- * the words are wrong, which the slow way tells. No rp_error is made and cleared on the way. */
-static rp_lease *acquire_loaded(struct rp_python_call *call) {
+/* What is loaded is answered without giving up the GIL: nothing there waits. What is wrong with the
+ * words is told by the same question, asked again: a hit makes no rp_error and clears none. */
+static rp_lease *acquire_once(struct rp_python_call *call) {
     rp_lease *lease = NULL;
+    if (!rp_python_pool_is_open(call->pool)) return NULL;
     call->request.only_loaded = 1;
-    rp_status status = ask(call, &lease, NULL);
+    rp_status status = call->move_key ? RP_ERR_NOT_FOUND : ask(call, &lease, NULL);
+    if (status != RP_OK && status != RP_ERR_NOT_FOUND) {
+        rp_error err = RP_ERROR_INIT;
+        status = ask(call, &lease, &err);
+        if (status != RP_OK && status != RP_ERR_NOT_FOUND) rp_python_raise(&err);
+    }
     call->request.only_loaded = 0;
-    return status == RP_OK ? lease : NULL;
+    call->pool->changes++;
+    if (status != RP_ERR_NOT_FOUND || call->only_loaded) return lease;
+    lease = acquire_slowly(call);
+    call->pool->changes++;
+    return lease;
 }
 
 rp_lease *rp_python_acquire(struct rp_python_call *call) {
-    if (!rp_python_pool_is_open(call->pool)) return NULL;
-    rp_lease *lease = acquire_loaded(call);
-    if (!lease) lease = acquire_slowly(call);
-    call->pool->changes++;
-    if (!lease) return NULL;
-    if (rp_lease_model(lease)) return lease;
-    struct rp_python_held *held = rp_lease_object(lease);
-    if (call->is_plain) held->is_plain = true;
+    rp_lease *lease = NULL;
+    bool again = true;
+    while (again) {
+        again = false;
+        lease = acquire_once(call);
+        if (!lease) return NULL;
+        if (rp_lease_model(lease)) {
+            lease = rp_python_model_check_take(call, lease, &again);
+        } else if (call->is_plain) {
+            struct rp_python_held *held = rp_lease_object(lease);
+            held->is_plain = true;
+        }
+    }
     return lease;
 }

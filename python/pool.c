@@ -113,6 +113,7 @@ static PyObject *pool_new(PyTypeObject *type, PyObject *arguments, PyObject *key
         read_options(values, &options, budget) < 0) {
         return NULL;
     }
+    options.on_freed = rp_python_freed;
     if (!getenv("RESOURCE_POOL_LOG")) {
         options.log_sink = hear;
         options.log_level = RP_LOG_INFO;
@@ -139,6 +140,8 @@ static rp_status close_pool(rp_python_pool *self, rp_error *err) {
     if (!pool) return RP_OK;
     if (self->inside_count > 0) return rp_fail(err, RP_ERR_BUSY, "calls of the pool are running");
     rp_python_drop_holds(self);
+    /* What get_model() handed out does not keep it open; what somebody leased does. */
+    if (self->lease_count == 0) rp_python_models_end(self);
     self->pool = NULL; /* nobody comes in meanwhile */
     PyThreadState *thread = PyEval_SaveThread();
     rp_status status = rp_pool_close(pool, err);
@@ -157,6 +160,7 @@ static void pool_dealloc(PyObject *object) {
     if (rp_python_is_running()) close_pool((rp_python_pool *)object, NULL);
     Py_CLEAR(((rp_python_pool *)object)->figures);
     PyErr_Restore(raised[0], raised[1], raised[2]);
+    Py_XDECREF(((rp_python_pool *)object)->plain_models);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
     release(object);
     Py_DECREF((PyObject *)type);
@@ -210,11 +214,10 @@ static int read_constructor(PyObject *constructor, struct rp_python_call *call) 
     return 0;
 }
 
-/* Below 0 is refused; None and what was not given is no limit. 0 s: what can be had at once. */
-static int read_timeout(PyObject *timeout, struct rp_python_call *call) {
+int rp_python_timeout(PyObject *timeout, int64_t *timeout_ms) {
     if (!timeout || timeout == Py_None) return 0;
     int64_t ms = milliseconds_of(timeout, 1e3, "a timeout");
-    call->request.timeout_ms = ms == 0 ? 1 : ms;
+    *timeout_ms = ms == 0 ? 1 : ms;
     return ms < 0 ? -1 : 0;
 }
 
@@ -226,7 +229,7 @@ static int read_call(const struct way *way, PyObject **values, struct rp_python_
         if (!call->request.name) return -1;
     }
     if (read_constructor(values[CONSTRUCTOR], call) < 0) return -1;
-    if (read_timeout(values[TIMEOUT], call) < 0) return -1;
+    if (rp_python_timeout(values[TIMEOUT], &call->request.timeout_ms) < 0) return -1;
     if (values[SIZE] && values[SIZE] != Py_None) {
         call->bytes = PyLong_AsUnsignedLongLong(values[SIZE]);
         if (PyErr_Occurred()) return -1;
@@ -242,41 +245,61 @@ static int read_call(const struct way *way, PyObject **values, struct rp_python_
     return allow_none < 0 ? -1 : 0;
 }
 
-static rp_lease *acquire(PyObject *self, const struct way *way, PyObject *const *arguments,
-                         Py_ssize_t count, PyObject *keywords) {
-    PyObject *values[GET_COUNT];
+/* A lease on what the values say. The pool must outlive the call, whatever the constructor does to
+ * its last name. */
+static rp_lease *acquire_read(const struct way *way, PyObject **values,
+                              struct rp_python_call *call) {
+    PyObject *self = (PyObject *)call->pool;
     struct rp_python_wishes *wishes = NULL;
-    rp_lease *lease = NULL;
-    struct rp_python_call call = {
-        .pool = (rp_python_pool *)self,
-        .kind = way->kind,
-        .is_plain = true,
-        .is_shared = ((rp_python_pool *)self)->is_shared,
-        .bytes = RP_UNKNOWN_U64,
-        .request = RP_REQUEST_INIT,
-    };
-    if (rp_python_arguments(&way->signature, arguments, count, keywords, values) < 0 ||
-        read_call(way, values, &call) < 0) {
-        return NULL;
-    }
+    if (read_call(way, values, call) < 0) return NULL;
     if (values[PREFERENCES] && values[PREFERENCES] != Py_None) {
         wishes = rp_python_wishes_acquire(values[PREFERENCES]);
         if (!wishes) return NULL;
-        call.request.preferences = wishes->preferences;
-        call.is_plain = !wishes->has_own_place;
+        call->request.preferences = wishes->preferences;
+        call->is_plain = !wishes->has_own_place;
     }
-    /* The pool must outlive the call, whatever the constructor does to its last name. */
     Py_INCREF(self);
-    lease = rp_python_acquire(&call);
+    rp_lease *lease = rp_python_acquire(call);
     rp_python_wishes_release(wishes);
     Py_DECREF(self);
     return lease;
 }
 
+static rp_lease *acquire_asked(const struct way *way, const struct rp_python_ask *ask) {
+    PyObject *values[GET_COUNT];
+    rp_python_pool *pool = (rp_python_pool *)ask->pool;
+    struct rp_python_call call = {
+        .pool = pool,
+        .kind = way->kind,
+        .is_plain = true,
+        .is_shared = pool->is_shared,
+        .only_loaded = ask->only_loaded,
+        .bytes = RP_UNKNOWN_U64,
+        .finish = ask->finish,
+        .request = RP_REQUEST_INIT,
+    };
+    call.request.within = ask->within;
+    call.request.cancel = ask->cancel;
+    if (rp_python_arguments(&way->signature, ask->arguments, ask->count, ask->keywords, values) <
+        0) {
+        return NULL;
+    }
+    return acquire_read(way, values, &call);
+}
+
+static rp_lease *acquire(PyObject *self, const struct way *way, PyObject *const *arguments,
+                         Py_ssize_t count, PyObject *keywords) {
+    struct rp_python_ask ask = {
+        .pool = self,
+        .arguments = arguments,
+        .count = count,
+        .keywords = keywords,
+    };
+    return acquire_asked(way, &ask);
+}
+
 /* The object, and a hold on it in place of the lease: until only the pool refers to it. */
-static PyObject *get(PyObject *self, const struct way *way, PyObject *const *arguments,
-                     Py_ssize_t count, PyObject *keywords) {
-    rp_lease *lease = acquire(self, way, arguments, count, keywords);
+static PyObject *hold_take(PyObject *self, rp_lease *lease) {
     if (!lease) return NULL;
     if (rp_lease_model(lease)) return rp_python_model_take((rp_python_pool *)self, lease);
     struct rp_python_held *held = rp_lease_object(lease);
@@ -289,10 +312,26 @@ static PyObject *get(PyObject *self, const struct way *way, PyObject *const *arg
     return object;
 }
 
+static PyObject *get(PyObject *self, const struct way *way, PyObject *const *arguments,
+                     Py_ssize_t count, PyObject *keywords) {
+    return hold_take(self, acquire(self, way, arguments, count, keywords));
+}
+
 static PyObject *lease(PyObject *self, const struct way *way, PyObject *const *arguments,
                        Py_ssize_t count, PyObject *keywords) {
     rp_lease *taken = acquire(self, way, arguments, count, keywords);
     return taken ? rp_python_lease_new_take((rp_python_pool *)self, taken) : NULL;
+}
+
+PyObject *rp_python_ask(const struct rp_python_ask *ask) {
+    size_t row = 0;
+    while (strcmp(ways[row].signature.function, ask->method) != 0) {
+        row++;
+    }
+    rp_lease *taken = acquire_asked(&ways[row], ask);
+    if (!taken) return NULL;
+    if (strncmp(ask->method, "get", 3) == 0) return hold_take(ask->pool, taken);
+    return rp_python_lease_new_take((rp_python_pool *)ask->pool, taken);
 }
 
 #define GETTER(name, action, row)                                                                  \
@@ -316,6 +355,9 @@ GETTER(lease_resource, lease, 5)
 GETTER_ASYNC(get_model)
 GETTER_ASYNC(get_tokenizer)
 GETTER_ASYNC(get_resource)
+GETTER_ASYNC(lease_model)
+GETTER_ASYNC(lease_tokenizer)
+GETTER_ASYNC(lease_resource)
 #undef GETTER_ASYNC
 
 /* ---- clearing --------------------------------------------------------------------------- */
@@ -444,32 +486,39 @@ static PyObject *pool_logger(PyObject *self, void *unused) {
 static PyMethodDef pool_methods[] = {
     {"get_model", FAST(get_model),
      "get_model($self, model_type, model_name, constructor=None, hardware_preferences=None, *,\n"
-     "          timeout=None, allow_none=False, size=None)\n--\n\n"
-     "The model of that name, made by constructor() if nobody has it yet.\n\n"
+     "          timeout=None, allow_none=False, size=None, share=None)\n--\n\n"
+     "The model of that name, made by constructor() if nobody has it yet. Without a\n"
+     "constructor a name that is a file's or a folder's is loaded by an engine: a Model.\n\n"
      "model_type: its family, such as 'embedding'. hardware_preferences: a dict (docs/python.md).\n"
      "timeout: seconds to wait for somebody else's load or for room. size: bytes it takes.\n"
+     "share: 'machine': one copy for all processes; 'process'. allow_none: None is an object too.\n"
      "It stays in the pool at least while anybody else refers to it.\n\n"
      "What constructor() raises is raised here, and in every thread that waits for it.\n"
      "CapacityError: no room; NotFoundError: not loaded, and no constructor; CycleError;\n"
      "TimeoutError."},
     {"get_tokenizer", FAST(get_tokenizer),
      "get_tokenizer($self, model_type, model_name, constructor=None, *, timeout=None,\n"
-     "              allow_none=False, size=None)\n--\n\n"
+     "              allow_none=False, size=None,\n"
+     "          share=None)\n--\n\n"
      "The tokenizer of that name; see get_model()."},
     {"get_resource", FAST(get_resource),
      "get_resource($self, resource_type, resource_id=None, constructor=None, *, timeout=None,\n"
-     "             allow_none=False, size=None)\n--\n\n"
+     "             allow_none=False, size=None,\n"
+     "          share=None)\n--\n\n"
      "Anything else: a library, a data set; see get_model()."},
     {"lease_model", FAST(lease_model),
      "lease_model($self, model_type, model_name, constructor=None, hardware_preferences=None, *,\n"
-     "            timeout=None, allow_none=False, size=None)\n--\n\n"
+     "            timeout=None, allow_none=False, size=None,\n"
+     "          share=None)\n--\n\n"
      "A Lease on the model: `with pool.lease_model(...) as model:`. See get_model()."},
     {"lease_tokenizer", FAST(lease_tokenizer),
      "lease_tokenizer($self, model_type, model_name, constructor=None, *, timeout=None,\n"
-     "                allow_none=False, size=None)\n--\n\nA Lease on the tokenizer."},
+     "                allow_none=False, size=None,\n"
+     "          share=None)\n--\n\nA Lease on the tokenizer."},
     {"lease_resource", FAST(lease_resource),
      "lease_resource($self, resource_type, resource_id=None, constructor=None, *, timeout=None,\n"
-     "               allow_none=False, size=None)\n--\n\nA Lease on the resource."},
+     "               allow_none=False, size=None,\n"
+     "          share=None)\n--\n\nA Lease on the resource."},
     {"clear", pool_clear, METH_NOARGS,
      "clear($self)\n--\n\nTake everything out and set the counts to zero. What somebody still has "
      "lives on with him,\nand the next request for it makes a fresh one."},
@@ -486,13 +535,42 @@ static PyMethodDef pool_methods[] = {
      "device; who has the old one keeps it."},
     {"reserve", FAST(rp_python_reserve),
      "reserve($self, device, memory, *, name=None, timeout=None)\n--\n\nRoom for what is not "
-     "loaded by the pool: a Lease."},
+     "loaded by the pool: a Lease, with device and memory_bytes.\n\ndevice: 'cpu', 'cuda:1', or a "
+     "kind, 'cuda': whichever has room. memory: bytes, or '8GB', '8GiB'.\nname: what for, for "
+     "people. timeout: seconds to wait for room.\nCapacityError: it never fits. TimeoutError. "
+     "CycleError: all who wait hold what the others wait\nfor. AbsentError: there is no such "
+     "device."},
     {"get_model_async", FAST(get_model_async),
-     "get_model_async($self, *args, **kwargs)\n--\n\nget_model(), to be awaited."},
+     "get_model_async($self, model_type, model_name, constructor=None,\n"
+     "                hardware_preferences=None, *, timeout=None, allow_none=False, size=None,\n"
+     "                share=None)\n--\n\n"
+     "get_model(), to be awaited under asyncio: the event loop stays free meanwhile.\n\n"
+     "What is loaded comes at once; all else is waited for on a thread of its own, with the\n"
+     "context variables of the caller. constructor may be a coroutine function: it runs on the\n"
+     "caller's event loop. Who is cancelled waits no longer; a load that has begun is kept.\n"
+     "UnsupportedError: no event loop of asyncio runs."},
     {"get_tokenizer_async", FAST(get_tokenizer_async),
-     "get_tokenizer_async($self, *args, **kwargs)\n--\n\nget_tokenizer(), to be awaited."},
+     "get_tokenizer_async($self, model_type, model_name, constructor=None, *, timeout=None,\n"
+     "                    allow_none=False, size=None, share=None)\n--\n\n"
+     "get_tokenizer(), to be awaited; see get_model_async()."},
     {"get_resource_async", FAST(get_resource_async),
-     "get_resource_async($self, *args, **kwargs)\n--\n\nget_resource(), to be awaited."},
+     "get_resource_async($self, resource_type, resource_id=None, constructor=None, *,\n"
+     "                   timeout=None, allow_none=False, size=None, share=None)\n--\n\n"
+     "get_resource(), to be awaited; see get_model_async()."},
+    {"lease_model_async", FAST(lease_model_async),
+     "lease_model_async($self, model_type, model_name, constructor=None,\n"
+     "                  hardware_preferences=None, *, timeout=None, allow_none=False, size=None,\n"
+     "                  share=None)\n--\n\n"
+     "`async with pool.lease_model_async(...) as model:`; awaited, it gives the Lease.\n"
+     "See get_model_async()."},
+    {"lease_tokenizer_async", FAST(lease_tokenizer_async),
+     "lease_tokenizer_async($self, model_type, model_name, constructor=None, *, timeout=None,\n"
+     "                      allow_none=False, size=None, share=None)\n--\n\n"
+     "A lease on the tokenizer; see lease_model_async()."},
+    {"lease_resource_async", FAST(lease_resource_async),
+     "lease_resource_async($self, resource_type, resource_id=None, constructor=None, *,\n"
+     "                     timeout=None, allow_none=False, size=None, share=None)\n--\n\n"
+     "A lease on the resource; see lease_model_async()."},
     {"check_memory_pressure", pool_check_memory_pressure, METH_NOARGS,
      "check_memory_pressure($self)\n--\n\nWhether memory is short."},
     {"enable_low_memory_mode", pool_enable_low_memory_mode, METH_NOARGS,
@@ -522,6 +600,8 @@ static PyGetSetDef pool_attributes[] = {
     {"tokenizers", rp_python_resources, NULL, "The tokenizers that are loaded, by key; read-only.",
      (void *)(intptr_t)RP_KIND_TOKENIZER},
     {"_stats", rp_python_stats, NULL, "Figures, and a dict for each key.", NULL},
+    {"_totals", rp_python_totals, NULL, "Figures since the pool was opened, whatever was cleared.",
+     NULL},
     {"low_memory_mode", pool_low_memory_mode, NULL, "Whether it is on.", NULL},
     {"available_memory_mb", pool_available_memory_mb, NULL,
      "MiB that the process could still take; None when not known.", NULL},

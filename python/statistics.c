@@ -81,13 +81,14 @@ static PyObject *texts(const char *const *from, size_t count) {
 
 /* One object that requests find. */
 struct row {
-    PyObject *object;    /* a share                                                       */
-    PyObject *key;       /* the library's, a share of a str                               */
-    PyObject *plain_key; /* likewise                                                      */
-    PyObject *name;      /* one of the two: the key that callers of the guide read        */
+    PyObject *object; /* a share; NULL: an engine's model, of which there is one when asked for */
+    PyObject *key;    /* the library's, a share of a str                                        */
+    PyObject *plain_key; /* likewise                                                            */
+    PyObject *name;      /* one of the two: the key that callers of the guide read              */
     rp_kind kind;
     bool is_plain;
-    const rp_entry_info *entry; /* NULL: requests do not find it any more                 */
+    uint64_t shared_bytes;      /* beside the entry's own; RP_UNKNOWN_U64: it is not shared       */
+    const rp_entry_info *entry; /* NULL: requests do not find it any more             */
 };
 
 /*
@@ -111,22 +112,24 @@ static void listing_fini(struct listing *listing) {
     rp_statistics_destroy(listing->statistics);
 }
 
-/* Copies the list of the pool, whose newest is the first. Makes no Python object. */
-static int copy_rows(const rp_python_pool *pool, struct listing *listing) {
+/* Copies the list of the pool, whose newest is the first, with room for `more` rows. Makes no
+ * Python object. */
+static int copy_rows(const rp_python_pool *pool, struct listing *listing, size_t more) {
     size_t count = 0;
     for (const struct rp_python_held *at = pool->first; at; at = at->next) {
         count++;
     }
-    listing->rows = PyMem_Calloc(count + 1, sizeof *listing->rows);
+    listing->rows = PyMem_Calloc(count + more + 1, sizeof *listing->rows);
     if (!listing->rows) return -1;
     listing->count = count;
     for (const struct rp_python_held *at = pool->first; at; at = at->next) {
         listing->rows[--count] = (struct row){
             .object = Py_NewRef(at->object),
-            .key = Py_NewRef(at->key),
-            .plain_key = Py_NewRef(at->plain_key),
+            .key = Py_NewRef(at->key_text),
+            .plain_key = Py_NewRef(at->plain_text),
             .kind = at->kind,
             .is_plain = at->is_plain,
+            .shared_bytes = at->shared_bytes,
         };
     }
     return 0;
@@ -176,6 +179,45 @@ static int match_entries(struct listing *listing) {
     return rc;
 }
 
+/* A key without what follows the name. */
+static PyObject *plain_of(const rp_entry_info *entry) {
+    return PyUnicode_FromFormat("%s%s%s", entry->type, entry->name[0] ? ":" : "", entry->name);
+}
+
+static int add_engine_row(const rp_python_pool *pool, struct listing *listing,
+                          const rp_entry_info *entry) {
+    struct row *row = &listing->rows[listing->count++];
+    row->key = rp_python_text(entry->key);
+    row->plain_key = plain_of(entry);
+    row->kind = entry->kind;
+    row->is_plain = rp_python_model_is_plain(pool, entry->key);
+    row->entry = entry;
+    return row->key && row->plain_key ? 0 : -1;
+}
+
+/* Models that engines loaded: what the pool has and Python did not make. */
+static int add_engine_rows(rp_python_pool *pool, struct listing *listing) {
+    PyObject *seen = PySet_New(NULL);
+    size_t entry_count = rp_statistics_entry_count(listing->statistics);
+    int rc = seen ? 0 : -1;
+    for (size_t i = 0; rc == 0 && i < listing->count; i++) {
+        if (!listing->rows[i].entry) continue;
+        rc = PySet_Add(seen, listing->rows[i].key);
+    }
+    rp_python_model_prune(pool, listing->statistics);
+    for (size_t i = 0; rc == 0 && i < entry_count; i++) {
+        const rp_entry_info *entry = rp_statistics_entry(listing->statistics, i);
+        if (entry->is_draining || !entry->placement.engine) continue;
+        PyObject *key = rp_python_text(entry->key);
+        int has = key ? PySet_Contains(seen, key) : -1;
+        Py_XDECREF(key);
+        rc = has == 0 ? add_engine_row(pool, listing, entry) : has < 0 ? -1 : 0;
+    }
+    Py_XDECREF(seen);
+    if (rc < 0 && !PyErr_Occurred()) PyErr_NoMemory();
+    return rc;
+}
+
 /* The plain key is the oldest's that a request without a place of its own led to. */
 static int name_rows(struct listing *listing) {
     PyObject *taken = PyDict_New();
@@ -205,9 +247,12 @@ static int listing_init(struct listing *listing, rp_python_pool *pool) {
         rp_python_raise(&err);
         return -1;
     }
-    int rc = copy_rows(pool, listing);
+    int rc = copy_rows(pool, listing, rp_statistics_entry_count(listing->statistics));
     if (rc < 0) PyErr_NoMemory();
-    if (rc == 0 && match_entries(listing) == 0 && name_rows(listing) == 0) return 0;
+    if (rc == 0 && match_entries(listing) == 0 && add_engine_rows(pool, listing) == 0 &&
+        name_rows(listing) == 0) {
+        return 0;
+    }
     listing_fini(listing);
     return -1;
 }
@@ -238,12 +283,23 @@ static int64_t used_ns_of(const rp_entry_info *entry, int64_t taken_wall_ns) {
 }
 
 /* The names of what each object has: made once, since there may be thousands of objects. */
-enum field { MEMORY, METHOD, DEVICE, PRECISION, HITS, CREATED, ACCESSED, LOAD_MS, FIELD_COUNT };
+enum field {
+    MEMORY,
+    SHARED,
+    PRIVATE,
+    METHOD,
+    DEVICE,
+    PRECISION,
+    HITS,
+    CREATED,
+    ACCESSED,
+    LOAD_MS,
+    FIELD_COUNT
+};
 
 static const char *const field_names[FIELD_COUNT] = {
-    "memory_usage",  "memory_estimation_method",
-    "device",        "precision",
-    "hits",          "created",
+    "memory_usage",  "shared_bytes", "private_bytes", "memory_estimation_method",
+    "device",        "precision",    "hits",          "created",
     "last_accessed", "load_ms",
 };
 
@@ -269,8 +325,19 @@ static PyObject *word_of(enum field field, const char *text) {
     return Py_XNewRef(latest[field]);
 }
 
-static int put_entry(PyObject *dict, const rp_entry_info *entry, int64_t taken_wall_ns) {
-    if (put_field(dict, MEMORY, u64_of(entry->memory_bytes)) < 0) return -1;
+/* The pool of this process answers for its own bytes only; all of it is what a reader asks for. */
+static int put_memory(PyObject *dict, const struct row *row) {
+    uint64_t own = row->entry->memory_bytes;
+    bool is_shared = row->shared_bytes != RP_UNKNOWN_U64;
+    if (!is_shared || own == RP_UNKNOWN_U64) return put_field(dict, MEMORY, u64_of(own));
+    if (put_field(dict, MEMORY, u64_of(own + row->shared_bytes)) < 0) return -1;
+    if (put_field(dict, SHARED, u64_of(row->shared_bytes)) < 0) return -1;
+    return put_field(dict, PRIVATE, u64_of(own));
+}
+
+static int put_entry(PyObject *dict, const struct row *row, int64_t taken_wall_ns) {
+    const rp_entry_info *entry = row->entry;
+    if (put_memory(dict, row) < 0) return -1;
     if (put_field(dict, METHOD, word_of(METHOD, entry->memory_method)) < 0) return -1;
     if (put_field(dict, DEVICE, word_of(DEVICE, entry->placement.device)) < 0) return -1;
     if (put_field(dict, PRECISION, word_of(PRECISION, entry->placement.precision)) < 0) return -1;
@@ -290,7 +357,7 @@ static int put_row(PyObject *dict, const struct row *row, PyObject *value) {
 
 static int visit_entry(PyObject *dict, const struct row *row, int64_t taken_wall_ns) {
     PyObject *inner = PyDict_New();
-    if (inner && put_entry(inner, row->entry, taken_wall_ns) < 0) Py_CLEAR(inner);
+    if (inner && put_entry(inner, row, taken_wall_ns) < 0) Py_CLEAR(inner);
     return put_row(dict, row, inner);
 }
 
@@ -306,11 +373,6 @@ static int visit_created(PyObject *dict, const struct row *row, int64_t taken_wa
 
 static int visit_used(PyObject *dict, const struct row *row, int64_t taken_wall_ns) {
     return put_row(dict, row, time_of(used_ns_of(row->entry, taken_wall_ns)));
-}
-
-static int visit_object(PyObject *dict, const struct row *row, int64_t taken_wall_ns) {
-    (void)taken_wall_ns;
-    return put_row(dict, row, Py_NewRef(row->object));
 }
 
 static int put_each(PyObject *dict, const char *key, const struct listing *listing, int kind,
@@ -569,11 +631,46 @@ PyObject *rp_python_stats(PyObject *object, void *unused) {
     return is_current ? Py_NewRef(self->figures) : stats_of(object, fill_figures);
 }
 
+/* What clear() does not set to zero. */
+static int fill_totals(PyObject *stats, rp_python_pool *pool, const struct listing *listing) {
+    const rp_totals *totals = rp_statistics_totals(listing->statistics);
+    (void)pool;
+    if (put_u64(stats, "requests", totals->requests) < 0) return -1;
+    if (put_u64(stats, "hits", totals->hits) < 0) return -1;
+    if (put_u64(stats, "misses", totals->misses) < 0) return -1;
+    if (put_u64(stats, "loads", totals->loads) < 0) return -1;
+    if (put_u64(stats, "load_failures", totals->load_failures) < 0) return -1;
+    if (put_u64(stats, "evictions", totals->evictions) < 0) return -1;
+    if (put_u64(stats, "room_waits", totals->room_waits) < 0) return -1;
+    if (put_u64(stats, "memory_bytes", totals->memory_bytes) < 0) return -1;
+    return put_u64(stats, "peak_bytes", totals->peak_bytes);
+}
+
+PyObject *rp_python_totals(PyObject *self, void *unused) {
+    (void)unused;
+    return stats_of(self, fill_totals);
+}
+
+/* An engine's model may have gone meanwhile: then it is left out. */
+static int put_objects(PyObject *dict, rp_python_pool *pool, const struct listing *listing,
+                       rp_kind kind) {
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < listing->count; i++) {
+        const struct row *row = &listing->rows[i];
+        if (!row->entry || row->kind != kind) continue;
+        const char *key = row->object ? NULL : PyUnicode_AsUTF8AndSize(row->key, NULL);
+        rc = put_row(dict, row, key ? rp_python_model_find(pool, key) : Py_XNewRef(row->object));
+    }
+    return rc;
+}
+
 PyObject *rp_python_resources(PyObject *self, void *kind) {
     struct listing listing;
     if (listing_init(&listing, (rp_python_pool *)self) < 0) return NULL;
     PyObject *dict = PyDict_New();
-    if (dict && visit(&listing, (int)(intptr_t)kind, visit_object, dict) < 0) Py_CLEAR(dict);
+    if (dict && put_objects(dict, (rp_python_pool *)self, &listing, (rp_kind)(intptr_t)kind) < 0) {
+        Py_CLEAR(dict);
+    }
     listing_fini(&listing);
     PyObject *proxy = dict ? PyDictProxy_New(dict) : NULL;
     Py_XDECREF(dict);
@@ -611,7 +708,7 @@ static PyObject *placement_dict(const rp_placement *placement) {
 static int fill_details(PyObject *dict, const struct row *row, const struct listing *listing) {
     const rp_entry_info *entry = row->entry;
     const rp_statistics *statistics = listing->statistics;
-    if (put_entry(dict, entry, taken_ns(listing)) < 0) return -1;
+    if (put_entry(dict, row, taken_ns(listing)) < 0) return -1;
     if (PyDict_SetItemString(dict, "key", row->name) < 0) return -1;
     if (put_text(dict, "instance", entry->key) < 0) return -1;
     if (put_text(dict, "kind", rp_kind_name(entry->kind)) < 0) return -1;

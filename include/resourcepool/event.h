@@ -31,7 +31,9 @@
     X(BUDGET,        17, "budget",         "a budget was set: bytes")                                        \
     X(OVER_BUDGET,   18, "over_budget",    "an object turned out larger than expected: bytes, bytes over")   \
     X(CLEAR,         19, "clear",          "the pool was cleared: bytes that were freed")                    \
-    X(NOTE,          20, "note",           "something was lived without: key has what")
+    X(NOTE,          20, "note",           "something was lived without: key has what")                      \
+    X(RESERVE,       21, "reserve",        "room was reserved for what the pool does not load: bytes")       \
+    X(GIVE_BACK,     22, "give_back",      "reserved room was given back: bytes")
 /* clang-format on */
 
 typedef enum rp_event_kind {

@@ -32,7 +32,8 @@ RP_API rp_status rp_lease_release(rp_lease *lease, rp_error *err);
 /** A second lease on the same object, as independent as any. Counts as no request. */
 RP_API RP_MUST_CHECK rp_status rp_lease_clone(rp_lease *lease, rp_lease **clone, rp_error *err);
 
-/** What the constructor made. Borrowed while the lease is out; NULL for a stale lease. */
+/** What the constructor made. Borrowed while the lease is out; NULL for a stale lease, and for a
+ * reservation. */
 RP_API void *rp_lease_object(const rp_lease *lease);
 
 /** The model that an engine loaded, for rp_model_run(); NULL if a constructor made the object. */

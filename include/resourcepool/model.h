@@ -98,6 +98,13 @@ RP_API bool rp_model_is_simulated(const rp_model *model);
  */
 RP_API uint64_t rp_model_bytes(const rp_model *model);
 
+/**
+ * Whether the model can never run again: it was in another process, and that has died. Somebody who
+ * asks the pool anew once all leases on it were given back, or after rp_pool_evict(), gets a fresh
+ * one. False for a model of this process. Any thread.
+ */
+RP_API bool rp_model_is_gone(const rp_model *model);
+
 /** Inputs and outputs; NULL for an index that is too large. */
 RP_API size_t rp_model_input_count(const rp_model *model);
 RP_API size_t rp_model_output_count(const rp_model *model);

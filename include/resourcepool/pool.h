@@ -25,6 +25,13 @@
 
 typedef struct rp_pool rp_pool;
 
+/**
+ * What the program's own allocators keep of freed memory may go back: objects were destroyed (once
+ * for all of a batch), or memory is short though nothing was. Called under no lock, on the thread
+ * that destroyed them or looked at the memory; may use the pool.
+ */
+typedef void (*rp_freed_callback)(bool is_short, void *user);
+
 /** Who holds what is loaded. */
 typedef enum rp_share {
     RP_SHARE_DEFAULT = 0, /* RESOURCE_POOL_SHARE decides ("process", "machine"); else the process */
@@ -49,10 +56,27 @@ typedef struct rp_pool_options {
     rp_pressure_callback on_pressure; /* told of each change of step; NULL                    */
     void *pressure_user;              /* given to it                                          */
     rp_share share;                   /* without a broker the pool is the process's own       */
+    rp_freed_callback on_freed;       /* after objects were destroyed; NULL                   */
+    void *freed_user;                 /* given to it                                          */
 } rp_pool_options;
 
 /* clang-format off */
-#define RP_POOL_OPTIONS_INIT {sizeof(rp_pool_options), 0, RP_LOG_OFF, 0, 0, 0, 0, false, false, 0, 0, RP_SHARE_DEFAULT}
+#define RP_POOL_OPTIONS_INIT {sizeof(rp_pool_options), 0, RP_LOG_OFF, 0, 0, 0, 0, false, false, 0, 0, RP_SHARE_DEFAULT, 0, 0}
+/* clang-format on */
+
+/** Room that is asked for. Zero and NULL mean the default; start from RP_RESERVATION_INIT. */
+typedef struct rp_reservation {
+    size_t size;           /* sizeof(rp_reservation): lets the struct grow                       */
+    const char *device;    /* "cpu", "cuda:1"; a kind ("cuda"): the one with room; required      */
+    uint64_t memory_bytes; /* required                                                           */
+    const char *name;      /* what for, for people; NULL: the process                            */
+    int64_t timeout_ms;    /* how long to wait at most; 0: as long as it takes                   */
+    rp_cancel *cancel;     /* NULL: cannot be called off                                         */
+    rp_build *within;      /* the load on whose behalf another thread of its constructor asks    */
+} rp_reservation;
+
+/* clang-format off */
+#define RP_RESERVATION_INIT {sizeof(rp_reservation), 0, 0, 0, 0, 0, 0}
 /* clang-format on */
 
 /** Whether something was seen to be so. */
@@ -136,6 +160,26 @@ RP_API RP_MUST_CHECK rp_status rp_pool_get_resource(rp_pool *pool, const rp_requ
                                                     rp_lease **lease, rp_error *err);
 
 /**
+ * Reserve room for what the pool does not load itself: the bytes are taken out of the device's
+ * account until the lease is released, in every process where the pool shares. Nothing is
+ * allocated, nothing is shared: each call gets room of its own.
+ *
+ * Room is made and waited for as for a load, in the same queue. What is reserved counts against
+ * budgets; what the device has free is looked at once, when the room is given.
+ *
+ * request  borrowed for the call, and so is all it points to.
+ * lease    on RP_OK owns one lease, without an object; its placement has the device. A process
+ *          that ends gives its room back; of a broker that ends nobody takes it over.
+ *
+ * RP_ERR_ARGUMENT, RP_ERR_LIMIT: the request. RP_ERR_ABSENT: this machine has no such device, or it
+ * cannot be used. RP_ERR_CAPACITY: it could never fit. RP_ERR_CYCLE: it could, but only if threads
+ * gave back what they hold that themselves wait for room without a deadline, in this process or
+ * another; the last one to ask is told. RP_ERR_TIMEOUT, RP_ERR_CANCELLED, RP_ERR_MEMORY.
+ */
+RP_API RP_MUST_CHECK rp_status rp_pool_reserve(rp_pool *pool, const rp_reservation *request,
+                                               rp_lease **lease, rp_error *err);
+
+/**
  * Destroy every object that is not leased; those that are go with their last lease, and a new
  * request for one of them makes a fresh one. `cleared` may be NULL; it is filled in either way.
  *
@@ -162,6 +206,13 @@ RP_API rp_status rp_pool_cleanup_unused(rp_pool *pool, int64_t max_age_ms, rp_cl
 RP_API rp_status rp_pool_evict(rp_pool *pool, const char *key, rp_cleared *cleared, rp_error *err);
 
 /**
+ * Lease what is loaded under a key, as rp_lease_key() has it. Counts as no request.
+ * RP_ERR_NOT_FOUND: there is none of that key, or it is still being loaded.
+ */
+RP_API RP_MUST_CHECK rp_status rp_pool_find(rp_pool *pool, const char *key, rp_lease **lease,
+                                            rp_error *err);
+
+/**
  * Make an object on another device and let the old one go: room is reserved there, it is built
  * there, and from then on requests that name no device get the new one. Who holds the old one
  * keeps it until it is released.
@@ -174,6 +225,20 @@ RP_API rp_status rp_pool_evict(rp_pool *pool, const char *key, rp_cleared *clear
 RP_API RP_MUST_CHECK rp_status rp_pool_move_model(rp_pool *pool, const rp_request *request,
                                                   const char *device, rp_lease **lease,
                                                   rp_error *err);
+
+/**
+ * The same for an object that somebody names as people see it. All requests that left the choice of
+ * a device to the pool and were led to it are led to the new one.
+ *
+ * key    as rp_lease_key() has it: "embedding:bert-base-uncased@cpu".
+ * maker  its constructor, destructor, `user`, timeout, token and memory_bytes are used: how it is
+ *        made there. NULL, or without a constructor: an engine made it, and makes it again.
+ * RP_ERR_NOT_FOUND: there is none of that key; RP_ERR_BUSY: it is being loaded; RP_ERR_UNSUPPORTED:
+ * a constructor made it, and `maker` has none.
+ */
+RP_API RP_MUST_CHECK rp_status rp_pool_move_key(rp_pool *pool, const char *key, const char *device,
+                                                const rp_request *maker, rp_lease **lease,
+                                                rp_error *err);
 
 /**
  * Set a budget in bytes; idle objects go at once if it is smaller than what is held.

@@ -24,6 +24,7 @@ typedef enum rp_kind {
     RP_KIND_RESOURCE = 1,
     RP_KIND_MODEL = 2,
     RP_KIND_TOKENIZER = 3,
+    RP_KIND_RESERVATION = 4, /* of leases only: rp_pool_reserve() */
 } rp_kind;
 
 /** Totals since the pool was opened. requests = hits + misses, always. */
@@ -61,6 +62,9 @@ typedef struct rp_totals {
     rp_pressure_info pressure;     /* how memory stood: the system's and the processors' figures */
     int64_t taken_wall_ns;         /* when this snapshot was taken                              */
     uint64_t failures[RP_CATEGORY_COUNT]; /* of load_failures, by what was wrong: by rp_category */
+    uint64_t reserved_count; /* reservations that are out; they are no objects and no requests  */
+    uint64_t reserved_bytes; /* of them; not in memory_bytes                                     */
+    uint64_t reservations;   /* that were given so far                                          */
 } rp_totals;
 
 /** One loaded object. Texts are borrowed from the snapshot. */
@@ -89,13 +93,16 @@ typedef struct rp_entry_info {
     const char *const *dependents;
 } rp_entry_info;
 
-/** The leases that one thread holds on one object. */
+/** The leases that one thread holds on one object, or a reservation. */
 typedef struct rp_lease_info {
     const char *key;
     int64_t pid;
     int64_t thread_id; /* as in /proc/PID/task                                             */
     uint64_t count;
-    double oldest_ms; /* age of the oldest of them                                        */
+    double oldest_ms;      /* age of the oldest of them                                        */
+    rp_kind kind;          /* what it is on                                                    */
+    const char *device;    /* of a reservation: where; else NULL                               */
+    uint64_t memory_bytes; /* of a reservation; else RP_UNKNOWN_U64                            */
 } rp_lease_info;
 
 RP_BEGIN_DECLS
@@ -140,7 +147,7 @@ RP_API const rp_snapshot *rp_statistics_hardware(const rp_statistics *statistics
 RP_API RP_MUST_CHECK rp_status rp_statistics_to_json(const rp_statistics *statistics, int indent,
                                                      char **json, rp_error *err);
 
-/** "resource", "model" or "tokenizer". Static storage. */
+/** "resource", "model", "tokenizer" or "reservation". Static storage. */
 RP_API const char *rp_kind_name(rp_kind kind);
 
 RP_END_DECLS

@@ -51,19 +51,20 @@ def blocks_of(text):
             for number, found in enumerate(FENCE.finditer(text), start=1)]
 
 
-def environment(folder):
+def environment(folder, stand_ins=True):
     kept = {name: value for name, value in os.environ.items()
             if name not in ("RESOURCE_POOL_SIMULATE", "RESOURCE_POOL_SHARE", "RESOURCE_POOL_LOW_MEMORY")}
-    paths = [str(STAND_INS), *(each for each in sys.path if each and pathlib.Path(each) != HERE)]
+    paths = [str(STAND_INS)] if stand_ins else []
+    paths += [each for each in sys.path if each and pathlib.Path(each) != HERE]
     return {**kept, "PYTHONPATH": os.pathsep.join(paths), "HARDWARE_DETECTION_CACHE": "off",
             "RESOURCE_POOL_HISTORY": "off", "HOME": folder, "XDG_CACHE_HOME": folder}
 
 
-def run(blocks):
+def run(blocks, stand_ins=True):
     """{number: None, or what went wrong}, and what was printed."""
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run([sys.executable, "-c", RUNNER], input=json.dumps(blocks), text=True, timeout=120,
-                              capture_output=True, env=environment(folder), cwd=folder)
+                              capture_output=True, env=environment(folder, stand_ins), cwd=folder)
     said, mark, told = done.stdout.rpartition("\n@@")
     if done.returncode != 0 or not mark:
         raise AssertionError(f"the process ended with {done.returncode}: {done.stderr[-2000:]}")

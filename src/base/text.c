@@ -3,6 +3,7 @@
 
 #include "base/limits.h"
 #include "base/memory.h"
+#include "base/status.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -170,6 +171,14 @@ bool rp_text_parse_bytes(const char *text, uint64_t *bytes) {
         return true;
     }
     return false;
+}
+
+rp_status rp_bytes_parse(const char *text, uint64_t *bytes, rp_error *err) {
+    if (!text || !bytes) return rp_fail(err, RP_ERR_ARGUMENT, "no text to read bytes from");
+    if (rp_text_parse_bytes(text, bytes) && *bytes != UINT64_MAX) return RP_OK;
+    rp_fail(err, RP_ERR_ARGUMENT, "'%.60s' is no number of bytes", text);
+    rp_hint(err, "such as 1073741824, 512MiB, 1.5GB");
+    return RP_ERR_ARGUMENT;
 }
 
 bool rp_text_parse_u64(const char *text, uint64_t *value) {

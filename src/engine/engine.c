@@ -278,6 +278,10 @@ uint64_t rp_model_bytes(const rp_model *model) {
     return model->ops->bytes ? model->ops->bytes(model) : RP_UNKNOWN_U64;
 }
 
+bool rp_model_is_gone(const rp_model *model) {
+    return model->ops->is_gone && model->ops->is_gone(model);
+}
+
 size_t rp_model_input_count(const rp_model *model) {
     return model->inputs.count;
 }

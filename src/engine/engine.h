@@ -97,6 +97,9 @@ struct rp_engine_ops {
     /* Optional. Give back memory kept for the next run; NULL: nothing is kept. */
     void (*trim)(rp_model *model);
 
+    /* Optional. Whether it can never run again; NULL: as long as it is open it can. */
+    bool (*is_gone)(const rp_model *model);
+
     /* Required. Unload; model->state may be NULL when open failed half-way. */
     void (*close)(rp_model *model);
 };

@@ -166,6 +166,25 @@ static struct rp_broker_lease *add_lease(struct rp_broker_client *client, uint32
     return lease;
 }
 
+static bool is_room(const struct rp_broker_lease *lease) {
+    return rp_pool_lease_kind(lease->ticket) == RP_KIND_RESERVATION;
+}
+
+/* There is nothing to run: where it is, is all. */
+static rp_status send_room(const struct rp_broker_lease *lease) {
+    const rp_placement *placement = rp_lease_placement(lease->ticket);
+    struct rp_message message = {.type = RP_MESSAGE_LEASED,
+                                 .number = lease->number,
+                                 .leased = {.lease_id = lease->id,
+                                            .memory_bytes = rp_lease_memory_bytes(lease->ticket),
+                                            .policy = (uint32_t)placement->policy,
+                                            .key = rp_lease_key(lease->ticket),
+                                            .device = placement->device,
+                                            .reason = placement->reason}};
+    rp_broker_answer(lease->client, &message, NULL);
+    return RP_OK;
+}
+
 /* Send LEASED with what the client needs to know of the model. */
 static rp_status send_lease(struct rp_broker_lease *lease, rp_error *why) {
     struct rp_broker *broker = lease->client->broker;
@@ -175,6 +194,7 @@ static rp_status send_lease(struct rp_broker_lease *lease, rp_error *why) {
     struct rp_text inputs = RP_TEXT_INIT;
     struct rp_text outputs = RP_TEXT_INIT;
     rp_status status = RP_OK;
+    if (is_room(lease)) return send_room(lease);
     if (!model) {
         return rp_fail(why, RP_ERR_UNSUPPORTED, "'%s' is no model that an engine loaded",
                        rp_lease_key(lease->ticket));
@@ -227,7 +247,7 @@ static rp_status check_share(const struct rp_broker_client *client, rp_lease *ti
                              rp_error *why) {
     const rp_model *model = rp_lease_model(ticket);
     size_t count = 0;
-    if (client->lease_count < RP_LIMIT_CLIENT_LEASES_SAME) return RP_OK;
+    if (client->lease_count < RP_LIMIT_CLIENT_LEASES_SAME || !model) return RP_OK;
     for (const struct rp_broker_lease *at = client->leases; at; at = at->next) {
         count += rp_lease_model(at->ticket) == model;
     }
@@ -488,8 +508,10 @@ static bool is_same_text(const char *a, const char *b) {
     return a == b || (a && b && strcmp(a, b) == 0);
 }
 
+/* Nobody shares room. */
 static bool asks_the_same(const struct rp_message *one, const struct rp_message *other) {
-    return one->acquire.threads == other->acquire.threads &&
+    return one->acquire.kind != RP_KIND_RESERVATION && one->acquire.kind == other->acquire.kind &&
+           one->acquire.threads == other->acquire.threads &&
            strcmp(one->acquire.name, other->acquire.name) == 0 &&
            strcmp(one->acquire.resource_type, other->acquire.resource_type) == 0 &&
            is_same_text(one->acquire.path, other->acquire.path) &&
@@ -507,6 +529,16 @@ static void free_job(struct rp_broker_job *job) {
     rp_free(job);
 }
 
+static void reserve(struct rp_broker_job *job) {
+    rp_reservation request = RP_RESERVATION_INIT;
+    request.device = job->asked.acquire.device;
+    request.name = job->asked.acquire.name;
+    request.memory_bytes = job->asked.acquire.memory_bytes;
+    request.timeout_ms = job->timeout_ms;
+    request.cancel = job->cancel;
+    job->status = rp_pool_reserve(job->broker->pool, &request, &job->ticket, &job->why);
+}
+
 /* On the job's thread. */
 static void job_work(void *user) {
     struct rp_broker_job *job = user;
@@ -522,7 +554,9 @@ static void job_work(void *user) {
     request.preferences = preferences;
     request.cancel = job->cancel;
     request.timeout_ms = job->timeout_ms;
-    bool goes_on = job->status == RP_OK;
+    bool is_model = job->asked.acquire.kind == RP_KIND_MODEL;
+    bool goes_on = job->status == RP_OK && is_model;
+    if (!is_model) reserve(job);
     while (goes_on) {
         job->status = rp_pool_get_model_told(job->broker->pool, &request, &job->ticket,
                                              &job->is_hit, &job->why);
@@ -702,8 +736,10 @@ void rp_broker_handle_acquire(struct rp_broker_client *client, const struct rp_m
     struct rp_broker *broker = client->broker;
     rp_error why = RP_ERROR_INIT;
     rp_status status = RP_OK;
-    if (message->acquire.kind != RP_KIND_MODEL) {
-        status = rp_fail(&why, RP_ERR_UNSUPPORTED, "only models are leased by the broker, not '%s'",
+    bool is_model = message->acquire.kind == RP_KIND_MODEL;
+    if (!is_model && message->acquire.kind != RP_KIND_RESERVATION) {
+        status = rp_fail(&why, RP_ERR_UNSUPPORTED,
+                         "only models and room are leased by the broker, not '%s'",
                          message->acquire.name);
     } else if (broker->is_draining) {
         status = rp_fail(&why, RP_ERR_STATE, "the broker (process %d) is stopping", (int)getpid());
@@ -716,8 +752,8 @@ void rp_broker_handle_acquire(struct rp_broker_client *client, const struct rp_m
     }
     if (status == RP_OK) {
         rp_request request = rp_broker_request_of(message);
-        rp_lease *ticket =
-            message->acquire.preferences ? NULL : rp_pool_hit_model(broker->pool, &request);
+        bool may_hit = is_model && !message->acquire.preferences;
+        rp_lease *ticket = may_hit ? rp_pool_hit_model(broker->pool, &request) : NULL;
         if (ticket && is_outdated(broker, ticket)) {
             let_go(client, ticket);
             ticket = NULL;

@@ -16,8 +16,8 @@
 #include "base/status.h"
 #include "base/text.h"
 #include "machine/broker_inside.h"
-#include "pool/move.h"
 #include "pool/pool.h"
+#include "pool/reserve.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -154,6 +154,7 @@ static void watch(struct rp_broker_order *order) {
     for (const struct rp_entry *entry = pool->oldest; entry; entry = entry->next) {
         bool is_alone = false;
         if (entry->state != RP_ENTRY_LOADED || (key && strcmp(entry->text, key) != 0)) continue;
+        if (!key && rp_entry_is_reservation(entry)) continue; /* it is no object to be cleared */
         pid_t pid = rp_broker_process_of(order->broker, entry, &is_alone);
         int process =
             pid > 0 && is_alone && watched->processes && watched->count < pool->entry_count
@@ -239,8 +240,9 @@ static void move(struct rp_broker_order *order) {
     rp_pool *pool = order->broker->pool;
     rp_lease *lease = NULL;
     order->cleared.removed_bytes = bytes_of(pool, order->key);
-    order->status =
-        rp_pool_move_entry(pool, order->key, order->device, order->cancel, &lease, &order->why);
+    rp_request maker = RP_REQUEST_INIT;
+    maker.cancel = order->cancel;
+    order->status = rp_pool_move_key(pool, order->key, order->device, &maker, &lease, &order->why);
     if (order->status != RP_OK) return;
     order->moved_key = rp_strdup(rp_lease_key(lease));
     rp_lease_release(lease, NULL);

@@ -205,8 +205,9 @@ static void take_load(struct rp_broker_look *look, const rp_pool *pool,
     json_t *row =
         json_pack("{s:s, s:s, s:s, s:o, s:o, s:o}", "key", entry->text, "type", parts.type, "name",
                   parts.name ? parts.name : "", "device",
-                  parts.device ? json_string(parts.device) : json_null(), "waits_for_room",
-                  json_boolean(queued), "bytes", json_u64(queued ? queued->bytes : RP_UNKNOWN_U64));
+                  entry->placement.device ? json_string(entry->placement.device) : json_null(),
+                  "waits_for_room", json_boolean(queued), "bytes",
+                  json_u64(queued ? queued->bytes : RP_UNKNOWN_U64));
     put_since(row, entry->created_wall_ns);
     json_array_append_new(look->loads, row);
 }
@@ -289,6 +290,15 @@ static json_t *describe_clients(const struct rp_broker *broker) {
     return list;
 }
 
+/* Room is no entry, which would tell what it takes: its lease does. */
+static void put_kind(json_t *row, const rp_lease *ticket) {
+    rp_kind kind = rp_pool_lease_kind(ticket);
+    json_object_set_new(row, "kind", json_string(rp_kind_name(kind)));
+    if (kind != RP_KIND_RESERVATION) return;
+    json_object_set_new(row, "device", json_string(rp_lease_placement(ticket)->device));
+    json_object_set_new(row, "bytes", json_u64(rp_lease_memory_bytes(ticket)));
+}
+
 static json_t *describe_leases(const struct rp_broker *broker) {
     json_t *list = json_array();
     for (const struct rp_broker_client *at = broker->clients; at; at = at->next) {
@@ -302,6 +312,7 @@ static json_t *describe_leases(const struct rp_broker *broker) {
                                 ? broker->host.process_of(broker->host.user, model, &is_alone)
                                 : 0;
             json_object_set_new(row, "process", process > 0 ? json_integer(process) : json_null());
+            put_kind(row, lease->ticket);
             put_since(row, lease->since_wall_ns);
             json_array_append_new(list, row);
         }
@@ -404,12 +415,14 @@ json_t *rp_broker_tell_stats(const struct rp_broker *broker, const struct rp_bro
         waiters += at->wait_count;
     }
     return json_pack(
-        "{s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "pid",
+        "{s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "pid",
         (int)getpid(), "requests", (json_int_t)totals->requests, "hits", (json_int_t)totals->hits,
         "misses", (json_int_t)totals->misses, "loads", (json_int_t)totals->loads, "load_failures",
         (json_int_t)totals->load_failures, "evictions", (json_int_t)totals->evictions, "entries",
         (json_int_t)totals->entry_count, "leases", (json_int_t)broker->lease_count, "clients",
         (json_int_t)broker->client_count, "waiters", (json_int_t)waiters, "failures",
         (json_int_t)broker->failures.count, "leaks", (json_int_t)broker->leaks.count,
-        "memory_bytes", json_u64(totals->memory_bytes), "peak_bytes", json_u64(totals->peak_bytes));
+        "reservations", (json_int_t)totals->reservations, "memory_bytes",
+        json_u64(totals->memory_bytes + totals->reserved_bytes), "peak_bytes",
+        json_u64(totals->peak_bytes));
 }

@@ -594,6 +594,93 @@ static void who_may_still_give_back_is_no_deadlock(void **state) {
     end();
 }
 
+static rp_status reserve_for(struct rp_client *client, uint64_t mib, int64_t timeout_ms,
+                             struct rp_reply *reply) {
+    const struct rp_message message = {.type = RP_MESSAGE_ACQUIRE,
+                                       .acquire = {.kind = RP_KIND_RESERVATION,
+                                                   .timeout_ms = (uint64_t)timeout_ms,
+                                                   .memory_bytes = mib << 20,
+                                                   .resource_type = "reservation",
+                                                   .name = "room",
+                                                   .device = "cpu"}};
+    return rp_client_call(client, &message, NULL, rp_deadline_after_ms(PATIENCE_MS), NULL, reply,
+                          &err);
+}
+
+static void *reserve_4_mib(void *user) {
+    struct asking *asking = user;
+    struct rp_reply reply;
+    asking->status = reserve_for(asking->client, 4, 0, &reply);
+    if (asking->status == RP_OK) asking->lease_id = lease_id(&reply);
+    return NULL;
+}
+
+static void those_who_wait_for_room_get_each_their_own(void **state) {
+    (void)state;
+    options = (rp_broker_options)RP_BROKER_OPTIONS_INIT;
+    options.budget = "10MiB";
+    begin_with(NULL);
+    struct rp_client *client = connect_to_broker();
+    struct asking asking[2];
+    struct rp_reply reply;
+    assert_ok(reserve_for(client, 8, 0, &reply));
+    uint64_t id = lease_id(&reply);
+    for (size_t i = 0; i < 2; i++) {
+        asking[i] = (struct asking){.client = client};
+        pthread_create(&asking[i].runs_on, NULL, reserve_4_mib, &asking[i]);
+    }
+    wait_until(waiters_for_room, 2);
+    release(client, id);
+    for (size_t i = 0; i < 2; i++) {
+        pthread_join(asking[i].runs_on, NULL);
+        assert_int_equal(asking[i].status, RP_OK);
+    }
+    assert_int_equal(stat_of("memory_bytes"), 8 << 20);
+    for (size_t i = 0; i < 2; i++) {
+        release(client, asking[i].lease_id);
+    }
+    wait_until(lease_count, 0);
+    rp_client_drop(client);
+    end();
+}
+
+static void room_is_leased_and_shared_with_nobody(void **state) {
+    (void)state;
+    options = (rp_broker_options)RP_BROKER_OPTIONS_INIT;
+    options.budget = "10MiB";
+    begin_with(NULL);
+    struct rp_client *client = connect_to_broker();
+    struct rp_reply reply;
+    assert_ok(reserve_for(client, 4, 0, &reply));
+    assert_string_equal(reply.message.leased.key, "reservation:room");
+    assert_string_equal(reply.message.leased.device, "cpu");
+    assert_int_equal(reply.message.leased.memory_bytes, 4 << 20);
+    assert_int_equal(reply.descriptors.count, 0);
+    uint64_t first = lease_id(&reply);
+    assert_ok(reserve_for(client, 4, 0, &reply)); /* the same words, and room of its own */
+    uint64_t second = lease_id(&reply);
+    assert_int_equal(stat_of("memory_bytes"), 8 << 20);
+    assert_int_equal(stat_of("reservations"), 2);
+    assert_int_equal(stat_of("requests") + stat_of("entries") + stat_of("loads"), 0);
+    assert_status(reserve_for(client, 4, 30, &reply), RP_ERR_TIMEOUT);
+    assert_says(err.message, "needs 4.0 MiB");
+    assert_status(reserve_for(client, 11, 0, &reply), RP_ERR_CAPACITY);
+    json_t *document = ask_for(true);
+    const json_t *row = json_array_get(json_object_get(document, "leases"), 0);
+    assert_string_equal(json_string_value(json_object_get(row, "kind")), "reservation");
+    assert_string_equal(json_string_value(json_object_get(row, "device")), "cpu");
+    assert_int_equal(json_integer_value(json_object_get(row, "bytes")), 4 << 20);
+    assert_int_equal(json_array_size(json_object_get(document, "entries")), 0);
+    json_decref(document);
+    release(client, first);
+    assert_ok(reserve_for(client, 4, 0, &reply));
+    release(client, lease_id(&reply));
+    release(client, second);
+    wait_until(lease_count, 0);
+    rp_client_drop(client);
+    end();
+}
+
 static void a_load_that_fails_tells_everybody_why(void **state) {
     (void)state;
     begin();
@@ -1951,6 +2038,67 @@ static void what_was_opened_alone_stays(void **state) {
     unsetenv("RESOURCE_POOL_RPOOL");
 }
 
+static rp_pool *open_sharing(void) {
+    rp_pool_options pool_options = RP_POOL_OPTIONS_INIT;
+    rp_pool *pool = NULL;
+    pool_options.share = RP_SHARE_MACHINE;
+    return rp_pool_open(&pool_options, &pool, &err) == RP_OK ? pool : NULL;
+}
+
+static int stop_at_once(void *user) {
+    return ++*(int *)user > 2;
+}
+
+static void room_of_a_pool_that_shares_is_the_brokers(void **state) {
+    (void)state;
+    options = (rp_broker_options)RP_BROKER_OPTIONS_INIT;
+    options.budget = "10MiB";
+    begin_with(NULL);
+    rp_share_open_remote = open_stub; /* a pool that could not share models shares nothing */
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    rp_reservation request = RP_RESERVATION_INIT;
+    request.device = "cpu";
+    request.memory_bytes = 6 << 20;
+    request.name = "room";
+    rp_lease *lease = NULL;
+    pid_t holder = fork();
+    if (holder == 0) {
+        rp_pool *own = open_sharing();
+        if (!own || rp_pool_reserve(own, &request, &lease, NULL) != RP_OK) _exit(1);
+        if (write(ends[1], "x", 1) != 1) _exit(2);
+        stay();
+    }
+    char byte;
+    assert_int_equal(read(ends[0], &byte, 1), 1);
+    close(ends[0]);
+    close(ends[1]);
+    rp_pool *pool = open_sharing();
+    assert_non_null(pool);
+    request.timeout_ms = 30;
+    assert_status(rp_pool_reserve(pool, &request, &lease, &err), RP_ERR_TIMEOUT);
+    request.timeout_ms = 0;
+    rp_cancel *cancel = NULL;
+    int asked = 0;
+    assert_ok(rp_cancel_create(&cancel, &err));
+    rp_cancel_set_poll(cancel, stop_at_once, &asked);
+    request.cancel = cancel;
+    assert_status(rp_pool_reserve(pool, &request, &lease, &err), RP_ERR_CANCELLED);
+    request.cancel = NULL;
+    kill(holder, SIGKILL); /* and what it had is there again */
+    assert_ok(rp_pool_reserve(pool, &request, &lease, &err));
+    assert_int_equal(wait_for_end(holder), 1000 + SIGKILL);
+    assert_string_equal(rp_lease_placement(lease)->device, "cpu");
+    assert_int_equal(rp_lease_memory_bytes(lease), 6 << 20);
+    assert_int_equal(stat_of("memory_bytes"), 6 << 20);
+    assert_ok(rp_lease_release(lease, &err));
+    wait_until(lease_count, 0);
+    rp_cancel_destroy(cancel);
+    assert_ok(rp_pool_close(pool, &err));
+    rp_share_open_remote = NULL;
+    end();
+}
+
 static void what_a_pool_shares_is_decided_once(void **state) {
     (void)state;
     rp_share share = RP_SHARE_DEFAULT;
@@ -1977,6 +2125,8 @@ int main(void) {
         cmocka_unit_test(room_is_made_and_refused_across_processes),
         cmocka_unit_test(who_wait_for_each_others_room_are_told),
         cmocka_unit_test(who_may_still_give_back_is_no_deadlock),
+        cmocka_unit_test(room_is_leased_and_shared_with_nobody),
+        cmocka_unit_test(those_who_wait_for_room_get_each_their_own),
         cmocka_unit_test(a_load_that_fails_tells_everybody_why),
         cmocka_unit_test(orders_respect_leases_unless_forced),
         cmocka_unit_test(a_model_moves_and_who_holds_the_old_one_keeps_it_unless_forced),
@@ -2013,6 +2163,7 @@ int main(void) {
         cmocka_unit_test(what_the_machine_has_is_a_hit),
         cmocka_unit_test(the_broker_knows_a_model_as_the_program_does),
         cmocka_unit_test(what_was_opened_alone_stays),
+        cmocka_unit_test(room_of_a_pool_that_shares_is_the_brokers),
         cmocka_unit_test(what_a_pool_shares_is_decided_once),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

@@ -15,6 +15,7 @@
 #include "base/status.h"
 #include "machine/address.h"
 #include "machine/launch.h"
+#include "pool/waits.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -28,6 +29,7 @@ enum {
     CONNECT_MS = 10000,
     ROUNDS = 4,         /* a broker may end just when it is found */
     LOOK_MS = 20,       /* how often a caller's flag is looked at */
+    ASK_MS = 50,        /* how often a caller's token is asked */
     COMMAND_LOOK = 4096 /* of a command line, which may be longer */
 };
 
@@ -38,7 +40,9 @@ struct call {
     rp_status status; /* RP_OK: the answer is in `reply` */
     rp_error why;
     struct rp_reply reply;
-    struct rp_text parts; /* of a TEXT */
+    struct rp_text parts;    /* of a TEXT */
+    const rp_cancel *cancel; /* asked now and then; NULL */
+    int64_t asked_ns;
     struct call *next;
 };
 
@@ -297,12 +301,24 @@ static bool is_fired(const _Atomic int *cancelled) {
     return cancelled && atomic_load_explicit(cancelled, memory_order_relaxed) != 0;
 }
 
+/* Ask the caller's token, without the lock: it may give leases back. Needs client.lock. */
+static bool is_called_off(struct rp_client *client, struct call *call, int64_t now_ns) {
+    if (!call->cancel || now_ns - call->asked_ns < ASK_MS * INT64_C(1000000)) return false;
+    call->asked_ns = now_ns;
+    rp_lock_release(&client->lock);
+    bool is_off = rp_cancel_ask(call->cancel);
+    rp_lock_acquire(&client->lock);
+    return is_off && !call->is_done;
+}
+
 /* Until it is done, or its caller has no more time. Needs client.lock. */
 static void await(struct rp_client *client, struct call *call, int64_t deadline_ns,
                   const _Atomic int *cancelled) {
     while (!call->is_done) {
         int64_t now_ns = rp_clock_ns();
-        if (is_fired(cancelled)) {
+        bool is_off = is_fired(cancelled) || is_called_off(client, call, now_ns);
+        if (call->is_done) break;
+        if (is_off) {
             rp_fail(&call->why, RP_ERR_CANCELLED, "the request to the broker was called off");
             end_call(call, RP_ERR_CANCELLED, NULL);
         } else if (now_ns >= deadline_ns) {
@@ -315,7 +331,8 @@ static void await(struct rp_client *client, struct call *call, int64_t deadline_
         } else {
             int64_t until_ns = deadline_ns;
             int64_t look_ns = now_ns + LOOK_MS * INT64_C(1000000);
-            if (cancelled && look_ns < until_ns) until_ns = look_ns;
+            bool has_to_look = cancelled || call->cancel;
+            if (has_to_look && look_ns < until_ns) until_ns = look_ns;
             if (client->is_read) {
                 rp_condition_wait(&client->changed, &client->lock, until_ns);
             } else {
@@ -375,6 +392,17 @@ rp_status rp_client_call(struct rp_client *client, const struct rp_message *requ
                          const _Atomic int *cancelled, struct rp_reply *reply, rp_error *err) {
     struct call call = {.number = 0};
     rp_status status = ask(client, request, descriptors, deadline_ns, cancelled, &call, err);
+    if (status != RP_OK) return status;
+    rp_text_fini(&call.parts);
+    *reply = call.reply;
+    return RP_OK;
+}
+
+rp_status rp_client_call_asking(struct rp_client *client, const struct rp_message *request,
+                                const struct rp_descriptors *descriptors, int64_t deadline_ns,
+                                const rp_cancel *cancel, struct rp_reply *reply, rp_error *err) {
+    struct call call = {.cancel = cancel, .asked_ns = rp_clock_ns()};
+    rp_status status = ask(client, request, descriptors, deadline_ns, NULL, &call, err);
     if (status != RP_OK) return status;
     rp_text_fini(&call.parts);
     *reply = call.reply;

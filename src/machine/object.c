@@ -18,6 +18,7 @@
 #include "base/table.h"
 #include "base/text.h"
 #include "machine/segment.h"
+#include "pool/build.h"
 #include "pool/key.h"
 #include "pool/pool.h"
 
@@ -67,6 +68,7 @@ struct share {
     struct share *previous;
     struct rp_objects_asker asker;
     uint64_t id;
+    int64_t since_ns;
     rp_lease *lease;
 };
 
@@ -95,6 +97,7 @@ struct job {
     struct rp_objects_asker asker; /* client NULL: it has left */
     int fd;                        /* -1: the pool has it */
     struct rp_segment_info info;
+    double made_ms; /* from its GET to its PUT */
     rp_status status;
     rp_cancel *cancel; /* fired when nobody is left who wants it */
     bool is_rubbish;   /* the sender's fault: somebody else may do better */
@@ -123,6 +126,7 @@ static rp_status hand_over(rp_build *build, void *user, void **object, rp_error 
     atomic_fetch_add(&job->tally->holders, 1);
     *kept = (struct kept){job->tally, job->info.size, job->fd};
     job->fd = -1;
+    build->elsewhere_ms = job->made_ms;
     /* Pages of a plain file come and go with the kernel's cache. */
     rp_build_set_bytes(build, job->info.is_file ? 0 : job->info.size);
     *object = kept;
@@ -356,6 +360,7 @@ static void give_lease(struct rp_objects *objects, struct rp_objects_asker asker
     }
     share->asker = asker;
     share->id = objects->host.next_id(objects->host.user);
+    share->since_ns = rp_clock_ns();
     share->lease = lease;
     share->next = objects->first_share;
     if (share->next) share->next->previous = share;
@@ -476,6 +481,7 @@ static rp_status start_put(struct rp_objects *objects, struct build *build, int 
     job->pool = objects->pool;
     job->tally = objects->tally;
     job->fd = fd;
+    job->made_ms = rp_elapsed_ms(build->since_ns, rp_clock_ns());
     build->job = job;
     if (objects->host.defer(objects->host.user, admit, admitted, job)) return RP_OK;
     build->job = NULL;
@@ -739,7 +745,7 @@ void rp_objects_list(const struct rp_objects *objects, void *user,
     for (const struct share *share = objects->first_share; share; share = share->next) {
         const struct kept *kept = rp_lease_object(share->lease);
         struct rp_objects_lease_info info = {rp_lease_key(share->lease), share->asker.client,
-                                             share->id, kept->size};
+                                             share->id, kept->size, share->since_ns};
         tell_lease(user, &info);
     }
 }

@@ -120,6 +120,7 @@ struct rp_objects_lease_info {
     void *client;
     uint64_t lease_id;
     uint64_t size;
+    int64_t since_ns; /* rp_clock_ns() */
 };
 void rp_objects_list(const struct rp_objects *objects, void *user,
                      void (*build)(void *user, const struct rp_objects_build_info *info),

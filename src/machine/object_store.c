@@ -234,6 +234,7 @@ static void list_lease(void *user, const struct rp_objects_lease_info *info) {
     json_t *row = describe(info->key, info->client);
     json_object_set_new(row, "lease_id", json_integer((json_int_t)info->lease_id));
     json_object_set_new(row, "bytes", json_integer((json_int_t)info->size));
+    json_object_set_new(row, "age_ms", json_real(rp_elapsed_ms(info->since_ns, rp_clock_ns())));
     json_array_append_new(((struct lists *)user)->leases, row);
 }
 

@@ -220,6 +220,13 @@ static uint64_t remote_bytes(const rp_model *model) {
     return remote->memory_bytes;
 }
 
+static bool remote_is_gone(const rp_model *model) {
+    const struct remote *remote = model->state;
+    rp_error story;
+    return rp_ring_is_gone(&remote->ring, &story) ||
+           (remote->is_alive && !remote->is_alive(remote->user));
+}
+
 /* What idle slots keep of the largest run so far. */
 static void remote_trim(rp_model *model) {
     struct remote *remote = model->state;
@@ -270,6 +277,7 @@ static struct remote *remote_create(const struct rp_remote_request *request) {
         .run = remote_run,
         .bytes = remote_bytes,
         .trim = remote_trim,
+        .is_gone = remote_is_gone,
         .close = remote_close,
     };
     remote->memory_bytes = request->memory_bytes;

@@ -404,8 +404,10 @@ static void a_worker_killed_in_a_run_has_its_story_told(void **state) {
     assert_int_equal(pthread_create(&thread, NULL, call, &caller), 0);
     usleep(100000);
     assert_true(rp_worker_is_alive(worker, NULL));
+    assert_false(rp_model_is_gone(model));
     assert_int_equal(kill(rp_worker_pid(worker), SIGKILL), 0);
     pthread_join(thread, NULL);
+    assert_true(rp_model_is_gone(model));
     assert_int_equal(caller.status, RP_ERR_RUN);
     assert_says(caller.err.message, "the worker of 'x?run_ms=60000' was ended by SIGKILL: ");
     assert_says(caller.err.message, "who sent it is not known");

@@ -29,6 +29,7 @@
 #include "pool/build.h"
 #include "pool/choice.h"
 #include "pool/history.h"
+#include "pool/reserve.h"
 #include "pool/waits.h"
 
 #include <errno.h>
@@ -55,6 +56,9 @@ struct ask {
     bool is_counted;   /* as a miss, by the load that it started */
     bool is_present;   /* what it brings is in memory already    */
     bool is_explained; /* the failure was, by whoever loaded     */
+
+    struct rp_reserved *reserved; /* room for what is not loaded; NULL: an object is asked for */
+    bool has_room;                /* it is the entry's now, and may be gone */
 
     struct rp_choice *choice; /* where it may go; made by the first resolve() */
     char key_device[RP_LIMIT_DEVICE_BYTES];
@@ -216,6 +220,13 @@ static void estimate(struct ask *ask) {
     uint64_t in_file = RP_UNKNOWN_U64;
     ask->estimate = (struct rp_estimate){RP_UNKNOWN_U64, NULL};
     ask->revision = 0;
+    if (ask->reserved) {
+        /* What another has the account of counts here once it is there, but waits for nothing. */
+        if (!ask->reserved->remote) {
+            ask->estimate = (struct rp_estimate){ask->reserved->bytes, "request"};
+        }
+        return;
+    }
     if (ask->file) in_file = file_bytes(ask->file, &ask->revision);
     /* What is kept elsewhere is in somebody else's ledger and history. */
     if (ask->pool->hooks.lease_model && !ask->request->construct) return;
@@ -350,6 +361,9 @@ static rp_status resolve(struct ask *ask, rp_error *err) {
     if (ask->asked.kind == RP_KIND_MODEL) {
         status = resolve_model(ask, err);
         if (status != RP_OK) return status;
+    } else if (ask->reserved) {
+        ask->policy = ask->reserved->policy;
+        ask->reason = ask->reserved->reason;
     } else if (!ask->request->construct) {
         rp_fail(err, RP_ERR_NOT_FOUND,
                 "no %s '%s%s%s' is loaded, and the request has no constructor",
@@ -470,8 +484,22 @@ static rp_status wait_for_load(struct ask *ask, struct rp_entry *entry, rp_lease
     return status;
 }
 
+/* The same of all places of a reservation; the first. Needs pool.lock. */
+static uint16_t ledger_places(struct ask *ask) {
+    struct rp_ledger *ledger = &ask->pool->ledger;
+    struct rp_reserved *reserved = ask->reserved;
+    for (size_t i = 0; i < reserved->place_count; i++) {
+        struct rp_place *place = &reserved->places[i];
+        place->index = rp_ledger_device_index(ledger, place->id);
+        if (place->index == RP_LEDGER_NO_DEVICE) return RP_LEDGER_NO_DEVICE;
+        if (!reserved->remote) ledger->devices[place->index].limit_bytes = place->limit_bytes;
+    }
+    return reserved->places[0].index;
+}
+
 /* The device's place in the ledger, with what it allows at most. Needs pool.lock. */
 static uint16_t ledger_device(struct ask *ask) {
+    if (ask->reserved) return ledger_places(ask);
     rp_pool *pool = ask->pool;
     const char *id = ask->instance.device ? ask->instance.device : "cpu";
     uint16_t index = rp_ledger_device_index(&pool->ledger, id);
@@ -500,6 +528,7 @@ static struct rp_entry *add_entry(struct ask *ask) {
     if (!entry) return NULL;
     const char *path = ask->file ? ask->file : ask->asked.path ? ask->asked.path : ask->asked.name;
     entry->charge_device = device;
+    if (ask->reserved) entry->placement.device = ask->reserved->device;
     entry->revision = ask->revision;
     entry->build =
         rp_build_create(entry, ask->by, ask->request, ask->request->construct ? NULL : path);
@@ -540,6 +569,7 @@ static void account(struct rp_entry *entry) {
     for (struct rp_dependency *edge = entry->needs; edge; edge = edge->next_of) {
         if (rp_ticket_state(edge->lease) == 0) edge->lease = NULL;
     }
+    if (rp_entry_is_reservation(entry)) return;
     rp_eviction_admit(&pool->eviction, &entry->worth, entry->instance->hash, bytes, entry->load_ms,
                       rp_clock_coarse_ns());
 }
@@ -674,7 +704,7 @@ static rp_status run_build(struct rp_entry *entry, rp_error *story) {
     if (status == RP_ERR_MEMORY && !rp_build_is_cancelled(build) && free_idle(entry, &freed)) {
         rp_event_tell(&entry->pool->events, RP_EVENT_RETRY, entry->text, rp_entry_device(entry),
                       freed, RP_UNKNOWN_U64, -1);
-        atomic_store_explicit(&build->memory_bytes, RP_UNKNOWN_U64, memory_order_relaxed);
+        rp_build_set_bytes(build, RP_UNKNOWN_U64);
         *story = (rp_error)RP_ERROR_INIT;
         status = rp_build_run(build, story);
         if (status == RP_ERR_MEMORY) {
@@ -707,6 +737,29 @@ static void bury_unlocked(rp_pool *pool, struct rp_entry *dead) {
     rp_lock_release(&pool->lock);
     rp_pool_bury(pool, dead, NULL);
     rp_lock_acquire(&pool->lock);
+}
+
+/* The room is there, and is leased: in no table, so that it goes with its lease. Needs pool.lock.
+ */
+static rp_status hold_room(struct ask *ask, struct rp_entry *entry, rp_lease **lease,
+                           rp_error *story) {
+    rp_pool *pool = ask->pool;
+    const struct rp_key *request = entry->instance;
+    ask->has_room = true;
+    entry->object = ask->reserved;
+    entry->destroy = rp_reserved_destroy;
+    entry->is_leased = ask->reserved->remote != NULL;
+    entry->memory_bytes = ask->reserved->bytes;
+    entry->memory_method = "request";
+    entry->build->grown_bytes = 0; /* whatever comes is not the pool's to see go */
+    publish(entry, RP_OK, NULL, false);
+    rp_entry_detach(entry); /* nobody holds it yet: no fence is needed */
+    rp_status status = rp_pool_take_lease(ask->seat, entry, request, false, lease, story);
+    if (status != RP_OK) return status;
+    pool->counts.reservations++;
+    rp_event_tell(&pool->events, RP_EVENT_RESERVE, entry->text, rp_entry_device(entry),
+                  entry->memory_bytes, RP_UNKNOWN_U64, -1);
+    return RP_OK;
 }
 
 /* Load on this thread, for the caller that asked. Enters and leaves with pool.lock held. */
@@ -787,6 +840,7 @@ static rp_status admit(struct ask *ask, struct rp_entry *entry, struct rp_wait *
         .method = ask->estimate.method,
         .deadline_ns = ask->deadline_ns,
         .is_present = ask->is_present,
+        .reserved = ask->reserved,
         .may_wait = ask->is_last_round || attempt_count(ask) == 1,
     };
     rp_status status = rp_admission_enter(&admission, story);
@@ -829,6 +883,8 @@ static rp_status load(struct ask *ask, struct rp_entry *entry, rp_lease **lease,
     bool may_leave = ask->deadline_ns != RP_NEVER_NS || ask->request->cancel;
     if (status != RP_OK) {
         publish(entry, status, &story, true); /* others may have more patience */
+    } else if (ask->reserved) {
+        status = hold_room(ask, entry, lease, &story);
     } else {
         if (!ask->is_counted) { /* one for a request, however often it loads */
             entry->misses++;
@@ -860,7 +916,7 @@ static rp_status tell_doomed(const struct rp_doomed_load *load, int64_t now_ns, 
 }
 
 static bool can_load(const struct ask *ask) {
-    return ask->request->construct || ask->instance.engine;
+    return ask->request->construct || ask->instance.engine || ask->reserved;
 }
 
 /* One look at the tables, and what follows from it. RP_OK with *lease NULL: look again. */
@@ -905,7 +961,9 @@ static rp_status look(struct ask *ask, rp_lease **lease, rp_error *err) {
                        : rp_fail(err, RP_ERR_MEMORY, "no memory to keep '%s:%s'", ask->asked.type,
                                  ask->asked.name ? ask->asked.name : "");
     }
-    if (status == RP_OK && *lease && ask->by && ask->by->entry->pool == pool &&
+    /* Room that a constructor reserved is the lease's: no object is made of it. */
+    bool is_part = !ask->reserved && ask->by && ask->by->entry->pool == pool;
+    if (status == RP_OK && *lease && is_part &&
         !rp_entry_add_dependency(ask->by->entry, entry, *lease)) {
         status = rp_fail(err, RP_ERR_MEMORY, "no memory to note that '%s' needs '%s'",
                          ask->by->entry->text, entry->text);
@@ -954,6 +1012,7 @@ static bool next_attempt(struct ask *ask, rp_status status) {
 /* What failed before a load began: the file, the device, the room. No lock held. */
 static void explain_refusal(const struct ask *ask, rp_error *err) {
     const char *device = ask->is_resolved ? ask->instance.device : ask->asked.device;
+    if (ask->reserved && !ask->has_room) device = ask->reserved->places[0].id;
     const char *name = ask->file ? ask->file : ask->asked.path ? ask->asked.path : ask->asked.name;
     if (ask->is_explained) return;
     (void)rp_explain(err, device, name, NULL);
@@ -983,19 +1042,34 @@ static rp_status ask_until_answered(struct ask *ask, rp_lease **lease, rp_error 
 /* What only callers inside say, and are told. */
 struct manner {
     bool is_present;
-    bool is_hit; /* out */
+    struct rp_reserved *reserved; /* NULL: an object is asked for */
+    bool has_room;                /* out: `reserved` is an entry's */
+    bool is_hit;                  /* out */
 };
+
+/* What keeps the keys of reservations apart, as long as they are in the tables. */
+static uint32_t next_number(rp_pool *pool) {
+    rp_lock_acquire(&pool->lock);
+    if (++pool->reservation_number == 0) pool->reservation_number = 1;
+    uint32_t number = pool->reservation_number;
+    rp_lock_release(&pool->lock);
+    return number;
+}
 
 /* Whatever is not a hit of a thread that has been here before. */
 static rp_status acquire_slowly(rp_pool *pool, rp_kind kind, const rp_request *request,
                                 struct manner *manner, rp_lease **lease, rp_error *err) {
     rp_status status = rp_pool_check_process(pool, err);
     if (status != RP_OK) return status;
-    struct ask ask = {.pool = pool, .request = request, .is_present = manner->is_present};
+    struct ask ask = {.pool = pool,
+                      .request = request,
+                      .is_present = manner->is_present,
+                      .reserved = manner->reserved};
     status = rp_key_parts_of_request(kind, request, &ask.asked, err);
     if (status == RP_OK) status = rp_choice_check(kind, request, err);
     if (status != RP_OK) return status;
     ask.asked.device = rp_choice_key_device(request, ask.key_device);
+    if (ask.reserved) ask.asked.threads = next_number(pool);
     ask.deadline_ns =
         request->timeout_ms > 0 ? rp_deadline_after_ms(request->timeout_ms) : RP_NEVER_NS;
     ask.by = request->within ? request->within : rp_build_current();
@@ -1017,10 +1091,11 @@ static rp_status acquire_slowly(rp_pool *pool, rp_kind kind, const rp_request *r
     }
     if (status == RP_OK) status = ask_until_answered(&ask, &taken, err);
     ask_fini(&ask);
+    manner->has_room = ask.has_room;
     if (status == RP_OK) {
         *lease = taken;
         manner->is_hit = !ask.is_counted;
-    } else if (!ask.is_counted) {
+    } else if (!ask.is_counted && !ask.reserved) {
         rp_lock_acquire(&pool->lock);
         pool->retired_misses++;
         rp_lock_release(&pool->lock);
@@ -1153,4 +1228,12 @@ rp_status rp_pool_get_resource(rp_pool *pool, const rp_request *request, rp_leas
                                rp_error *err) {
     struct manner manner = {.is_hit = false};
     return acquire(pool, RP_KIND_RESOURCE, request, &manner, lease, err);
+}
+
+rp_status rp_pool_lease_room_take(rp_pool *pool, const rp_request *request,
+                                  struct rp_reserved *reserved, rp_lease **lease, rp_error *err) {
+    struct manner manner = {.reserved = reserved};
+    rp_status status = acquire_slowly(pool, RP_KIND_RESERVATION, request, &manner, lease, err);
+    if (!manner.has_room) rp_reserved_destroy(reserved);
+    return status;
 }

@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "pool/build.h"
 #include "pool/pool.h"
+#include "pool/reserve.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -422,6 +423,25 @@ static void count_overtaken(const struct rp_admission *ask) {
     }
 }
 
+/* ---- places ---- */
+
+static size_t place_count(const struct rp_admission *ask) {
+    return ask->reserved ? ask->reserved->place_count : 1;
+}
+
+static uint16_t place_device(const struct rp_admission *ask, size_t place) {
+    return ask->reserved ? ask->reserved->places[place].index : ask->entry->charge_device;
+}
+
+/* What is asked for is to be there from now on. Needs pool.lock. */
+static void go_to(struct rp_admission *ask, size_t place) {
+    struct rp_reserved *reserved = ask->reserved;
+    if (!reserved) return;
+    ask->place = place;
+    ask->entry->charge_device = reserved->places[place].index;
+    memcpy(reserved->device, reserved->places[place].id, sizeof reserved->device);
+}
+
 /* ---- what is in the way ---- */
 
 static const char *device_id(const struct rp_admission *ask) {
@@ -446,11 +466,16 @@ static uint64_t with_headroom(const struct rp_admission *ask, uint64_t usable) {
     return usable > headroom ? usable - headroom : 0;
 }
 
+/* Whether it has its room, and only waits for what is on its way out. */
+static bool is_promised(const struct rp_admission *at) {
+    return at->entry->charge.state != RP_CHARGE_NONE;
+}
+
 /* Whether a thread sleeps until somebody else makes room, with no end to its patience. */
 static bool is_stuck(const struct rp_admission *ask, pid_t thread_id) {
     if (thread_id == ask->thread_id) return true;
     for (const struct rp_admission *at = ask->entry->pool->queue; at; at = at->next) {
-        if (at->deadline_ns != RP_NEVER_NS) continue;
+        if (at->deadline_ns != RP_NEVER_NS || is_promised(at)) continue;
         if (at->thread_id == thread_id || rp_waits_thread_sleeps_on(thread_id, at->entry)) {
             return true;
         }
@@ -499,10 +524,12 @@ static bool may_help(const struct rp_admission *ask, const struct rp_shortage *s
     for (const struct rp_admission *at = pool->queue; at; at = at->next) {
         if (at == ask) continue;
         uint64_t bytes = at->bytes == RP_UNKNOWN_U64 ? 0 : at->bytes;
-        uint16_t device = at->entry->charge_device;
-        struct rp_shortage theirs =
-            rp_ledger_shortage(&pool->ledger, device, bytes, RP_UNKNOWN_U64);
-        if (would_cover(ask, device, &theirs)) return true;
+        for (size_t place = 0; place < place_count(at); place++) {
+            uint16_t device = place_device(at, place);
+            struct rp_shortage theirs =
+                rp_ledger_shortage(&pool->ledger, device, bytes, RP_UNKNOWN_U64);
+            if (!theirs.is_never && would_cover(ask, device, &theirs)) return true;
+        }
     }
     return false;
 }
@@ -531,6 +558,19 @@ static bool would_end(const rp_pool *pool, uint16_t device, const struct rp_shor
     return on_device >= shortage->device_bytes && in_all >= shortage->all_bytes;
 }
 
+/* Whether one who waits gets room when everything ends but what is marked. */
+static bool would_be_served(const struct rp_admission *at, uint32_t mark) {
+    const rp_pool *pool = at->entry->pool;
+    uint64_t bytes = at->bytes == RP_UNKNOWN_U64 ? 0 : at->bytes;
+    for (size_t place = 0; place < place_count(at); place++) {
+        uint16_t device = place_device(at, place);
+        struct rp_shortage shortage =
+            rp_ledger_shortage(&pool->ledger, device, bytes, RP_UNKNOWN_U64);
+        if (!shortage.is_never && would_end(pool, device, &shortage, mark)) return true;
+    }
+    return false;
+}
+
 bool rp_pool_find_stuck(rp_pool *pool, struct rp_pool_held *held, size_t count) {
     rp_lock_acquire(&pool->lock);
     uint32_t mark = ++pool->mark; /* no choice of victims is under way: those keep the lock */
@@ -541,11 +581,7 @@ bool rp_pool_find_stuck(rp_pool *pool, struct rp_pool_held *held, size_t count) 
     }
     bool is_stuck = pool->queue != NULL;
     for (const struct rp_admission *at = pool->queue; at && is_stuck; at = at->next) {
-        uint64_t bytes = at->bytes == RP_UNKNOWN_U64 ? 0 : at->bytes;
-        uint16_t device = at->entry->charge_device;
-        struct rp_shortage shortage =
-            rp_ledger_shortage(&pool->ledger, device, bytes, RP_UNKNOWN_U64);
-        if (would_end(pool, device, &shortage, mark)) is_stuck = false;
+        if (is_promised(at) || would_be_served(at, mark)) is_stuck = false;
     }
     rp_lock_release(&pool->lock);
     return is_stuck;
@@ -677,59 +713,128 @@ static rp_status tell_cancelled(const struct rp_admission *ask, rp_error *err) {
                    ask->entry->text, rp_elapsed_ms(ask->asked_ns, rp_clock_ns()));
 }
 
+/* What was in the way at one look: at the first place that could ever do, or without any the first.
+ */
+struct obstacle {
+    size_t place;
+    bool is_known;
+    uint64_t usable;
+    struct rp_shortage shortage;
+    bool is_measured; /* at any place */
+    bool may_end;     /* at any place, as far as one who waits for ever wants to know */
+};
+
+static void note(struct obstacle *obstacle, const struct rp_admission *ask, uint64_t usable,
+                 const struct rp_shortage *shortage) {
+    bool is_never = shortage->is_never;
+    if (!is_never) {
+        obstacle->is_measured |= shortage->is_measured;
+        bool is_asked = ask->deadline_ns == RP_NEVER_NS && !obstacle->may_end;
+        if (is_asked) obstacle->may_end = may_help(ask, shortage);
+    }
+    if (obstacle->is_known && (is_never || !obstacle->shortage.is_never)) return;
+    obstacle->place = ask->place;
+    obstacle->is_known = true;
+    obstacle->usable = usable;
+    obstacle->shortage = *shortage;
+}
+
+/* Make the promise at the place where it is tried; false: there is no room. May give up the lock,
+ * once it is made. */
+static bool promise(struct rp_admission *ask, uint64_t bytes, uint64_t usable,
+                    const struct rp_shortage *shortage) {
+    struct rp_entry *entry = ask->entry;
+    rp_pool *pool = entry->pool;
+    bool is_short = shortage->device_bytes > 0 || shortage->all_bytes > 0;
+    struct rp_entry *dead = NULL;
+    struct rp_shortage polite =
+        rp_ledger_shortage(&pool->ledger, entry->charge_device, bytes, with_headroom(ask, usable));
+    bool has_room =
+        polite.device_bytes > shortage->device_bytes &&
+        evict_for(pool, entry->charge_device, polite.device_bytes, polite.all_bytes, &dead);
+    if (!has_room && is_short) {
+        has_room = evict_for(pool, entry->charge_device, shortage->device_bytes,
+                             shortage->all_bytes, &dead);
+    }
+    if (!has_room && is_short) return false;
+    rp_ledger_charge(&pool->ledger, &entry->charge, entry->charge_device, bytes,
+                     RP_CHARGE_RESERVED);
+    if (bytes > 0) count_overtaken(ask);
+    if (!dead) return true;
+    rp_lock_release(&pool->lock);
+    rp_pool_bury(pool, dead, NULL);
+    rp_lock_acquire(&pool->lock);
+    return true;
+}
+
+/* One look at all places: those that have room before those where others would have to go. */
+static bool try_places(struct rp_admission *ask, uint64_t bytes, struct obstacle *obstacle) {
+    rp_pool *pool = ask->entry->pool;
+    size_t count = place_count(ask);
+    *obstacle = (struct obstacle){.is_known = false};
+    for (int may_evict = count == 1; may_evict < 2; may_evict++) {
+        for (size_t place = 0; place < count; place++) {
+            go_to(ask, place);
+            uint64_t usable = read_usable(ask, bytes);
+            struct rp_shortage shortage =
+                rp_ledger_shortage(&pool->ledger, ask->entry->charge_device, bytes, usable);
+            bool is_short = shortage.device_bytes > 0 || shortage.all_bytes > 0;
+            bool is_tried = !shortage.is_never && (may_evict || !is_short);
+            if (is_tried && is_gate_open(ask, bytes) && promise(ask, bytes, usable, &shortage)) {
+                return true;
+            }
+            if (may_evict) note(obstacle, ask, usable, &shortage);
+        }
+    }
+    go_to(ask, obstacle->place);
+    return false;
+}
+
+/* Why there is none: a reservation tells apart what more patience, or others' would have changed.
+ */
+static rp_status tell_why(struct rp_admission *ask, uint64_t bytes, const struct obstacle *obstacle,
+                          bool is_late, rp_error *err) {
+    const struct rp_shortage *shortage = &obstacle->shortage;
+    rp_pool *pool = ask->entry->pool;
+    char after[48] = "";
+    if (ask->is_queued && !shortage->is_never) {
+        snprintf(after, sizeof after, " within %.0f ms",
+                 rp_elapsed_ms(ask->asked_ns, rp_clock_ns()));
+    }
+    rp_status status = tell_no_room(ask, bytes, obstacle->usable, shortage, after, err);
+    if (!ask->reserved || shortage->is_never) return status;
+    if (is_late) {
+        status = RP_ERR_TIMEOUT;
+    } else if (would_end(pool, ask->entry->charge_device, shortage, ++pool->mark)) {
+        status = RP_ERR_CYCLE; /* leases are in the way, of threads that wait like this one */
+        rp_hint(err, "release what is held before asking for more, or raise the budget "
+                     "(RESOURCE_POOL_BUDGET)");
+    }
+    if (err) err->status = status;
+    return status;
+}
+
 /* Until the promise is made: the charge is RESERVED, and victims are on their way out. */
 static rp_status reserve(struct rp_admission *ask, uint64_t bytes, rp_error *err) {
     struct rp_entry *entry = ask->entry;
     rp_pool *pool = entry->pool;
     for (;;) {
+        struct obstacle obstacle;
         rp_admission_look_for_unseen(pool);
-        uint64_t usable = read_usable(ask, bytes);
-        struct rp_shortage shortage =
-            rp_ledger_shortage(&pool->ledger, entry->charge_device, bytes, usable);
-        if (shortage.is_never) {
-            ask->is_never = true;
-            return tell_no_room(ask, bytes, usable, &shortage, "", err);
-        }
-        if (is_gate_open(ask, bytes)) {
-            bool is_short = shortage.device_bytes > 0 || shortage.all_bytes > 0;
-            struct rp_entry *dead = NULL;
-            struct rp_shortage polite = rp_ledger_shortage(&pool->ledger, entry->charge_device,
-                                                           bytes, with_headroom(ask, usable));
-            bool has_room =
-                polite.device_bytes > shortage.device_bytes &&
-                evict_for(pool, entry->charge_device, polite.device_bytes, polite.all_bytes, &dead);
-            if (!has_room && is_short) {
-                has_room = evict_for(pool, entry->charge_device, shortage.device_bytes,
-                                     shortage.all_bytes, &dead);
-            }
-            if (has_room || !is_short) {
-                rp_ledger_charge(&pool->ledger, &entry->charge, entry->charge_device, bytes,
-                                 RP_CHARGE_RESERVED);
-                if (bytes > 0) count_overtaken(ask);
-                if (!dead) return RP_OK;
-                rp_lock_release(&pool->lock);
-                rp_pool_bury(pool, dead, NULL);
-                rp_lock_acquire(&pool->lock);
-                return RP_OK;
-            }
-        }
-        char after[48] = "";
-        if (ask->is_queued) {
-            snprintf(after, sizeof after, " within %.0f ms",
-                     rp_elapsed_ms(ask->asked_ns, rp_clock_ns()));
-        }
+        if (try_places(ask, bytes, &obstacle)) return RP_OK;
+        ask->is_never = obstacle.shortage.is_never;
         bool is_late = ask->deadline_ns != RP_NEVER_NS && rp_clock_ns() >= ask->deadline_ns;
-        bool is_hopeless = ask->deadline_ns == RP_NEVER_NS && !may_help(ask, &shortage);
-        if (is_late || is_hopeless || !ask->may_wait) {
-            return tell_no_room(ask, bytes, usable, &shortage, after, err);
+        bool is_hopeless = ask->deadline_ns == RP_NEVER_NS && !obstacle.may_end;
+        if (ask->is_never || is_late || is_hopeless || !ask->may_wait) {
+            return tell_why(ask, bytes, &obstacle, is_late, err);
         }
         if (!ask->is_queued) {
             rp_event_tell(&pool->events, RP_EVENT_WAIT, entry->text, device_id(ask), bytes,
-                          shortage.device_bytes, -1);
+                          obstacle.shortage.device_bytes, -1);
             enqueue(ask);
             continue; /* holders are closed now: look once more before sleeping */
         }
-        if (sleep_once(ask, shortage.is_measured) != RP_OK) return tell_cancelled(ask, err);
+        if (sleep_once(ask, obstacle.is_measured) != RP_OK) return tell_cancelled(ask, err);
     }
 }
 
@@ -744,6 +849,8 @@ static rp_status begin(struct rp_admission *ask, rp_error *err) {
             struct rp_shortage none = {0};
             status = tell_no_room(ask, entry->charge.bytes, RP_UNKNOWN_U64, &none,
                                   " in time, though victims are leaving", err);
+            if (ask->reserved) status = RP_ERR_TIMEOUT;
+            if (err) err->status = status;
             break;
         }
         rp_admission_look_for_unseen(pool);

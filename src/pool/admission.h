@@ -27,6 +27,7 @@ struct rp_admission {
     uint64_t bytes;         /* what it needs, as estimated; RP_UNKNOWN_U64              */
     const char *method;     /* whose estimate                                           */
     int64_t deadline_ns;
+    struct rp_reserved *reserved; /* the places that it may have; NULL: the entry's device only  */
     bool may_wait;   /* false: try another device first                                 */
     bool is_present; /* its bytes are in memory already: only the budget is asked       */
 
@@ -34,6 +35,7 @@ struct rp_admission {
     bool is_never; /* out: no waiting would have helped, another device might         */
     bool is_queued;
     bool is_nested;
+    size_t place; /* of `reserved`, which is tried */
     uint32_t overtaken_count;
     pid_t thread_id;
     int64_t asked_ns;

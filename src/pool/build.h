@@ -34,6 +34,7 @@ struct rp_build {
     struct rp_seat *seat; /* of the thread that runs it; NULL: a thread of ours */
 
     /* The load's own. */
+    double elsewhere_ms;  /* what making it took before this load began, in another process */
     uint64_t grown_bytes; /* what the process grew by; RP_UNKNOWN_U64 unless nothing else ran */
     bool is_together;     /* the bytes are what it took with others */
     bool is_hit;          /* hooks.lease_model: no load was needed */
@@ -42,6 +43,7 @@ struct rp_build {
     _Atomic pid_t thread_id;       /* who runs it, for those who wait in vain; relaxed */
     _Atomic int64_t started_ns;    /* 0 while it waits for room; relaxed */
     _Atomic uint64_t memory_bytes; /* as the constructor said; relaxed */
+    _Atomic int bytes_method;      /* rp_bytes_method: how it knows; relaxed */
     _Atomic int is_abandoned;      /* nobody waits any more: relaxed, a hint to stop early */
 
     /* Guarded by pool.lock. */

@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "pool/build.h"
 #include "pool/pool.h"
+#include "pool/reserve.h"
 
 #include <resourcepool/model.h>
 
@@ -111,7 +112,7 @@ bool rp_entry_settle(struct rp_entry *entry) {
         rp_entry_lease_count(entry) > 0) {
         return false;
     }
-    if (entry->state == RP_ENTRY_LOADED) {
+    if (entry->state == RP_ENTRY_LOADED && !rp_entry_is_reservation(entry)) {
         rp_eviction_observe(&pool->eviction, &entry->worth, rp_entry_hits(entry),
                             entry->instance->hash, rp_entry_last_ns(entry));
         rp_eviction_forget(&pool->eviction, entry->instance->hash);

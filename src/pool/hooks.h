@@ -6,6 +6,8 @@
 #ifndef RP_POOL_HOOKS_H
 #define RP_POOL_HOOKS_H
 
+#include "base/limits.h"
+
 #include <resourcepool/model.h>
 #include <resourcepool/pool.h>
 #include <stdatomic.h>
@@ -37,6 +39,26 @@ struct rp_pool_leased {
     const char *memory_method; /* static storage; NULL: unknown */
 };
 
+/* Room that somebody else is to reserve. Borrowed for the call. */
+struct rp_pool_room_wanted {
+    const char *device; /* or a kind */
+    const char *name;
+    uint64_t memory_bytes;
+    int64_t timeout_ms; /* 0: as long as it takes */
+    rp_cancel *cancel;  /* NULL; rp_cancel_ask() */
+    pid_t thread;       /* as of rp_pool_wanted */
+};
+
+enum { RP_ROOM_REASON_BYTES = 96 };
+
+struct rp_pool_room {
+    void *remote; /* NULL: nobody else has an account */
+    void (*give_back)(void *remote);
+    char device[RP_LIMIT_DEVICE_BYTES];
+    rp_policy policy;
+    char reason[RP_ROOM_REASON_BYTES];
+};
+
 struct rp_pool_hooks {
     /*
      * As rp_model_open_until(): stop early once *cancelled is not 0. On a thread of the pool's or
@@ -52,6 +74,11 @@ struct rp_pool_hooks {
      */
     rp_status (*lease_model)(void *user, const struct rp_pool_wanted *wanted,
                              struct rp_pool_leased *leased, rp_error *err);
+
+    /* rp_pool_reserve(): room is somebody else's. Blocks, on the caller's thread, under no lock.
+     * RP_OK with room->remote NULL: it is the pool's own after all. NULL: it is. */
+    rp_status (*reserve)(void *user, const struct rp_pool_room_wanted *wanted,
+                         struct rp_pool_room *room, rp_error *err);
 
     /* A request begins to wait for room. Under the pool's lock: waits for nobody. NULL: fine. */
     void (*waits_for_room)(void *user);

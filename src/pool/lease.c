@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/status.h"
 #include "pool/pool.h"
+#include "pool/reserve.h"
 
 #include <resourcepool/lease.h>
 
@@ -78,7 +79,7 @@ rp_status rp_lease_clone(rp_lease *lease, rp_lease **clone, rp_error *err) {
 
 void *rp_lease_object(const rp_lease *lease) {
     const struct rp_entry *entry = entry_of(lease);
-    return entry ? entry->object : NULL;
+    return entry && !rp_entry_is_reservation(entry) ? entry->object : NULL;
 }
 
 rp_model *rp_lease_model(const rp_lease *lease) {
@@ -104,4 +105,9 @@ uint64_t rp_lease_memory_bytes(const rp_lease *lease) {
 const char *rp_pool_lease_method(const rp_lease *lease) {
     const struct rp_entry *entry = entry_of(lease);
     return entry ? entry->memory_method : NULL;
+}
+
+rp_kind rp_pool_lease_kind(const rp_lease *lease) {
+    const struct rp_entry *entry = entry_of(lease);
+    return entry ? (rp_kind)entry->instance->kind : (rp_kind)0;
 }

@@ -16,6 +16,7 @@
 #include "pool/build.h"
 #include "pool/choice.h"
 #include "pool/history.h"
+#include "pool/reserve.h"
 #include "pool/waits.h"
 
 #include <malloc.h>
@@ -82,11 +83,16 @@ static struct rp_entry *bury_one(struct rp_entry *entry, uint64_t *bytes) {
     uint64_t began = 0;
     int64_t start_ns = rp_clock_ns();
     /* A load that is measured meanwhile is not alone. What is known to be small spoils nothing. */
-    bool is_activity = is_loaded && (held == 0 || held >= RP_LEDGER_NOISE_BYTES);
+    bool is_object = is_loaded && !rp_entry_is_reservation(entry);
+    bool is_activity = is_object && (held == 0 || held >= RP_LEDGER_NOISE_BYTES);
     if (is_activity) {
         rp_lock_acquire(&pool->lock);
         began = rp_ledger_begin(&pool->ledger, entry->charge.device);
         rp_lock_release(&pool->lock);
+    }
+    if (is_loaded && !is_object) {
+        rp_event_tell(&pool->events, RP_EVENT_GIVE_BACK, entry->text, rp_entry_device(entry), held,
+                      RP_UNKNOWN_U64, -1);
     }
     if (is_loaded) {
         if (is_metered) before = rp_meter_own_bytes(&pool->meter, rp_entry_device(entry));
@@ -101,15 +107,15 @@ static struct rp_entry *bury_one(struct rp_entry *entry, uint64_t *bytes) {
     if (is_activity) (void)rp_ledger_end(&pool->ledger, entry->charge.device, began);
     uint64_t freed = rp_ledger_unload(&pool->ledger, &entry->charge, before, after, rp_clock_ns());
     struct rp_entry *due = rp_entry_drop_dependencies(entry);
-    if (is_loaded) {
+    if (is_object) {
         pool->counts.unloads++;
         pool->counts.freed_bytes += freed;
-        if (freed > 0) rp_doomed_clear(&pool->doomed);
     }
+    if (is_loaded && freed > 0) rp_doomed_clear(&pool->doomed);
     uint64_t uses = rp_entry_hits(entry) + entry->misses;
     rp_admission_wake(pool);
     rp_lock_release(&pool->lock);
-    if (is_loaded) {
+    if (is_object) {
         rp_event_tell(&pool->events, RP_EVENT_UNLOAD, entry->text, rp_entry_device(entry), held,
                       freed, rp_elapsed_ms(start_ns, rp_clock_ns()));
         remember_uses(entry, uses);
@@ -120,7 +126,6 @@ static struct rp_entry *bury_one(struct rp_entry *entry, uint64_t *bytes) {
 }
 
 uint64_t rp_pool_bury(rp_pool *pool, struct rp_entry *dead, uint64_t *bytes) {
-    (void)pool;
     uint64_t count = 0;
     while (dead) {
         struct rp_entry *entry = dead;
@@ -134,6 +139,7 @@ uint64_t rp_pool_bury(rp_pool *pool, struct rp_entry *dead, uint64_t *bytes) {
             due = next;
         }
     }
+    if (count > 0 && pool->relief.on_freed) pool->relief.on_freed(false, pool->relief.freed_user);
     return count;
 }
 
@@ -204,6 +210,9 @@ static uint64_t less(uint64_t a, uint64_t b) {
 /* So often what destructors loaded is cleared as well; one that always loads another never ends. */
 enum { CLEAR_ROUNDS = 8 };
 
+/* What is cleared of less than this is not worth a walk over the heap. */
+enum { TRIMMED_BYTES = 1 << 20 };
+
 rp_status rp_pool_clear(rp_pool *pool, rp_cleared *cleared, rp_error *err) {
     if (!pool) return rp_fail(err, RP_ERR_ARGUMENT, "no pool to clear");
     rp_status status = rp_pool_check_process(pool, err);
@@ -232,6 +241,7 @@ rp_status rp_pool_clear(rp_pool *pool, rp_cleared *cleared, rp_error *err) {
     after.removed_bytes = less(before.removed_bytes, after.removed_bytes);
     after.freed_bytes = freed;
     if (cleared) *cleared = after;
+    if (after.removed_bytes >= TRIMMED_BYTES) rp_relief_trim(pool);
     rp_event_tell(&pool->events, RP_EVENT_CLEAR, NULL, NULL, freed, RP_UNKNOWN_U64, -1);
     rp_log(&pool->logger, RP_LOG_INFO, "event=clear removed=%llu leased=%llu",
            (unsigned long long)after.removed_count, (unsigned long long)after.leased_count);
@@ -350,7 +360,8 @@ rp_status rp_pool_evict(rp_pool *pool, const char *key, rp_cleared *cleared, rp_
     } else {
         dead = rp_pool_detach(pool, is_made_of, entry);
         for (entry = pool->oldest; entry; entry = entry->next) {
-            done.leased_count += entry->is_detached && entry->state == RP_ENTRY_LOADED;
+            done.leased_count += entry->is_detached && entry->state == RP_ENTRY_LOADED &&
+                                 !rp_entry_is_reservation(entry);
         }
     }
     rp_lock_release(&pool->lock);
@@ -361,6 +372,23 @@ rp_status rp_pool_evict(rp_pool *pool, const char *key, rp_cleared *cleared, rp_
     pool->counts.evicted_bytes += done.removed_bytes;
     rp_lock_release(&pool->lock);
     if (status == RP_OK && cleared) *cleared = done;
+    return status;
+}
+
+rp_status rp_pool_find(rp_pool *pool, const char *key, rp_lease **lease, rp_error *err) {
+    if (!pool || !key || !lease) {
+        return rp_fail(err, RP_ERR_ARGUMENT, "no pool, no key, or no place for a lease");
+    }
+    rp_status status = rp_pool_check_process(pool, err);
+    if (status != RP_OK) return status;
+    struct rp_seat *seat = rp_seat_of(pool);
+    if (!seat) return rp_fail(err, RP_ERR_MEMORY, "no memory for this thread's place in the pool");
+    rp_lock_acquire(&pool->lock);
+    struct rp_entry *entry = rp_pool_find_text(pool, key);
+    status = entry && entry->state == RP_ENTRY_LOADED && entry->aliases
+                 ? rp_pool_take_lease(seat, entry, entry->aliases->request, false, lease, err)
+                 : rp_fail(err, RP_ERR_NOT_FOUND, "nothing called '%s' is loaded", key);
+    rp_lock_release(&pool->lock);
     return status;
 }
 

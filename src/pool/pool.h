@@ -32,6 +32,7 @@ struct rp_pool_counts {
     uint64_t refusals;
     uint64_t retries;
     uint64_t fallbacks;
+    uint64_t reservations;
     uint64_t failures[RP_CATEGORY_COUNT]; /* loads, by what was wrong */
 };
 
@@ -61,6 +62,7 @@ struct rp_pool {
     uint64_t load_count;            /* guarded by lock                                */
     uint64_t load_failure_count;    /* guarded by lock                                */
     uint32_t loader_thread_count;   /* loads on threads of ours; guarded by lock      */
+    uint32_t reservation_number;    /* of the latest; guarded by lock                 */
 
     /* Room: guarded by lock. */
     struct rp_ledger ledger;
@@ -128,6 +130,12 @@ void rp_pool_settle_holder(rp_pool *pool, struct rp_holder *holder);
 rp_status rp_pool_get_present(rp_pool *pool, const rp_request *request, rp_lease **lease,
                               rp_error *err);
 
+struct rp_reserved;
+
+/* A lease on that room, once one of its places has it. Takes `reserved`, also on failure. */
+rp_status rp_pool_lease_room_take(rp_pool *pool, const rp_request *request,
+                                  struct rp_reserved *reserved, rp_lease **lease, rp_error *err);
+
 /*
  * rp_pool_get_model() for callers that must not wait: a lease if the same was asked for before and
  * is loaded, else NULL, and nothing is counted.
@@ -154,6 +162,9 @@ bool rp_pool_find_stuck(rp_pool *pool, struct rp_pool_held *held, size_t count);
 
 /* Whether that thread waits for room in the pool. */
 bool rp_pool_waits_for_room(rp_pool *pool, pid_t thread);
+
+/* What kind of thing is leased; 0 for a stale lease. */
+rp_kind rp_pool_lease_kind(const rp_lease *lease);
 
 /* How the bytes of what is leased were found: "engine"; NULL: unknown, or a stale lease. Static. */
 const char *rp_pool_lease_method(const rp_lease *lease);

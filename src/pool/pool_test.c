@@ -320,6 +320,29 @@ static void close_with_leases_out_is_refused_and_names_them(void **state) {
     close_pool(pool);
 }
 
+static void what_is_loaded_is_leased_by_its_key_and_that_is_no_request(void **state) {
+    (void)state;
+    rp_error err = RP_ERROR_INIT;
+    rp_pool *pool = open_pool();
+    struct plan plan = {.bytes = 7};
+    rp_request request = request_for("a", &plan);
+    rp_lease *first = NULL;
+    rp_lease *second = NULL;
+    assert_ok(rp_pool_get_model(pool, &request, &first, &err));
+    assert_ok(rp_pool_find(pool, rp_lease_key(first), &second, &err));
+    assert_ptr_equal(rp_lease_object(first), rp_lease_object(second));
+    assert_int_equal(totals_of(pool).requests, 1);
+    assert_int_equal(totals_of(pool).hits, 0);
+    assert_int_equal(totals_of(pool).lease_count, 2);
+    rp_lease_release(second, NULL);
+    assert_status(rp_pool_find(pool, "t:nobody@cpu", &second, &err), RP_ERR_NOT_FOUND);
+    assert_status(rp_pool_clear(pool, NULL, &err), RP_ERR_BUSY);
+    assert_status(rp_pool_find(pool, rp_lease_key(first), &second, &err), RP_ERR_NOT_FOUND);
+    assert_status(rp_pool_find(pool, NULL, &second, &err), RP_ERR_ARGUMENT);
+    rp_lease_release(first, NULL);
+    close_pool(pool);
+}
+
 static void clear_leaves_what_is_leased_and_a_new_request_loads_afresh(void **state) {
     (void)state;
     rp_error err = RP_ERROR_INIT;
@@ -1053,6 +1076,7 @@ int main(void) {
         cmocka_unit_test(a_constructor_that_makes_nothing_or_says_nothing_is_an_error),
         cmocka_unit_test(a_lease_released_twice_is_refused),
         cmocka_unit_test(close_with_leases_out_is_refused_and_names_them),
+        cmocka_unit_test(what_is_loaded_is_leased_by_its_key_and_that_is_no_request),
         cmocka_unit_test(clear_leaves_what_is_leased_and_a_new_request_loads_afresh),
         cmocka_unit_test(a_constructor_may_use_the_pool),
         cmocka_unit_test(a_constructor_that_needs_itself_is_a_named_cycle),

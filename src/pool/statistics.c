@@ -11,6 +11,7 @@
 #include "pool/admission.h"
 #include "pool/build.h"
 #include "pool/pool.h"
+#include "pool/reserve.h"
 
 #include <string.h>
 
@@ -37,6 +38,8 @@ const char *rp_kind_name(rp_kind kind) {
         return "model";
     case RP_KIND_TOKENIZER:
         return "tokenizer";
+    case RP_KIND_RESERVATION:
+        return "reservation";
     }
     return "unknown";
 }
@@ -135,7 +138,12 @@ static uint64_t add_leases(rp_statistics *statistics, const struct rp_entry *ent
         rp_lease_info *lease = &statistics->leases[row];
         if (row == statistics->lease_count) {
             *lease = (rp_lease_info){
-                .key = key, .pid = entry->pool->pid, .thread_id = at->seat->thread_id};
+                .key = key,
+                .pid = entry->pool->pid,
+                .thread_id = at->seat->thread_id,
+                .kind = (rp_kind)entry->instance->kind,
+                .memory_bytes = RP_UNKNOWN_U64,
+            };
             statistics->lease_count++;
         }
         lease->count += count;
@@ -195,6 +203,25 @@ static void add_entry(rp_statistics *statistics, const struct rp_entry *entry, i
     }
 }
 
+/* Room that is held: no object, but its leases are told. */
+static void add_reservation(rp_statistics *statistics, const struct rp_entry *entry,
+                            int64_t now_ns) {
+    size_t first = statistics->lease_count;
+    const char *key = keep_bytes(statistics, entry->text, entry->text_size);
+    uint64_t leases = add_leases(statistics, entry, key, now_ns);
+    /* There is room for it: other texts of the entry are not told, and are longer. */
+    const char *device = rp_entry_device(entry);
+    assert(text_size(device) <= (size_t)entry->instance->size + entry->reason_size);
+    device = keep_text(statistics, device);
+    for (size_t i = first; i < statistics->lease_count; i++) {
+        statistics->leases[i].device = device;
+        statistics->leases[i].memory_bytes = entry->memory_bytes;
+    }
+    statistics->totals.lease_count += leases;
+    statistics->totals.reserved_count++;
+    statistics->totals.reserved_bytes += entry->memory_bytes;
+}
+
 static void add_devices(rp_pool *pool, rp_statistics *statistics) {
     for (size_t i = 0; i < pool->ledger.count; i++) {
         const struct rp_ledger_device *device = &pool->ledger.devices[i];
@@ -227,6 +254,7 @@ static void add_counts(rp_pool *pool, rp_totals *totals) {
     totals->retries = counts->retries;
     totals->fallbacks = counts->fallbacks;
     memcpy(totals->failures, counts->failures, sizeof totals->failures);
+    totals->reservations = counts->reservations;
     totals->peak_bytes = pool->ledger.peak_bytes;
     totals->is_low_memory = pool->relief.low_memory != 0;
     totals->low_memory_reason = rp_relief_reason(pool);
@@ -272,7 +300,9 @@ static void fill(rp_pool *pool, rp_statistics *statistics) {
     find_oldest_leases(pool);
     for (const struct rp_entry *entry = pool->oldest; entry; entry = entry->next) {
         fetch_ahead(entry->next);
-        if (entry->state == RP_ENTRY_LOADED) {
+        if (rp_entry_is_reservation(entry)) {
+            if (entry->state == RP_ENTRY_LOADED) add_reservation(statistics, entry, now_ns);
+        } else if (entry->state == RP_ENTRY_LOADED) {
             add_entry(statistics, entry, now_ns);
             add_to_totals(totals, &statistics->entries[statistics->entry_count - 1]);
         } else {

@@ -145,6 +145,9 @@ static void put_totals(struct writer *writer, const rp_totals *totals) {
     put_u64(writer, "leases", totals->lease_count);
     put_u64(writer, "memory_bytes", totals->memory_bytes);
     put_u64(writer, "unknown_memory", totals->unknown_memory_count);
+    put_u64(writer, "reserved", totals->reserved_count);
+    put_u64(writer, "reserved_bytes", totals->reserved_bytes);
+    put_u64(writer, "reservations", totals->reservations);
     put_u64(writer, "peak_bytes", totals->peak_bytes);
     put_u64(writer, "evictions", totals->evictions);
     put_u64(writer, "evicted_bytes", totals->evicted_bytes);
@@ -232,6 +235,11 @@ static void put_lease(struct writer *writer, const rp_lease_info *lease) {
     put_u64(writer, "thread", (uint64_t)lease->thread_id);
     put_u64(writer, "count", lease->count);
     put_number(writer, "oldest_ms", lease->oldest_ms);
+    put_text(writer, "kind", rp_kind_name(lease->kind));
+    if (lease->kind == RP_KIND_RESERVATION) {
+        put_text(writer, "device", lease->device);
+        put_u64(writer, "memory_bytes", lease->memory_bytes);
+    }
     close_value(writer, "}");
 }
 
