@@ -292,8 +292,9 @@ static int fill_module(PyObject *module) {
     if (PyModule_AddStringConstant(module, "__version__", rp_version_string()) < 0) return -1;
     if (add_exceptions(module) < 0 || register_end() < 0) return -1;
     if (rp_python_add_lease(module) < 0 || rp_python_add_model(module) < 0) return -1;
+    if (rp_python_add_share(module) < 0) return -1;
     if (rp_python_add_tensor(module) < 0) return -1;
-    if (rp_python_add_pool(module) < 0) return -1;
+    if (rp_python_add_pool(module) < 0 || rp_python_add_async(module) < 0) return -1;
     return rp_python_add_modules(module);
 }
 

@@ -77,9 +77,14 @@ struct rp_python_held {
     rp_python_pool *pool;
     rp_lease *hold; /* while the caller of a plain get may still have it; NULL          */
     rp_kind kind;
-    char *key;       /* the library's: "embedding:bert-base-uncased@cpu"                 */
-    char *plain_key; /* without device and precision: "embedding:bert-base-uncased"      */
-    bool is_plain;   /* a request without a device or precision of its own led here      */
+    uint64_t bytes;        /* what it takes; RP_UNKNOWN_U64                                    */
+    unsigned cache;        /* who keeps its memory when it is freed: rp_python_cache_of()      */
+    char *key;             /* the library's: "embedding:bert-base-uncased@cpu"                 */
+    char *plain_key;       /* without device and precision: "embedding:bert-base-uncased"      */
+    bool is_plain;         /* a request without a device or precision of its own led here      */
+    PyObject *segment;     /* what it shares with other processes, owned; NULL: nothing */
+    uint64_t shared_bytes; /* of it; RP_UNKNOWN_U64: it is not shared */
+    size_t same_count;     /* entries of the pool with this very object, this one too */
     struct rp_python_held *previous;
     struct rp_python_held *next;
 };
@@ -91,9 +96,19 @@ struct rp_python_call {
     PyObject *constructor; /* borrowed; NULL: none                                           */
     bool allow_none;
     bool is_plain;
-    bool is_shared;   /* what is made is for all processes                                   */
-    uint64_t bytes;   /* what the caller says it takes; RP_UNKNOWN_U64                       */
-    PyObject *raised; /* what the constructor raised on this thread; owned                   */
+    bool is_shared;       /* what is made is for all processes                                   */
+    uint64_t bytes;       /* what the caller says it takes; RP_UNKNOWN_U64                       */
+    const char *move_key; /* NULL: no move; what is moved, and where to                      */
+    const char *move_device;
+    PyObject *move_source; /* what is copied there, in place of a constructor; borrowed        */
+    PyObject *raised;      /* what the constructor raised on this thread; owned                   */
+    PyObject *segment;     /* rp_python_share()'s, for the one that holds it; owned, or NULL */
+    uint64_t shared_bytes; /* likewise; RP_UNKNOWN_U64 */
+    bool only_loaded;      /* NULL, and nothing raised, where it is not loaded                    */
+    PyObject *finish;      /* waits for the coroutine of a constructor; NULL: they are refused    */
+    PyObject *load;        /* the constructor that runs, as async.c has it; owned; mostly NULL    */
+    rp_build *building;    /* while the constructor runs                                          */
+    struct rp_python_call *outer; /* whose constructor this thread runs around it */
     rp_request request;
 };
 
@@ -105,7 +120,7 @@ rp_lease *rp_python_acquire(struct rp_python_call *call);
 
 /** Call the constructor and put what it made on the device that was chosen. New; NULL with *err
  * filled in, and nothing raised. */
-PyObject *rp_python_construct(struct rp_python_call *call, const rp_build *build, rp_error *err);
+PyObject *rp_python_construct(struct rp_python_call *call, rp_build *build, rp_error *err);
 
 /** Fill in *err with the exception that is set, which is raised no more: every caller that waits
  * raises the exception itself. Its status. */
@@ -114,6 +129,8 @@ rp_status rp_python_fail_as_raised(struct rp_python_call *call, rp_error *err);
 /** The token of all requests: it lets Ctrl-C end a wait. NULL raised. */
 rp_cancel *rp_python_token(void);
 
+/** A token of one request's own, which does the same: rp_cancel_destroy(). NULL raised. */
+rp_cancel *rp_python_token_new(void);
 /** Whose holds this thread's waits look after (NULL: nobody's); returns whose it was before. */
 rp_python_pool *rp_python_wait_for(rp_python_pool *pool);
 
@@ -134,16 +151,32 @@ void rp_python_drop_holds(rp_python_pool *pool);
  */
 PyObject *rp_python_place_take(PyObject *made, const rp_placement *placement);
 
+/** A copy of an object there, with the object left as it is. New; NULL raised. */
+PyObject *rp_python_place_copy(PyObject *source, const rp_placement *placement);
+
 /** The method move_model_to_device(). */
 PyObject *rp_python_move_model(PyObject *self, PyObject *const *arguments, Py_ssize_t count,
                                PyObject *keywords);
 
 /* ---- size.c: what Python objects take --------------------------------------------------- */
 
-/** Tell the pool how many bytes an object takes, and how that is known, where its kind is known. */
-void rp_python_measure(PyObject *made, rp_build *build);
+/** Tell the pool how many bytes an object takes, and how that is known, where its kind is known.
+ * Those bytes, or RP_UNKNOWN_U64. Raises nothing. */
+uint64_t rp_python_measure(PyObject *made, rp_build *build);
+
+/** Who keeps the memory of what is built there once it is freed, for rp_python_give_up(). */
+unsigned rp_python_cache_of(const rp_build *build);
+
+/** Give up the pool's reference, and note whom rp_python_freed() is to ask for the memory. */
+void rp_python_give_up(PyObject *object, unsigned cache, uint64_t bytes);
+
+/** For rp_pool_options.on_freed: once for each batch of objects. Needs no GIL. */
+void rp_python_freed(bool is_short, void *user);
 
 /* ---- share.c: one copy of an object for all processes ----------------------------------- */
+
+/** Add the type of shared memory, and what _pickling.py needs. 0, or -1 raised. */
+int rp_python_add_share(PyObject *module);
 
 /**
  * What other processes share: attached, or made here with rp_python_construct() and published. New;
@@ -215,9 +248,20 @@ PyObject *rp_python_output(PyObject *owner, const rp_tensor *tensor);
 
 /* ---- async.c, reserve.c: more methods of the pool --------------------------------------- */
 
+/** Add the types that calls which are awaited are made of. 0, or -1 raised. */
+int rp_python_add_async(PyObject *module);
+
 /** get_model_async() and its kin: `method` is the name of the method that is run on a thread. */
 PyObject *rp_python_await(PyObject *self, const char *method, PyObject *const *arguments,
                           Py_ssize_t count, PyObject *keywords);
+
+/** What a constructor begins with and ends with: calls that are awaited meanwhile are on behalf of
+ * its load. The end waits for those that still run. */
+void rp_python_load_begin(struct rp_python_call *call, rp_build *build);
+void rp_python_load_end(struct rp_python_call *call);
+
+/** The object that a constructor's coroutine makes. Takes the coroutine; new, NULL raised. */
+PyObject *rp_python_finish_take(struct rp_python_call *call, PyObject *coroutine);
 
 /** The method reserve(). */
 PyObject *rp_python_reserve(PyObject *self, PyObject *const *arguments, Py_ssize_t count,
@@ -251,6 +295,21 @@ struct rp_python_pool {
 /** Add the type ResourcePool. 0, or -1 raised. */
 int rp_python_add_pool(PyObject *module);
 
+/** One call of get_model(), lease_model() or their kin, for whoever asked for it. */
+struct rp_python_ask {
+    PyObject *pool;
+    const char *method;
+    PyObject *const *arguments;
+    Py_ssize_t count;
+    PyObject *keywords; /* names of the last ones, a tuple; NULL                    */
+    PyObject *finish;   /* as in rp_python_call                                     */
+    rp_build *within;   /* as in rp_request, like `cancel`                          */
+    rp_cancel *cancel;
+    bool only_loaded; /* nothing is waited for                                    */
+};
+
+/** Its result, new. NULL: raised, or nothing raised where only_loaded found it not loaded. */
+PyObject *rp_python_ask(const struct rp_python_ask *ask);
 /** Seconds to wait as milliseconds: NULL and None are no limit, which is 0; 0 s is what can be had
  * at once. 0, or -1 raised: it is below 0, or no number. */
 int rp_python_timeout(PyObject *timeout, int64_t *timeout_ms);
@@ -268,6 +327,7 @@ void rp_python_pool_leave(rp_python_pool *pool, PyThreadState *thread);
 /** Methods and attributes of the pool that only look: get_stats() and its kin. */
 PyObject *rp_python_get_stats(PyObject *self, PyObject *unused);
 PyObject *rp_python_stats(PyObject *self, void *unused);
+PyObject *rp_python_totals(PyObject *self, void *unused);
 PyObject *rp_python_resources(PyObject *self, void *kind);
 PyObject *rp_python_get_resource_details(PyObject *self, PyObject *key);
 

@@ -2,12 +2,20 @@
 /* A lease as a context manager: while it is out, the object stays where it is. */
 #include "core.h"
 
+#include <limits.h>
+
 static PyTypeObject *lease_type;
 
 typedef struct lease_object {
-    PyObject_HEAD rp_python_pool *pool; /* its share keeps the pool open */
-    rp_lease *lease;                    /* NULL once released            */
+    PyObject_HEAD rp_python_pool *pool; /* its share keeps the pool open         */
+    rp_lease *lease;                    /* NULL once released                    */
+    unsigned long long number;          /* counts the leases of this process     */
+    struct lease_object *older;         /* all that live, for those who ask which */
+    struct lease_object *newer;
 } lease_object;
+
+static lease_object *newest;
+static unsigned long long latest_number;
 
 PyObject *rp_python_lease_new_take(rp_python_pool *pool, rp_lease *lease) {
     lease_object *self = PyObject_New(lease_object, lease_type);
@@ -17,8 +25,22 @@ PyObject *rp_python_lease_new_take(rp_python_pool *pool, rp_lease *lease) {
     }
     self->pool = (rp_python_pool *)Py_NewRef((PyObject *)pool);
     self->lease = lease;
+    self->number = ++latest_number;
+    self->newer = NULL;
+    self->older = newest;
+    if (newest) newest->newer = self;
+    newest = self;
     pool->lease_count++;
     return (PyObject *)self;
+}
+
+static void unlink_lease(lease_object *self) {
+    if (self->older) self->older->newer = self->newer;
+    if (self->newer) {
+        self->newer->older = self->older;
+    } else {
+        newest = self->older;
+    }
 }
 
 static rp_status give_back(lease_object *self, rp_error *err) {
@@ -37,6 +59,7 @@ static void lease_dealloc(PyObject *object) {
     lease_object *self = (lease_object *)object;
     PyTypeObject *type = Py_TYPE(object);
     PyObject *raised[3];
+    unlink_lease(self);
     PyErr_Fetch(&raised[0], &raised[1], &raised[2]);
     give_back(self, NULL); /* in a child of fork() it is the parent's */
     PyErr_Restore(raised[0], raised[1], raised[2]);
@@ -121,11 +144,17 @@ static PyObject *lease_released(PyObject *self, void *unused) {
     return PyBool_FromLong(!((lease_object *)self)->lease);
 }
 
+static PyObject *lease_number(PyObject *self, void *unused) {
+    (void)unused;
+    return PyLong_FromUnsignedLongLong(((lease_object *)self)->number);
+}
+
 static PyMethodDef lease_methods[] = {
     {"__enter__", lease_enter, METH_NOARGS, "The object; of room that was reserved the lease."},
     {"__exit__", lease_exit, METH_VARARGS, "Gives the lease back, if that was not done before."},
     {"release", lease_release, METH_NOARGS,
-     "release()\n--\n\nGive the lease back. StateError: it was before."},
+     "release($self)\n--\n\nGive the lease back. StateError: it was before."},
+    {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, "Lease[Model], for type checkers."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -137,6 +166,7 @@ static PyGetSetDef lease_attributes[] = {
     {"precision", lease_precision, NULL, "'fp16'; None: as stored.", NULL},
     {"reason", lease_reason, NULL, "Why it is there, in a sentence.", NULL},
     {"memory_bytes", lease_memory_bytes, NULL, "What it takes; None when nobody said.", NULL},
+    {"_number", lease_number, NULL, "Its number in _leases().", NULL},
     {"released", lease_released, NULL, "Whether it was given back.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
@@ -159,9 +189,40 @@ static PyType_Spec lease_spec = {
     .slots = lease_slots,
 };
 
+/* Making a tuple may collect garbage, and with it leases: the place is looked for anew each time,
+ * by its number. */
+static PyObject *list_leases(PyObject *self, PyObject *unused) {
+    PyObject *list = PyList_New(0);
+    PyObject *key = NULL;
+    unsigned long long before = ULLONG_MAX;
+    (void)self;
+    (void)unused;
+    while (list) {
+        const lease_object *at = newest;
+        while (at && (at->number >= before || !at->lease)) {
+            at = at->older;
+        }
+        if (!at) break;
+        before = at->number;
+        key = rp_python_text(rp_lease_key(at->lease));
+        PyObject *row = key ? Py_BuildValue("KO", before, key) : NULL;
+        if (!row || PyList_Append(list, row) < 0) Py_CLEAR(list);
+        Py_XDECREF(row);
+        Py_XDECREF(key);
+    }
+    return list;
+}
+
+static PyMethodDef lease_functions[] = {
+    {"_leases", list_leases, METH_NOARGS,
+     "_leases()\n--\n\n[(number, key), ...] of the Lease objects of this process that are out, the "
+     "newest first.\nNumbers only grow."},
+    {NULL, NULL, 0, NULL},
+};
+
 /* Made by a pool only. */
 int rp_python_add_lease(PyObject *module) {
     lease_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &lease_spec, NULL);
-    if (!lease_type) return -1;
+    if (!lease_type || PyModule_AddFunctions(module, lease_functions) < 0) return -1;
     return PyModule_AddObjectRef(module, "Lease", (PyObject *)lease_type);
 }

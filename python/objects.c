@@ -145,6 +145,21 @@ static struct rp_python_held *new_held(struct rp_python_call *call, const char *
     return held;
 }
 
+/* One object may stand under several names: then the pool itself has several references. */
+static size_t count_same(const struct rp_python_held *held) {
+    size_t count = 0;
+    for (const struct rp_python_held *at = held->pool->first; at; at = at->next) {
+        count += at->object == held->object;
+    }
+    return count;
+}
+
+static void tell_same(const struct rp_python_held *held, size_t count) {
+    for (struct rp_python_held *at = held->pool->first; at; at = at->next) {
+        if (at->object == held->object) at->same_count = count;
+    }
+}
+
 static PyObject *refuse(PyObject *made, const char *what, const char *hint, rp_error *err) {
     Py_DECREF(made);
     rp_fail(err, RP_ERR_LOAD, "%s", what);
@@ -152,26 +167,48 @@ static PyObject *refuse(PyObject *made, const char *what, const char *hint, rp_e
     return NULL;
 }
 
-/* A coroutine is a promise of an object. Closed, so that Python does not warn of it as forgotten.
- */
+/* A coroutine is a promise of an object. Its type is asked: stand-ins for objects have whatever
+ * attribute they are asked for. */
 static bool is_coroutine(PyObject *made) {
-    if (!PyObject_HasAttrString(made, "cr_await")) return false;
+    return PyObject_HasAttrString((PyObject *)Py_TYPE(made), "cr_await");
+}
+
+/* Closed, so that Python does not warn of it as forgotten. */
+static PyObject *refuse_coroutine(PyObject *made, rp_error *err) {
     PyObject *closed = PyObject_CallMethod(made, "close", NULL);
     if (!closed) PyErr_Clear();
     Py_XDECREF(closed);
-    return true;
+    return refuse(made, "its constructor returned a coroutine",
+                  "await get_model_async() and its kin, or run it with asyncio.run() in the "
+                  "constructor",
+                  err);
 }
 
-PyObject *rp_python_construct(struct rp_python_call *call, const rp_build *build, rp_error *err) {
+static PyObject *copy_there(struct rp_python_call *call, const rp_build *build, rp_error *err) {
+    PyObject *made = rp_python_place_copy(call->move_source, rp_build_placement(build));
+    if (!made) rp_python_fail_as_raised(call, err);
+    return made;
+}
+
+/* What the constructor returns, or what its coroutine comes to where it can be awaited. */
+static PyObject *call_constructor(struct rp_python_call *call, rp_build *build) {
+    rp_python_load_begin(call, build);
     PyObject *made = PyObject_CallNoArgs(call->constructor);
+    if (made && call->finish && is_coroutine(made)) {
+        made = rp_python_finish_take(call, made);
+    }
+    rp_python_load_end(call);
+    return made;
+}
+
+PyObject *rp_python_construct(struct rp_python_call *call, rp_build *build, rp_error *err) {
+    if (call->move_source) return copy_there(call, build, err);
+    PyObject *made = call_constructor(call, build);
     if (made && made == Py_None && !call->allow_none) {
         return refuse(made, "its constructor returned None",
                       "return the object, or say allow_none=True", err);
     }
-    if (made && is_coroutine(made)) {
-        return refuse(made, "its constructor returned a coroutine",
-                      "run it in the constructor, for instance with asyncio.run()", err);
-    }
+    if (made && is_coroutine(made)) return refuse_coroutine(made, err);
     const rp_placement *placement = rp_build_placement(build);
     bool has_place = call->kind == RP_KIND_MODEL && placement;
     if (made && has_place) made = rp_python_place_take(made, placement);
@@ -191,15 +228,23 @@ static rp_status make(rp_build *build, struct rp_python_call *call, void **objec
     struct rp_python_held *held = new_held(call, rp_build_key(build));
     if (!held) {
         Py_DECREF(made);
+        Py_CLEAR(call->segment);
         return rp_fail(err, RP_ERR_MEMORY, "no memory to keep what its constructor made");
     }
     held->object = made;
+    held->same_count = count_same(held);
+    if (held->same_count > 1) tell_same(held, held->same_count);
+    held->cache = rp_python_cache_of(build);
+    held->segment = call->segment;
+    held->shared_bytes = call->segment ? call->shared_bytes : RP_UNKNOWN_U64;
+    call->segment = NULL;
     if (bytes == RP_UNKNOWN_U64) bytes = call->bytes;
     if (bytes != RP_UNKNOWN_U64) {
         rp_build_set_bytes(build, bytes);
     } else {
-        rp_python_measure(made, build);
+        bytes = rp_python_measure(made, build);
     }
+    held->bytes = bytes;
     *object = held;
     return RP_OK;
 }
@@ -227,7 +272,9 @@ static void destroy(void *object) {
         held->pool->first = held->next;
     }
     if (held->next) held->next->previous = held->previous;
-    Py_DECREF(held->object);
+    if (held->same_count > 1) tell_same(held, held->same_count - 1);
+    rp_python_give_up(held->object, held->cache, held->bytes);
+    Py_XDECREF(held->segment);
     free_held(held);
     PyErr_Restore(type, value, traceback);
     PyGILState_Release(state);
@@ -235,9 +282,9 @@ static void destroy(void *object) {
 
 /* ---- holds ------------------------------------------------------------------------------ */
 
-/* Whether there is a reference but the pool's. Newer Pythons keep flags above the 32 bits. */
+/* Whether there is a reference but the pool's own. Newer Pythons keep flags above the 32 bits. */
 static bool is_referred_to(const struct rp_python_held *held) {
-    return (uint32_t)(size_t)Py_REFCNT(held->object) != 1;
+    return (uint32_t)(size_t)Py_REFCNT(held->object) != held->same_count;
 }
 
 static void release_all(rp_lease *const *leases, size_t count) {
@@ -306,19 +353,28 @@ static int poll_wait(void *user) {
     return rc;
 }
 
-rp_cancel *rp_python_token(void) {
-    if (the_token) return the_token;
+rp_cancel *rp_python_token_new(void) {
     rp_error err = RP_ERROR_INIT;
-    if (rp_cancel_create(&the_token, &err) != RP_OK) {
+    rp_cancel *token = NULL;
+    if (rp_cancel_create(&token, &err) != RP_OK) {
         rp_python_raise(&err);
         return NULL;
     }
-    rp_cancel_set_poll(the_token, poll_wait, NULL);
+    rp_cancel_set_poll(token, poll_wait, NULL);
+    return token;
+}
+
+rp_cancel *rp_python_token(void) {
+    if (!the_token) the_token = rp_python_token_new();
     return the_token;
 }
 
 static rp_status ask(struct rp_python_call *call, rp_lease **lease, rp_error *err) {
     rp_pool *pool = call->pool->pool;
+    if (call->move_key) {
+        return rp_pool_move_key(pool, call->move_key, call->move_device, &call->request, lease,
+                                err);
+    }
     switch (call->kind) {
     case RP_KIND_MODEL:
         return rp_pool_get_model(pool, &call->request, lease, err);
@@ -407,21 +463,23 @@ static bool is_path(const struct rp_python_call *call) {
 static rp_lease *acquire_slowly(struct rp_python_call *call) {
     rp_error err = RP_ERROR_INIT;
     rp_lease *lease = NULL;
-    if (!call->constructor && is_path(call) && rp_python_model_is_refused(call)) return NULL;
+    bool is_file = !call->constructor && !call->move_key && is_path(call);
+    if (is_file && rp_python_model_is_refused(call)) return NULL;
     /* An engine that is wished for is the one that has to load the file. */
     if (!call->constructor && call->request.preferences) {
         call->request.engine = call->request.preferences->engine;
     }
-    call->request.cancel = rp_python_token();
+    if (!call->request.cancel) call->request.cancel = rp_python_token();
     if (!call->request.cancel) return NULL;
-    if (call->constructor) {
+    if (call->constructor || call->move_source) {
         call->request.construct = construct;
         call->request.destroy = destroy;
         call->request.user = call;
     }
     enter();
     rp_status status = load(call, &lease, &err);
-    if (status == RP_ERR_NOT_FOUND && !call->constructor && !is_path(call)) {
+    bool has_maker = call->constructor || call->move_key || is_path(call);
+    if (status == RP_ERR_NOT_FOUND && !has_maker) {
         rp_fail(&err, status, "no %s '%s%s%s' is loaded, and there is no constructor",
                 rp_kind_name(call->kind), call->request.type, call->request.name ? ":" : "",
                 call->request.name ? call->request.name : "");
@@ -442,9 +500,9 @@ static rp_lease *acquire_once(struct rp_python_call *call) {
     rp_lease *lease = NULL;
     if (!rp_python_pool_is_open(call->pool)) return NULL;
     call->request.only_loaded = 1;
-    rp_status status = ask(call, &lease, &err);
+    rp_status status = call->move_key ? RP_ERR_NOT_FOUND : ask(call, &lease, &err);
     call->request.only_loaded = 0;
-    if (status == RP_ERR_NOT_FOUND) return acquire_slowly(call);
+    if (status == RP_ERR_NOT_FOUND) return call->only_loaded ? NULL : acquire_slowly(call);
     if (status != RP_OK) rp_python_raise(&err);
     return lease;
 }

@@ -112,6 +112,7 @@ static PyObject *pool_new(PyTypeObject *type, PyObject *arguments, PyObject *key
         read_options(values, &options, budget) < 0) {
         return NULL;
     }
+    options.on_freed = rp_python_freed;
     if (!getenv("RESOURCE_POOL_LOG")) {
         options.log_sink = hear;
         options.log_level = RP_LOG_INFO;
@@ -247,41 +248,61 @@ static bool has_own_place(const rp_preferences *preferences) {
     return has_device || preferences->precision;
 }
 
-static rp_lease *acquire(PyObject *self, const struct way *way, PyObject *const *arguments,
-                         Py_ssize_t count, PyObject *keywords) {
-    PyObject *values[GET_COUNT];
+/* A lease on what the values say. The pool must outlive the call, whatever the constructor does to
+ * its last name. */
+static rp_lease *acquire_read(const struct way *way, PyObject **values,
+                              struct rp_python_call *call) {
+    PyObject *self = (PyObject *)call->pool;
     rp_preferences *preferences = NULL;
-    rp_lease *lease = NULL;
-    struct rp_python_call call = {
-        .pool = (rp_python_pool *)self,
-        .kind = way->kind,
-        .is_plain = true,
-        .is_shared = ((rp_python_pool *)self)->is_shared,
-        .bytes = RP_UNKNOWN_U64,
-        .request = RP_REQUEST_INIT,
-    };
-    if (rp_python_arguments(&way->signature, arguments, count, keywords, values) < 0 ||
-        read_call(way, values, &call) < 0) {
-        return NULL;
-    }
+    if (read_call(way, values, call) < 0) return NULL;
     if (values[PREFERENCES] && values[PREFERENCES] != Py_None) {
         preferences = rp_python_preferences(values[PREFERENCES]);
         if (!preferences) return NULL;
-        call.request.preferences = preferences;
-        call.is_plain = !has_own_place(preferences);
+        call->request.preferences = preferences;
+        call->is_plain = !has_own_place(preferences);
     }
-    /* The pool must outlive the call, whatever the constructor does to its last name. */
     Py_INCREF(self);
-    lease = rp_python_acquire(&call);
+    rp_lease *lease = rp_python_acquire(call);
     rp_preferences_destroy(preferences);
     Py_DECREF(self);
     return lease;
 }
 
+static rp_lease *acquire_asked(const struct way *way, const struct rp_python_ask *ask) {
+    PyObject *values[GET_COUNT];
+    rp_python_pool *pool = (rp_python_pool *)ask->pool;
+    struct rp_python_call call = {
+        .pool = pool,
+        .kind = way->kind,
+        .is_plain = true,
+        .is_shared = pool->is_shared,
+        .only_loaded = ask->only_loaded,
+        .bytes = RP_UNKNOWN_U64,
+        .finish = ask->finish,
+        .request = RP_REQUEST_INIT,
+    };
+    call.request.within = ask->within;
+    call.request.cancel = ask->cancel;
+    if (rp_python_arguments(&way->signature, ask->arguments, ask->count, ask->keywords, values) <
+        0) {
+        return NULL;
+    }
+    return acquire_read(way, values, &call);
+}
+
+static rp_lease *acquire(PyObject *self, const struct way *way, PyObject *const *arguments,
+                         Py_ssize_t count, PyObject *keywords) {
+    struct rp_python_ask ask = {
+        .pool = self,
+        .arguments = arguments,
+        .count = count,
+        .keywords = keywords,
+    };
+    return acquire_asked(way, &ask);
+}
+
 /* The object, and a hold on it in place of the lease: until only the pool refers to it. */
-static PyObject *get(PyObject *self, const struct way *way, PyObject *const *arguments,
-                     Py_ssize_t count, PyObject *keywords) {
-    rp_lease *lease = acquire(self, way, arguments, count, keywords);
+static PyObject *hold_take(PyObject *self, rp_lease *lease) {
     if (!lease) return NULL;
     if (rp_lease_model(lease)) return rp_python_model_take((rp_python_pool *)self, lease);
     struct rp_python_held *held = rp_lease_object(lease);
@@ -294,10 +315,26 @@ static PyObject *get(PyObject *self, const struct way *way, PyObject *const *arg
     return object;
 }
 
+static PyObject *get(PyObject *self, const struct way *way, PyObject *const *arguments,
+                     Py_ssize_t count, PyObject *keywords) {
+    return hold_take(self, acquire(self, way, arguments, count, keywords));
+}
+
 static PyObject *lease(PyObject *self, const struct way *way, PyObject *const *arguments,
                        Py_ssize_t count, PyObject *keywords) {
     rp_lease *taken = acquire(self, way, arguments, count, keywords);
     return taken ? rp_python_lease_new_take((rp_python_pool *)self, taken) : NULL;
+}
+
+PyObject *rp_python_ask(const struct rp_python_ask *ask) {
+    size_t row = 0;
+    while (strcmp(ways[row].signature.function, ask->method) != 0) {
+        row++;
+    }
+    rp_lease *taken = acquire_asked(&ways[row], ask);
+    if (!taken) return NULL;
+    if (strncmp(ask->method, "get", 3) == 0) return hold_take(ask->pool, taken);
+    return rp_python_lease_new_take((rp_python_pool *)ask->pool, taken);
 }
 
 #define GETTER(name, action, row)                                                                  \
@@ -321,6 +358,9 @@ GETTER(lease_resource, lease, 5)
 GETTER_ASYNC(get_model)
 GETTER_ASYNC(get_tokenizer)
 GETTER_ASYNC(get_resource)
+GETTER_ASYNC(lease_model)
+GETTER_ASYNC(lease_tokenizer)
+GETTER_ASYNC(lease_resource)
 #undef GETTER_ASYNC
 
 /* ---- clearing --------------------------------------------------------------------------- */
@@ -449,33 +489,39 @@ static PyObject *pool_logger(PyObject *self, void *unused) {
 static PyMethodDef pool_methods[] = {
     {"get_model", FAST(get_model),
      "get_model($self, model_type, model_name, constructor=None, hardware_preferences=None, *,\n"
-     "          timeout=None, allow_none=False, size=None)\n--\n\n"
+     "          timeout=None, allow_none=False, size=None, share=None)\n--\n\n"
      "The model of that name, made by constructor() if nobody has it yet. Without a\n"
      "constructor a name that is a file's or a folder's is loaded by an engine: a Model.\n\n"
      "model_type: its family, such as 'embedding'. hardware_preferences: a dict (docs/python.md).\n"
      "timeout: seconds to wait for somebody else's load or for room. size: bytes it takes.\n"
+     "share: 'machine': one copy for all processes; 'process'. allow_none: None is an object too.\n"
      "It stays in the pool at least while anybody else refers to it.\n\n"
      "What constructor() raises is raised here, and in every thread that waits for it.\n"
      "CapacityError: no room; NotFoundError: not loaded, and no constructor; CycleError;\n"
      "TimeoutError."},
     {"get_tokenizer", FAST(get_tokenizer),
      "get_tokenizer($self, model_type, model_name, constructor=None, *, timeout=None,\n"
-     "              allow_none=False, size=None)\n--\n\n"
+     "              allow_none=False, size=None,\n"
+     "          share=None)\n--\n\n"
      "The tokenizer of that name; see get_model()."},
     {"get_resource", FAST(get_resource),
      "get_resource($self, resource_type, resource_id=None, constructor=None, *, timeout=None,\n"
-     "             allow_none=False, size=None)\n--\n\n"
+     "             allow_none=False, size=None,\n"
+     "          share=None)\n--\n\n"
      "Anything else: a library, a data set; see get_model()."},
     {"lease_model", FAST(lease_model),
      "lease_model($self, model_type, model_name, constructor=None, hardware_preferences=None, *,\n"
-     "            timeout=None, allow_none=False, size=None)\n--\n\n"
+     "            timeout=None, allow_none=False, size=None,\n"
+     "          share=None)\n--\n\n"
      "A Lease on the model: `with pool.lease_model(...) as model:`. See get_model()."},
     {"lease_tokenizer", FAST(lease_tokenizer),
      "lease_tokenizer($self, model_type, model_name, constructor=None, *, timeout=None,\n"
-     "                allow_none=False, size=None)\n--\n\nA Lease on the tokenizer."},
+     "                allow_none=False, size=None,\n"
+     "          share=None)\n--\n\nA Lease on the tokenizer."},
     {"lease_resource", FAST(lease_resource),
      "lease_resource($self, resource_type, resource_id=None, constructor=None, *, timeout=None,\n"
-     "               allow_none=False, size=None)\n--\n\nA Lease on the resource."},
+     "               allow_none=False, size=None,\n"
+     "          share=None)\n--\n\nA Lease on the resource."},
     {"clear", pool_clear, METH_NOARGS,
      "clear($self)\n--\n\nTake everything out and set the counts to zero. What somebody still has "
      "lives on with him,\nand the next request for it makes a fresh one."},
@@ -498,11 +544,36 @@ static PyMethodDef pool_methods[] = {
      "CycleError: all who wait hold what the others wait\nfor. AbsentError: there is no such "
      "device."},
     {"get_model_async", FAST(get_model_async),
-     "get_model_async($self, *args, **kwargs)\n--\n\nget_model(), to be awaited."},
+     "get_model_async($self, model_type, model_name, constructor=None,\n"
+     "                hardware_preferences=None, *, timeout=None, allow_none=False, size=None,\n"
+     "                share=None)\n--\n\n"
+     "get_model(), to be awaited under asyncio: the event loop stays free meanwhile.\n\n"
+     "What is loaded comes at once; all else is waited for on a thread of its own, with the\n"
+     "context variables of the caller. constructor may be a coroutine function: it runs on the\n"
+     "caller's event loop. Who is cancelled waits no longer; a load that has begun is kept.\n"
+     "UnsupportedError: no event loop of asyncio runs."},
     {"get_tokenizer_async", FAST(get_tokenizer_async),
-     "get_tokenizer_async($self, *args, **kwargs)\n--\n\nget_tokenizer(), to be awaited."},
+     "get_tokenizer_async($self, model_type, model_name, constructor=None, *, timeout=None,\n"
+     "                    allow_none=False, size=None, share=None)\n--\n\n"
+     "get_tokenizer(), to be awaited; see get_model_async()."},
     {"get_resource_async", FAST(get_resource_async),
-     "get_resource_async($self, *args, **kwargs)\n--\n\nget_resource(), to be awaited."},
+     "get_resource_async($self, resource_type, resource_id=None, constructor=None, *,\n"
+     "                   timeout=None, allow_none=False, size=None, share=None)\n--\n\n"
+     "get_resource(), to be awaited; see get_model_async()."},
+    {"lease_model_async", FAST(lease_model_async),
+     "lease_model_async($self, model_type, model_name, constructor=None,\n"
+     "                  hardware_preferences=None, *, timeout=None, allow_none=False, size=None,\n"
+     "                  share=None)\n--\n\n"
+     "`async with pool.lease_model_async(...) as model:`; awaited, it gives the Lease.\n"
+     "See get_model_async()."},
+    {"lease_tokenizer_async", FAST(lease_tokenizer_async),
+     "lease_tokenizer_async($self, model_type, model_name, constructor=None, *, timeout=None,\n"
+     "                      allow_none=False, size=None, share=None)\n--\n\n"
+     "A lease on the tokenizer; see lease_model_async()."},
+    {"lease_resource_async", FAST(lease_resource_async),
+     "lease_resource_async($self, resource_type, resource_id=None, constructor=None, *,\n"
+     "                     timeout=None, allow_none=False, size=None, share=None)\n--\n\n"
+     "A lease on the resource; see lease_model_async()."},
     {"check_memory_pressure", pool_check_memory_pressure, METH_NOARGS,
      "check_memory_pressure($self)\n--\n\nWhether memory is short."},
     {"enable_low_memory_mode", pool_enable_low_memory_mode, METH_NOARGS,
@@ -532,6 +603,8 @@ static PyGetSetDef pool_attributes[] = {
     {"tokenizers", rp_python_resources, NULL, "The tokenizers that are loaded, by key; read-only.",
      (void *)(intptr_t)RP_KIND_TOKENIZER},
     {"_stats", rp_python_stats, NULL, "Figures, and a dict for each key.", NULL},
+    {"_totals", rp_python_totals, NULL, "Figures since the pool was opened, whatever was cleared.",
+     NULL},
     {"low_memory_mode", pool_low_memory_mode, NULL, "Whether it is on.", NULL},
     {"available_memory_mb", pool_available_memory_mb, NULL,
      "MiB that the process could still take; None when not known.", NULL},

@@ -65,6 +65,7 @@ struct row {
     const char *name; /* one of the two: the key that callers of the guide read      */
     rp_kind kind;
     bool is_plain;
+    uint64_t shared_bytes;      /* beside the entry's own; RP_UNKNOWN_U64: it is not shared       */
     const rp_entry_info *entry; /* NULL: requests do not find it any more             */
 };
 
@@ -111,6 +112,7 @@ static int copy_rows(const rp_python_pool *pool, struct listing *listing, size_t
         row->plain_key = copy_text(at->plain_key);
         row->kind = at->kind;
         row->is_plain = at->is_plain;
+        row->shared_bytes = at->shared_bytes;
         if (!row->key || !row->plain_key) return -1;
     }
     return 0;
@@ -249,8 +251,19 @@ static int64_t used_ns_of(const rp_entry_info *entry, int64_t taken_wall_ns) {
     return used_ns > entry->created_wall_ns ? used_ns : entry->created_wall_ns;
 }
 
-static int put_entry(PyObject *dict, const rp_entry_info *entry, int64_t taken_wall_ns) {
-    if (put_u64(dict, "memory_usage", entry->memory_bytes) < 0) return -1;
+/* The pool of this process answers for its own bytes only; all of it is what a reader asks for. */
+static int put_memory(PyObject *dict, const struct row *row) {
+    uint64_t own = row->entry->memory_bytes;
+    bool is_shared = row->shared_bytes != RP_UNKNOWN_U64;
+    if (!is_shared || own == RP_UNKNOWN_U64) return put_u64(dict, "memory_usage", own);
+    if (put_u64(dict, "memory_usage", own + row->shared_bytes) < 0) return -1;
+    if (put_u64(dict, "shared_bytes", row->shared_bytes) < 0) return -1;
+    return put_u64(dict, "private_bytes", own);
+}
+
+static int put_entry(PyObject *dict, const struct row *row, int64_t taken_wall_ns) {
+    const rp_entry_info *entry = row->entry;
+    if (put_memory(dict, row) < 0) return -1;
     if (put_text(dict, "memory_estimation_method", entry->memory_method) < 0) return -1;
     if (put_text(dict, "device", entry->placement.device) < 0) return -1;
     if (put_text(dict, "precision", entry->placement.precision) < 0) return -1;
@@ -262,7 +275,7 @@ static int put_entry(PyObject *dict, const rp_entry_info *entry, int64_t taken_w
 
 static int visit_entry(PyObject *dict, const struct row *row, int64_t taken_wall_ns) {
     PyObject *inner = PyDict_New();
-    if (inner && put_entry(inner, row->entry, taken_wall_ns) < 0) Py_CLEAR(inner);
+    if (inner && put_entry(inner, row, taken_wall_ns) < 0) Py_CLEAR(inner);
     return rp_python_put(dict, row->name, inner);
 }
 
@@ -505,6 +518,26 @@ PyObject *rp_python_stats(PyObject *self, void *unused) {
     return stats_of(self, fill_private);
 }
 
+/* What clear() does not set to zero. */
+static int fill_totals(PyObject *stats, const rp_python_pool *pool, const struct listing *listing) {
+    const rp_totals *totals = rp_statistics_totals(listing->statistics);
+    (void)pool;
+    if (put_u64(stats, "requests", totals->requests) < 0) return -1;
+    if (put_u64(stats, "hits", totals->hits) < 0) return -1;
+    if (put_u64(stats, "misses", totals->misses) < 0) return -1;
+    if (put_u64(stats, "loads", totals->loads) < 0) return -1;
+    if (put_u64(stats, "load_failures", totals->load_failures) < 0) return -1;
+    if (put_u64(stats, "evictions", totals->evictions) < 0) return -1;
+    if (put_u64(stats, "room_waits", totals->room_waits) < 0) return -1;
+    if (put_u64(stats, "memory_bytes", totals->memory_bytes) < 0) return -1;
+    return put_u64(stats, "peak_bytes", totals->peak_bytes);
+}
+
+PyObject *rp_python_totals(PyObject *self, void *unused) {
+    (void)unused;
+    return stats_of(self, fill_totals);
+}
+
 /* An engine's model may have gone meanwhile: then it is left out. */
 static int put_objects(PyObject *dict, rp_python_pool *pool, const struct listing *listing,
                        rp_kind kind) {
@@ -563,7 +596,7 @@ static PyObject *placement_dict(const rp_placement *placement) {
 static int fill_details(PyObject *dict, const struct row *row, const struct listing *listing) {
     const rp_entry_info *entry = row->entry;
     const rp_statistics *statistics = listing->statistics;
-    if (put_entry(dict, entry, taken_ns(listing)) < 0) return -1;
+    if (put_entry(dict, row, taken_ns(listing)) < 0) return -1;
     if (put_text(dict, "key", row->name) < 0) return -1;
     if (put_text(dict, "instance", entry->key) < 0) return -1;
     if (put_text(dict, "kind", rp_kind_name(entry->kind)) < 0) return -1;

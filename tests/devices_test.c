@@ -3,7 +3,6 @@
 #include "test.h"
 
 #include "base/memory.h"
-#include "pool/move.h"
 
 #include <resourcepool/resourcepool.h>
 #include <stdio.h>
@@ -154,8 +153,7 @@ static void a_model_moves_by_its_key_with_all_that_led_to_it(void **state) {
     assert_ok(rp_pool_get_model(pool, &wishing, &found, &err));
     assert_ptr_equal(rp_lease_model(found), rp_lease_model(first));
     rp_lease_release(found, NULL);
-    assert_ok(
-        rp_pool_move_entry(pool, "t:m?memory_bytes=1MiB@cuda:0", "cuda:3", NULL, &moved, &err));
+    assert_ok(rp_pool_move_key(pool, "t:m?memory_bytes=1MiB@cuda:0", "cuda:3", NULL, &moved, &err));
     assert_string_equal(rp_lease_key(moved), "t:m?memory_bytes=1MiB@cuda:3");
     assert_ok(rp_pool_get_model(pool, &request, &found, &err));
     assert_ptr_equal(rp_lease_model(found), rp_lease_model(moved));
@@ -166,20 +164,84 @@ static void a_model_moves_by_its_key_with_all_that_led_to_it(void **state) {
     rp_lease_release(found, NULL);
     rp_lease_release(moved, NULL);
     /* Once more, to where it is: nothing happens. */
-    assert_ok(
-        rp_pool_move_entry(pool, "t:m?memory_bytes=1MiB@cuda:3", "cuda:3", NULL, &moved, &err));
+    assert_ok(rp_pool_move_key(pool, "t:m?memory_bytes=1MiB@cuda:3", "cuda:3", NULL, &moved, &err));
     assert_string_equal(rp_lease_key(moved), "t:m?memory_bytes=1MiB@cuda:3");
     rp_lease_release(moved, NULL);
     assert_status(
-        rp_pool_move_entry(pool, "t:m?memory_bytes=1MiB@cuda:0", "cuda:1", NULL, &moved, &err),
+        rp_pool_move_key(pool, "t:m?memory_bytes=1MiB@cuda:0", "cuda:1", NULL, &moved, &err),
         RP_ERR_NOT_FOUND);
     rp_request made_here = request_for("a");
     assert_ok(rp_pool_get_model(pool, &made_here, &found, &err));
-    assert_status(rp_pool_move_entry(pool, rp_lease_key(found), "cuda:1", NULL, &moved, &err),
+    assert_status(rp_pool_move_key(pool, rp_lease_key(found), "cuda:1", NULL, &moved, &err),
                   RP_ERR_UNSUPPORTED);
     rp_lease_release(found, NULL);
     rp_lease_release(first, NULL);
     close_pool(pool);
+}
+
+static void what_a_constructor_made_moves_by_its_key_with_a_constructor(void **state) {
+    (void)state;
+    rp_pool *pool = open_pool(NULL);
+    rp_error err = RP_ERROR_INIT;
+    rp_lease *first = NULL;
+    rp_lease *found = NULL;
+    rp_lease *moved = NULL;
+    rp_request request = request_for("a");
+    rp_request maker = RP_REQUEST_INIT;
+    maker.construct = make;
+    maker.destroy = unmake;
+    assert_ok(rp_pool_get_model(pool, &request, &first, &err));
+    assert_string_equal(rp_lease_object(first), "cuda:0");
+    full = "cuda:3";
+    assert_status(rp_pool_move_key(pool, "t:a@cuda:0", "cuda:3", &maker, &moved, &err),
+                  RP_ERR_MEMORY);
+    assert_status(rp_pool_move_key(pool, "t:b@cuda:0", "cuda:3", &maker, &moved, &err),
+                  RP_ERR_NOT_FOUND);
+    assert_ok(rp_pool_get_model(pool, &request, &found, &err));
+    assert_ptr_equal(rp_lease_object(found), rp_lease_object(first));
+    rp_lease_release(found, NULL);
+    full = NULL;
+    assert_ok(rp_pool_move_key(pool, "t:a@cuda:0", "cuda:2", &maker, &moved, &err));
+    assert_string_equal(rp_lease_object(moved), "cuda:2");
+    assert_ok(rp_pool_get_model(pool, &request, &found, &err));
+    assert_ptr_equal(rp_lease_object(found), rp_lease_object(moved));
+    assert_int_equal(gone, 0); /* somebody has the old one */
+    rp_lease_release(first, NULL);
+    assert_int_equal(gone, 1);
+    rp_lease_release(found, NULL);
+    rp_lease_release(moved, NULL);
+    close_pool(pool);
+}
+
+static void count_freed(bool is_short, void *user) {
+    assert_false(is_short);
+    ++*(int *)user;
+}
+
+static void what_keeps_freed_memory_is_told_once_for_all_that_went(void **state) {
+    (void)state;
+    static const char *const names[] = {"a", "b", "c"};
+    rp_error err = RP_ERROR_INIT;
+    rp_pool *pool = NULL;
+    int told = 0;
+    rp_pool_options options = RP_POOL_OPTIONS_INIT;
+    options.history = "off";
+    options.on_freed = count_freed;
+    options.freed_user = &told;
+    made = gone = 0;
+    assert_ok(rp_pool_open(&options, &pool, &err));
+    for (size_t i = 0; i < 3; i++) {
+        rp_lease *lease = NULL;
+        rp_request request = request_for(names[i]);
+        assert_ok(rp_pool_get_model(pool, &request, &lease, &err));
+        rp_lease_release(lease, NULL);
+    }
+    assert_int_equal(told, 0);
+    assert_ok(rp_pool_clear(pool, NULL, &err));
+    assert_int_equal(gone, 3);
+    assert_int_equal(told, 1);
+    close_pool(pool);
+    assert_int_equal(told, 1);
 }
 
 static void a_move_by_key_without_memory_leaves_everything_as_it_was(void **state) {
@@ -197,7 +259,7 @@ static void a_move_by_key_without_memory_leaves_everything_as_it_was(void **stat
     uint64_t at = 1;
     for (rp_status status = RP_ERR_MEMORY; status != RP_OK; at++) {
         rp_memory_fail_at(at);
-        status = rp_pool_move_entry(pool, "t:m@cuda:0", "cuda:1", NULL, &moved, &err);
+        status = rp_pool_move_key(pool, "t:m@cuda:0", "cuda:1", NULL, &moved, &err);
         rp_memory_fail_at(0);
         assert_true(at < 1000);
         if (status == RP_OK) break;
@@ -383,6 +445,8 @@ int main(void) {
         cmocka_unit_test(a_moved_object_is_built_there_and_the_old_one_stays_with_its_holders),
         cmocka_unit_test(a_move_that_fails_leaves_everything_as_it_was),
         cmocka_unit_test(a_model_moves_by_its_key_with_all_that_led_to_it),
+        cmocka_unit_test(what_a_constructor_made_moves_by_its_key_with_a_constructor),
+        cmocka_unit_test(what_keeps_freed_memory_is_told_once_for_all_that_went),
         cmocka_unit_test(a_move_by_key_without_memory_leaves_everything_as_it_was),
         cmocka_unit_test(without_memory_on_one_device_the_next_is_taken_and_it_says_so),
         cmocka_unit_test(models_without_a_device_are_spread_over_accelerators),

@@ -10,6 +10,7 @@
 
 #include <resourcepool/api.h>
 #include <resourcepool/pool.h>
+#include <resourcepool/request.h>
 #include <resourcepool/status.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -117,6 +118,12 @@ RP_API RP_MUST_CHECK rp_status rp_machine_move(rp_machine *machine, const char *
 /** End the broker once nothing is leased; leased by somebody: RP_ERR_BUSY, unless `force`. */
 RP_API RP_MUST_CHECK rp_status rp_machine_stop(rp_machine *machine, bool force, rp_error *err);
 
+/**
+ * Say that this program asked for what the machine shares and works alone, and why: once in a
+ * process, whoever finds it out first. It goes to stderr, unless RESOURCE_POOL_LOG asks for a log.
+ */
+RP_API void rp_machine_tell_alone(const rp_error *why);
+
 /** Bytes that processes share, attached in this one. */
 typedef struct rp_object rp_object;
 
@@ -133,13 +140,15 @@ typedef struct rp_object_part {
  * Attach an object, or be the one who makes it.
  *
  * timeout_ms  0: as long as it takes
+ * cancel      calls the wait off, and that of publishing; NULL, or outlives the build
  * object      on RP_OK, if it is there: rp_machine_object_release()
  * build       else, if this caller is to make it: rp_machine_object_publish() or _abort()
  * Exactly one of them is set.
  */
 RP_API RP_MUST_CHECK rp_status rp_machine_object_get(rp_machine *machine, const char *key,
-                                                     int64_t timeout_ms, rp_object **object,
-                                                     rp_object_build **build, rp_error *err);
+                                                     int64_t timeout_ms, rp_cancel *cancel,
+                                                     rp_object **object, rp_object_build **build,
+                                                     rp_error *err);
 
 /** Publish what was made; the build is used up either way. `object` may be NULL. */
 RP_API RP_MUST_CHECK rp_status rp_machine_object_publish(rp_object_build *build,

@@ -25,6 +25,13 @@
 
 typedef struct rp_pool rp_pool;
 
+/**
+ * What the program's own allocators keep of freed memory may go back: objects were destroyed (once
+ * for all of a batch), or memory is short though nothing was. Called under no lock, on the thread
+ * that destroyed them or looked at the memory; may use the pool.
+ */
+typedef void (*rp_freed_callback)(bool is_short, void *user);
+
 /** Who holds what is loaded. */
 typedef enum rp_share {
     RP_SHARE_DEFAULT = 0, /* RESOURCE_POOL_SHARE decides ("process", "machine"); else the process */
@@ -49,10 +56,12 @@ typedef struct rp_pool_options {
     rp_pressure_callback on_pressure; /* told of each change of step; NULL                    */
     void *pressure_user;              /* given to it                                          */
     rp_share share;                   /* without a broker the pool is the process's own       */
+    rp_freed_callback on_freed;       /* after objects were destroyed; NULL                   */
+    void *freed_user;                 /* given to it                                          */
 } rp_pool_options;
 
 /* clang-format off */
-#define RP_POOL_OPTIONS_INIT {sizeof(rp_pool_options), 0, RP_LOG_OFF, 0, 0, 0, 0, false, false, 0, 0, RP_SHARE_DEFAULT}
+#define RP_POOL_OPTIONS_INIT {sizeof(rp_pool_options), 0, RP_LOG_OFF, 0, 0, 0, 0, false, false, 0, 0, RP_SHARE_DEFAULT, 0, 0}
 /* clang-format on */
 
 /** Room that is asked for. Zero and NULL mean the default; start from RP_RESERVATION_INIT. */
@@ -216,6 +225,20 @@ RP_API RP_MUST_CHECK rp_status rp_pool_find(rp_pool *pool, const char *key, rp_l
 RP_API RP_MUST_CHECK rp_status rp_pool_move_model(rp_pool *pool, const rp_request *request,
                                                   const char *device, rp_lease **lease,
                                                   rp_error *err);
+
+/**
+ * The same for an object that somebody names as people see it. All requests that left the choice of
+ * a device to the pool and were led to it are led to the new one.
+ *
+ * key    as rp_lease_key() has it: "embedding:bert-base-uncased@cpu".
+ * maker  its constructor, destructor, `user`, timeout, token and memory_bytes are used: how it is
+ *        made there. NULL, or without a constructor: an engine made it, and makes it again.
+ * RP_ERR_NOT_FOUND: there is none of that key; RP_ERR_BUSY: it is being loaded; RP_ERR_UNSUPPORTED:
+ * a constructor made it, and `maker` has none.
+ */
+RP_API RP_MUST_CHECK rp_status rp_pool_move_key(rp_pool *pool, const char *key, const char *device,
+                                                const rp_request *maker, rp_lease **lease,
+                                                rp_error *err);
 
 /**
  * Set a budget in bytes; idle objects go at once if it is smaller than what is held.

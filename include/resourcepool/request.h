@@ -36,6 +36,19 @@ typedef rp_status (*rp_constructor)(rp_build *build, void *user, void **object, 
  */
 typedef void (*rp_destructor)(void *object);
 
+/** How a constructor knows the bytes that it tells. */
+typedef enum rp_bytes_method {
+    RP_BYTES_CONSTRUCTOR = 1, /* it says so                                                     */
+    RP_BYTES_TENSORS = 2,     /* its parameters and buffers were counted, each storage once     */
+    RP_BYTES_ARRAYS = 3,      /* its arrays were counted, each memory once                      */
+    RP_BYTES_BUFFER = 4,      /* it is so many bytes                                            */
+    RP_BYTES_CONTENTS = 5,    /* what was found inside was counted; there may be more           */
+    RP_BYTES_FILE = 6,        /* the file that it was loaded from has so many                   */
+    RP_BYTES_VOCABULARY = 7,  /* estimated from the number of words                             */
+    RP_BYTES_NOT_ITS_OWN = 8, /* nobody can say, and what the process grew by stays behind when
+                                 it goes: a library                                             */
+} rp_bytes_method;
+
 /** What is asked for. Zero and NULL mean the default; start from RP_REQUEST_INIT. */
 typedef struct rp_request {
     size_t size;      /* sizeof(rp_request): lets the struct grow                                */
@@ -80,6 +93,16 @@ RP_API const char *rp_build_key(const rp_build *build);
  * was seen to grow by more, the pool takes what it measured while nothing else loaded.
  */
 RP_API void rp_build_set_bytes(rp_build *build, uint64_t memory_bytes);
+
+/**
+ * The same, and how that is known: statistics have the method's name. What was counted whole (of
+ * tensors, arrays and a buffer) stands, however much the process grew beside it. The bytes of
+ * RP_BYTES_NOT_ITS_OWN are RP_UNKNOWN_U64.
+ */
+RP_API void rp_build_set_bytes_by(rp_build *build, uint64_t memory_bytes, rp_bytes_method method);
+
+/** "constructor", "tensors", ...; NULL for what is no method. Static storage. */
+RP_API const char *rp_bytes_method_name(rp_bytes_method method);
 
 /**
  * Whether the one who asked has gone: its deadline has passed or its token was fired. A

@@ -43,4 +43,7 @@ os.register_at_fork(after_in_child=_renew_lock)
 def __getattr__(name):
     if name == "global_resource_pool":
         return get_global_resource_pool()
+    if name == "placer":
+        from ._place import placer
+        return placer
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -476,10 +476,6 @@ class Looking(unittest.TestCase):
         self.assertIsNone(nothing["placement"])
         self.assertTrue(nothing["error"])
 
-    def test_moving_is_not_there_yet(self):
-        with self.assertRaises(NotImplementedError):
-            self.pool.move_model_to_device("embedding", "bert", "cpu")
-
     def test_error_reports(self):
         report = self.pool.generate_error_report("bert-base-uncased", "cuda",
                                                  "CUDA out of memory. Tried to allocate 20.00 MiB")

@@ -187,14 +187,14 @@ static rp_status time_served(struct rp_bench_served *served, size_t round,
     snprintf(entry, sizeof entry, "object:%s@cpu", key);
     int64_t start_ns = rp_clock_ns();
     rp_status status =
-        rp_machine_object_get(served->machine, key, 0, &objects[ATTACHES], &build, err);
+        rp_machine_object_get(served->machine, key, 0, NULL, &objects[ATTACHES], &build, err);
     if (status == RP_OK) {
         status = rp_machine_object_publish(build, parts, PARTS, &objects[ATTACHES], err);
     }
     *publish_ms = rp_elapsed_ms(start_ns, rp_clock_ns());
     start_ns = rp_clock_ns();
     for (int i = 0; i < ATTACHES && status == RP_OK; i++) {
-        status = rp_machine_object_get(served->machine, key, 0, &objects[i], &build, err);
+        status = rp_machine_object_get(served->machine, key, 0, NULL, &objects[i], &build, err);
     }
     *get_ms = rp_elapsed_ms(start_ns, rp_clock_ns()) / ATTACHES;
     for (int i = 0; i <= ATTACHES; i++) {

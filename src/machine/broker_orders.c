@@ -16,7 +16,6 @@
 #include "base/status.h"
 #include "base/text.h"
 #include "machine/broker_inside.h"
-#include "pool/move.h"
 #include "pool/pool.h"
 #include "pool/reserve.h"
 
@@ -241,8 +240,9 @@ static void move(struct rp_broker_order *order) {
     rp_pool *pool = order->broker->pool;
     rp_lease *lease = NULL;
     order->cleared.removed_bytes = bytes_of(pool, order->key);
-    order->status =
-        rp_pool_move_entry(pool, order->key, order->device, order->cancel, &lease, &order->why);
+    rp_request maker = RP_REQUEST_INIT;
+    maker.cancel = order->cancel;
+    order->status = rp_pool_move_key(pool, order->key, order->device, &maker, &lease, &order->why);
     if (order->status != RP_OK) return;
     order->moved_key = rp_strdup(rp_lease_key(lease));
     rp_lease_release(lease, NULL);

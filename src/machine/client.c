@@ -15,6 +15,7 @@
 #include "base/status.h"
 #include "machine/address.h"
 #include "machine/launch.h"
+#include "pool/waits.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -28,7 +29,7 @@ enum {
     CONNECT_MS = 10000,
     ROUNDS = 4,         /* a broker may end just when it is found */
     LOOK_MS = 20,       /* how often a caller's flag is looked at */
-    ASK_MS = 50,        /* how often a caller is asked            */
+    ASK_MS = 50,        /* how often a caller's token is asked */
     COMMAND_LOOK = 4096 /* of a command line, which may be longer */
 };
 
@@ -39,7 +40,9 @@ struct call {
     rp_status status; /* RP_OK: the answer is in `reply` */
     rp_error why;
     struct rp_reply reply;
-    struct rp_text parts; /* of a TEXT */
+    struct rp_text parts;    /* of a TEXT */
+    const rp_cancel *cancel; /* asked now and then; NULL */
+    int64_t asked_ns;
     struct call *next;
 };
 
@@ -294,37 +297,27 @@ static rp_status check(const struct rp_client *client, rp_error *err) {
     return RP_ERR_STATE;
 }
 
-/* How a caller says that it waits no more: a flag, or an answer; zeroed: not at all. */
-struct way_out {
-    const _Atomic int *cancelled;
-    bool (*is_off)(void *user);
-    void *user;
-};
-
-static const struct way_out no_way_out = {.cancelled = NULL};
-
-static int64_t look_ms(const struct way_out *way_out) {
-    return way_out->cancelled ? LOOK_MS : way_out->is_off ? ASK_MS : 0;
+static bool is_fired(const _Atomic int *cancelled) {
+    return cancelled && atomic_load_explicit(cancelled, memory_order_relaxed) != 0;
 }
 
-/* Needs client.lock, which is given up for the question. */
-static bool is_called_off(struct rp_client *client, const struct way_out *way_out) {
-    const _Atomic int *cancelled = way_out->cancelled;
-    if (cancelled && atomic_load_explicit(cancelled, memory_order_relaxed) != 0) return true;
-    if (!way_out->is_off) return false;
+/* Ask the caller's token, without the lock: it may give leases back. Needs client.lock. */
+static bool is_called_off(struct rp_client *client, struct call *call, int64_t now_ns) {
+    if (!call->cancel || now_ns - call->asked_ns < ASK_MS * INT64_C(1000000)) return false;
+    call->asked_ns = now_ns;
     rp_lock_release(&client->lock);
-    bool is_off = way_out->is_off(way_out->user);
+    bool is_off = rp_cancel_ask(call->cancel);
     rp_lock_acquire(&client->lock);
-    return is_off;
+    return is_off && !call->is_done;
 }
 
 /* Until it is done, or its caller has no more time. Needs client.lock. */
 static void await(struct rp_client *client, struct call *call, int64_t deadline_ns,
-                  const struct way_out *way_out) {
+                  const _Atomic int *cancelled) {
     while (!call->is_done) {
-        bool is_off = is_called_off(client, way_out);
         int64_t now_ns = rp_clock_ns();
-        if (call->is_done) return;
+        bool is_off = is_fired(cancelled) || is_called_off(client, call, now_ns);
+        if (call->is_done) break;
         if (is_off) {
             rp_fail(&call->why, RP_ERR_CANCELLED, "the request to the broker was called off");
             end_call(call, RP_ERR_CANCELLED, NULL);
@@ -337,8 +330,9 @@ static void await(struct rp_client *client, struct call *call, int64_t deadline_
             end_call(call, RP_ERR_TIMEOUT, NULL);
         } else {
             int64_t until_ns = deadline_ns;
-            int64_t look_ns = now_ns + look_ms(way_out) * INT64_C(1000000);
-            if (look_ns > now_ns && look_ns < until_ns) until_ns = look_ns;
+            int64_t look_ns = now_ns + LOOK_MS * INT64_C(1000000);
+            bool has_to_look = cancelled || call->cancel;
+            if (has_to_look && look_ns < until_ns) until_ns = look_ns;
             if (client->is_read) {
                 rp_condition_wait(&client->changed, &client->lock, until_ns);
             } else {
@@ -360,7 +354,7 @@ static void remove_call(struct rp_client *client, const struct call *call) {
 /* Ask and wait; on RP_OK the answer is in `call`. */
 static rp_status ask(struct rp_client *client, const struct rp_message *request,
                      const struct rp_descriptors *descriptors, int64_t deadline_ns,
-                     const struct way_out *way_out, struct call *call, rp_error *err) {
+                     const _Atomic int *cancelled, struct call *call, rp_error *err) {
     rp_status status = check(client, err);
     if (status != RP_OK) return status;
     struct rp_message numbered = *request;
@@ -373,7 +367,7 @@ static rp_status ask(struct rp_client *client, const struct rp_message *request,
     bool was_sent = status == RP_OK;
     rp_lock_acquire(&client->lock);
     if (was_sent) {
-        await(client, call, deadline_ns, way_out);
+        await(client, call, deadline_ns, cancelled);
         status = call->status;
         if (status != RP_OK && err) *err = call->why;
     }
@@ -393,36 +387,32 @@ static rp_status ask(struct rp_client *client, const struct rp_message *request,
     return status;
 }
 
-static rp_status ask_for_reply(struct rp_client *client, const struct rp_message *request,
-                               const struct rp_descriptors *descriptors, int64_t deadline_ns,
-                               const struct way_out *way_out, struct rp_reply *reply,
-                               rp_error *err) {
+rp_status rp_client_call(struct rp_client *client, const struct rp_message *request,
+                         const struct rp_descriptors *descriptors, int64_t deadline_ns,
+                         const _Atomic int *cancelled, struct rp_reply *reply, rp_error *err) {
     struct call call = {.number = 0};
-    rp_status status = ask(client, request, descriptors, deadline_ns, way_out, &call, err);
+    rp_status status = ask(client, request, descriptors, deadline_ns, cancelled, &call, err);
     if (status != RP_OK) return status;
     rp_text_fini(&call.parts);
     *reply = call.reply;
     return RP_OK;
 }
 
-rp_status rp_client_call(struct rp_client *client, const struct rp_message *request,
-                         const struct rp_descriptors *descriptors, int64_t deadline_ns,
-                         const _Atomic int *cancelled, struct rp_reply *reply, rp_error *err) {
-    const struct way_out way_out = {.cancelled = cancelled};
-    return ask_for_reply(client, request, descriptors, deadline_ns, &way_out, reply, err);
-}
-
 rp_status rp_client_call_asking(struct rp_client *client, const struct rp_message *request,
-                                int64_t deadline_ns, bool (*is_off)(void *user), void *user,
-                                struct rp_reply *reply, rp_error *err) {
-    const struct way_out way_out = {.is_off = is_off, .user = user};
-    return ask_for_reply(client, request, NULL, deadline_ns, &way_out, reply, err);
+                                const struct rp_descriptors *descriptors, int64_t deadline_ns,
+                                const rp_cancel *cancel, struct rp_reply *reply, rp_error *err) {
+    struct call call = {.cancel = cancel, .asked_ns = rp_clock_ns()};
+    rp_status status = ask(client, request, descriptors, deadline_ns, NULL, &call, err);
+    if (status != RP_OK) return status;
+    rp_text_fini(&call.parts);
+    *reply = call.reply;
+    return RP_OK;
 }
 
 rp_status rp_client_call_text(struct rp_client *client, const struct rp_message *request,
                               int64_t deadline_ns, char **text, rp_error *err) {
     struct call call = {.number = 0};
-    rp_status status = ask(client, request, NULL, deadline_ns, &no_way_out, &call, err);
+    rp_status status = ask(client, request, NULL, deadline_ns, NULL, &call, err);
     if (status != RP_OK) return status;
     bool is_text = call.reply.message.type == RP_MESSAGE_TEXT;
     rp_reply_fini(&call.reply);
@@ -508,7 +498,7 @@ static rp_status say_hello(struct rp_client *client, int64_t deadline_ns, rp_err
     own_command(command);
     struct rp_message hello = {.type = RP_MESSAGE_HELLO,
                                .hello = {RP_FRAME_VERSION, (uint64_t)getpid(), command}};
-    rp_status status = ask(client, &hello, NULL, deadline_ns, &no_way_out, &call, err);
+    rp_status status = ask(client, &hello, NULL, deadline_ns, NULL, &call, err);
     if (status != RP_OK) return status;
     bool is_welcome = call.reply.message.type == RP_MESSAGE_WELCOME;
     client->broker_pid = (pid_t)call.reply.message.welcome.pid;

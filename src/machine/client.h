@@ -13,6 +13,7 @@
 #include "machine/protocol.h"
 #include "machine/ring.h"
 
+#include <resourcepool/request.h>
 #include <resourcepool/status.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -64,14 +65,11 @@ RP_MUST_CHECK rp_status rp_client_call(struct rp_client *client, const struct rp
                                        int64_t deadline_ns, const _Atomic int *cancelled,
                                        struct rp_reply *reply, rp_error *err);
 
-/*
- * The same without descriptors, for a caller who wants to be asked whether it still waits: some
- * twenty times a second, on its thread and under no lock. What `is_off` says other than no is
- * RP_ERR_CANCELLED.
- */
+/* The same with a token (NULL: none), which is asked some twenty times a second. */
 RP_MUST_CHECK rp_status rp_client_call_asking(struct rp_client *client,
-                                              const struct rp_message *request, int64_t deadline_ns,
-                                              bool (*is_off)(void *user), void *user,
+                                              const struct rp_message *request,
+                                              const struct rp_descriptors *descriptors,
+                                              int64_t deadline_ns, const rp_cancel *cancel,
                                               struct rp_reply *reply, rp_error *err);
 
 /* The same for an answer in parts (TEXT): *text is the caller's, rp_free(). */

@@ -27,6 +27,7 @@ struct rp_object_build {
     struct rp_client *client;
     uint64_t token;
     int64_t timeout_ms;
+    rp_cancel *cancel; /* of the request, whose token outlives it; NULL */
     pid_t pid;
 };
 
@@ -68,7 +69,7 @@ static rp_status take_object(struct rp_client *client, struct rp_reply *reply, r
 }
 
 static rp_status take_build(struct rp_client *client, const struct rp_reply *reply,
-                            int64_t timeout_ms, rp_object_build **build, rp_error *err) {
+                            rp_object_build **build, rp_error *err) {
     rp_object_build *made = rp_alloc(sizeof *made);
     if (!made) {
         struct rp_message abort = {
@@ -81,7 +82,6 @@ static rp_status take_build(struct rp_client *client, const struct rp_reply *rep
     }
     made->client = rp_client_share(client);
     made->token = reply->message.object_build.token;
-    made->timeout_ms = timeout_ms;
     made->pid = getpid();
     *build = made;
     return RP_OK;
@@ -93,7 +93,8 @@ static rp_status unexpected(const struct rp_reply *reply, rp_error *err) {
 }
 
 rp_status rp_machine_object_get(rp_machine *machine, const char *key, int64_t timeout_ms,
-                                rp_object **object, rp_object_build **build, rp_error *err) {
+                                rp_cancel *cancel, rp_object **object, rp_object_build **build,
+                                rp_error *err) {
     if (!machine || !key || !key[0] || !object || !build || timeout_ms < 0) {
         return rp_fail(err, RP_ERR_ARGUMENT,
                        "an object needs a machine, a key, and where to put it or its build");
@@ -109,12 +110,14 @@ rp_status rp_machine_object_get(rp_machine *machine, const char *key, int64_t ti
                        .thread = (uint64_t)gettid()},
     };
     rp_status status =
-        rp_client_call(client, &request, NULL, deadline_of(timeout_ms), NULL, &reply, err);
+        rp_client_call_asking(client, &request, NULL, deadline_of(timeout_ms), cancel, &reply, err);
     if (status == RP_OK) {
         if (reply.message.type == RP_MESSAGE_OBJECT) {
             status = take_object(client, &reply, &attached, err);
         } else if (reply.message.type == RP_MESSAGE_OBJECT_BUILD) {
-            status = take_build(client, &reply, timeout_ms, &begun, err);
+            status = take_build(client, &reply, &begun, err);
+            if (begun) begun->timeout_ms = timeout_ms;
+            if (begun) begun->cancel = cancel;
         } else {
             status = unexpected(&reply, err);
         }
@@ -140,8 +143,9 @@ static rp_status put(rp_object_build *build, int fd, uint64_t size, rp_object **
         .type = RP_MESSAGE_OBJECT_PUT,
         .object_put = {.token = build->token, .size = size},
     };
-    rp_status status = rp_client_call(build->client, &request, &descriptors,
-                                      deadline_of(build->timeout_ms), NULL, &reply, err);
+    rp_status status =
+        rp_client_call_asking(build->client, &request, &descriptors, deadline_of(build->timeout_ms),
+                              build->cancel, &reply, err);
     if (status != RP_OK) return status;
     if (reply.message.type != RP_MESSAGE_OBJECT) {
         status = unexpected(&reply, err);

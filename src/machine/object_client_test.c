@@ -165,7 +165,7 @@ static int get_and_use(const char *key, size_t index, int deaths_wanted) {
     rp_machine *machine = open_machine();
     rp_object *object = NULL;
     rp_object_build *build = NULL;
-    if (rp_machine_object_get(machine, key, 30000, &object, &build, NULL) != RP_OK) return 10;
+    if (rp_machine_object_get(machine, key, 30000, NULL, &object, &build, NULL) != RP_OK) return 10;
     if (build) {
         usleep(20000); /* so that the others come and wait */
         if (__atomic_fetch_add(&shared->deaths, 1, __ATOMIC_SEQ_CST) < deaths_wanted) {
@@ -219,6 +219,46 @@ static void without_a_broker_there_are_no_objects(void **state) {
     assert_status(rp_machine_open(&options, &machine, &err), RP_ERR_ABSENT);
 }
 
+/* Gives up when it is asked for the third time. */
+static int ask_three_times(void *user) {
+    return ++*(int *)user == 3;
+}
+
+static void a_token_is_asked_while_another_process_builds_and_ends_the_wait(void **state) {
+    (void)state;
+    rp_error err = RP_ERROR_INIT;
+    rp_machine *machine = open_machine();
+    rp_object *object = NULL;
+    rp_object_build *build = NULL;
+    int asked = 0;
+    assert_ok(rp_machine_object_get(machine, "polled", 0, NULL, &object, &build, &err));
+    assert_non_null(build);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        rp_machine *own = open_machine();
+        rp_object_build *none = NULL;
+        rp_cancel *cancel = NULL;
+        if (rp_cancel_create(&cancel, NULL) != RP_OK) _exit(3);
+        rp_cancel_set_poll(cancel, ask_three_times, &asked);
+        rp_status status = rp_machine_object_get(own, "polled", 0, cancel, &object, &none, NULL);
+        if (status != RP_ERR_CANCELLED || asked != 3 || none || object) _exit(2);
+        rp_cancel_set_poll(cancel, NULL, NULL);
+        rp_cancel_fire(cancel);
+        status = rp_machine_object_get(own, "polled", 0, cancel, &object, &none, NULL);
+        _exit(status == RP_ERR_CANCELLED ? 0 : 1);
+    }
+    int how = 1;
+    assert_int_equal(waitpid(pid, &how, 0), pid);
+    assert_int_equal(how, 0);
+    /* Nobody waits any more: what is given up is nobody's. */
+    rp_machine_object_abort(build, NULL);
+    assert_ok(rp_machine_object_get(machine, "polled", 0, NULL, &object, &build, &err));
+    assert_non_null(build);
+    rp_machine_object_abort(build, NULL);
+    rp_machine_close(machine);
+}
+
 static void an_abort_tells_who_waits_and_a_deadline_ends_waiting(void **state) {
     (void)state;
     rp_error err = RP_ERROR_INIT;
@@ -226,18 +266,18 @@ static void an_abort_tells_who_waits_and_a_deadline_ends_waiting(void **state) {
     rp_object *object = NULL;
     rp_object_build *build = NULL;
     rp_object_build *none = NULL;
-    assert_ok(rp_machine_object_get(machine, "k", 0, &object, &build, &err));
+    assert_ok(rp_machine_object_get(machine, "k", 0, NULL, &object, &build, &err));
     assert_null(object);
     assert_non_null(build);
-    assert_status(rp_machine_object_get(machine, "k", 0, &object, &none, &err), RP_ERR_CYCLE);
+    assert_status(rp_machine_object_get(machine, "k", 0, NULL, &object, &none, &err), RP_ERR_CYCLE);
     assert_null(none);
     pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
         rp_machine *own = open_machine();
-        rp_status status = rp_machine_object_get(own, "k", 50, &object, &none, &err);
+        rp_status status = rp_machine_object_get(own, "k", 50, NULL, &object, &none, &err);
         if (status != RP_ERR_TIMEOUT || none) _exit(2);
-        status = rp_machine_object_get(own, "k", 20000, &object, &none, &err);
+        status = rp_machine_object_get(own, "k", 20000, NULL, &object, &none, &err);
         _exit(status == RP_ERR_LOAD && strstr(err.message, "no such checkpoint") ? 0 : 1);
     }
     usleep(200000);
@@ -268,12 +308,13 @@ static void two_processes_that_wait_for_each_other_do_not_hang(void **state) {
         char byte = 'x';
         alarm(10);
         rp_machine *own = open_machine();
-        if (rp_machine_object_get(own, i ? "right" : "left", 0, &object, &build, &err) != RP_OK) {
+        if (rp_machine_object_get(own, i ? "right" : "left", 0, NULL, &object, &build, &err) !=
+            RP_OK) {
             _exit(1);
         }
         if (write(results[1], &byte, 1) != 1 || read(turns[0], &byte, 1) != 1) _exit(2);
         rp_status status =
-            rp_machine_object_get(own, i ? "left" : "right", 0, &object, &none, &err);
+            rp_machine_object_get(own, i ? "left" : "right", 0, NULL, &object, &none, &err);
         if (status == RP_ERR_CYCLE && strstr(err.message, "'left'") &&
             strstr(err.message, "'right'")) {
             byte = 'c';
@@ -310,15 +351,17 @@ static void arguments_are_checked_and_a_build_is_used_up(void **state) {
     rp_object *object = NULL;
     rp_object_build *build = NULL;
     const rp_object_part nowhere = {NULL, 5};
-    assert_status(rp_machine_object_get(machine, "", 0, &object, &build, &err), RP_ERR_ARGUMENT);
-    assert_status(rp_machine_object_get(machine, "a", -1, &object, &build, &err), RP_ERR_ARGUMENT);
+    assert_status(rp_machine_object_get(machine, "", 0, NULL, &object, &build, &err),
+                  RP_ERR_ARGUMENT);
+    assert_status(rp_machine_object_get(machine, "a", -1, NULL, &object, &build, &err),
+                  RP_ERR_ARGUMENT);
     assert_status(rp_machine_object_publish(NULL, NULL, 0, NULL, &err), RP_ERR_ARGUMENT);
-    assert_ok(rp_machine_object_get(machine, "a", 0, &object, &build, &err));
+    assert_ok(rp_machine_object_get(machine, "a", 0, NULL, &object, &build, &err));
     assert_status(rp_machine_object_publish(build, &nowhere, 1, &object, &err), RP_ERR_ARGUMENT);
-    assert_ok(rp_machine_object_get(machine, "a", 0, &object, &build, &err)); /* anew */
+    assert_ok(rp_machine_object_get(machine, "a", 0, NULL, &object, &build, &err)); /* anew */
     assert_non_null(build);
     assert_ok(rp_machine_object_publish(build, NULL, 0, NULL, &err)); /* nothing, for others */
-    assert_ok(rp_machine_object_get(machine, "a", 0, &object, &build, &err));
+    assert_ok(rp_machine_object_get(machine, "a", 0, NULL, &object, &build, &err));
     assert_non_null(object);
     assert_null(build);
     assert_int_equal(rp_object_part_count(object), 0);
@@ -336,7 +379,7 @@ static void over_the_budget_is_told_with_figures(void **state) {
     rp_object_build *build = NULL;
     static char bytes[65 << 20];
     const rp_object_part part = {bytes, sizeof bytes};
-    assert_ok(rp_machine_object_get(machine, "huge", 1000, &object, &build, &err));
+    assert_ok(rp_machine_object_get(machine, "huge", 1000, NULL, &object, &build, &err));
     assert_status(rp_machine_object_publish(build, &part, 1, &object, &err), RP_ERR_CAPACITY);
     assert_says(err.message, "64.0 MiB");
     rp_machine_close(machine);
@@ -368,22 +411,22 @@ static void without_descriptors_one_request_fails_and_no_more(void **state) {
     rp_object *again = NULL;
     rp_object_build *build = NULL;
     int before = count_descriptors(getpid());
-    assert_ok(rp_machine_object_get(machine, "crowded", 0, &object, &build, &err));
+    assert_ok(rp_machine_object_get(machine, "crowded", 0, NULL, &object, &build, &err));
     struct rlimit limit = fill_descriptors(broker);
     rp_status status = publish(build, &object, &err);
     prlimit(broker, RLIMIT_NOFILE, &limit, NULL);
     assert_status(status, RP_ERR_LIMIT);
     assert_says(err.message, "as many files open as it may");
-    assert_ok(rp_machine_object_get(machine, "crowded", 1000, &object, &build, &err));
+    assert_ok(rp_machine_object_get(machine, "crowded", 1000, NULL, &object, &build, &err));
     assert_non_null(build); /* nobody is thought to be at it still */
     assert_ok(publish(build, &object, &err));
 
     limit = fill_descriptors(getpid());
-    status = rp_machine_object_get(machine, "crowded", 1000, &again, &build, &err);
+    status = rp_machine_object_get(machine, "crowded", 1000, NULL, &again, &build, &err);
     prlimit(getpid(), RLIMIT_NOFILE, &limit, NULL);
     assert_status(status, RP_ERR_LIMIT);
     assert_says(err.message, "as many files open as it may");
-    assert_ok(rp_machine_object_get(machine, "crowded", 1000, &again, &build, &err));
+    assert_ok(rp_machine_object_get(machine, "crowded", 1000, NULL, &again, &build, &err));
     rp_machine_object_release(again);
     rp_machine_object_release(object);
     assert_int_equal(count_descriptors(getpid()), before);
@@ -403,10 +446,10 @@ static void a_plain_file_is_shared_where_it_is(void **state) {
     int fd = mkstemp(path);
     assert_int_equal(write(fd, "weights", 7), 7);
     close(fd);
-    assert_ok(rp_machine_object_get(machine, "file", 0, &object, &build, &err));
+    assert_ok(rp_machine_object_get(machine, "file", 0, NULL, &object, &build, &err));
     assert_ok(rp_machine_object_publish_file(build, path, NULL, &err));
     unlink(path); /* the descriptor holds it */
-    assert_ok(rp_machine_object_get(machine, "file", 0, &object, &build, &err));
+    assert_ok(rp_machine_object_get(machine, "file", 0, NULL, &object, &build, &err));
     size_t size = 0;
     char *data = rp_object_part_data(object, 0, &size);
     assert_int_equal(size, 7);
@@ -423,7 +466,7 @@ static void a_child_of_a_builder_publishes_nothing(void **state) {
     rp_machine *machine = open_machine();
     rp_object *object = NULL;
     rp_object_build *build = NULL;
-    assert_ok(rp_machine_object_get(machine, "forked", 0, &object, &build, &err));
+    assert_ok(rp_machine_object_get(machine, "forked", 0, NULL, &object, &build, &err));
     pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
@@ -458,7 +501,7 @@ static void getting_500_times_leaks_nothing_anywhere(void **state) {
     rp_machine *machine = open_machine();
     rp_object *object = NULL;
     rp_object_build *build = NULL;
-    assert_ok(rp_machine_object_get(machine, "often", 0, &object, &build, &err));
+    assert_ok(rp_machine_object_get(machine, "often", 0, NULL, &object, &build, &err));
     assert_ok(publish(build, &object, &err));
     rp_machine_object_release(object);
     int own = count_descriptors(getpid());
@@ -466,7 +509,7 @@ static void getting_500_times_leaks_nothing_anywhere(void **state) {
     int64_t blocks = rp_memory_live_count();
     for (int i = 0; i < 500; i++) {
         object = NULL;
-        assert_ok(rp_machine_object_get(machine, "often", 0, &object, &build, &err));
+        assert_ok(rp_machine_object_get(machine, "often", 0, NULL, &object, &build, &err));
         assert_non_null(object);
         rp_machine_object_release(object);
     }
@@ -508,7 +551,7 @@ static void what_is_attached_survives_the_broker(void **state) {
     rp_machine *machine = open_machine();
     rp_object *object = NULL;
     rp_object_build *build = NULL;
-    assert_ok(rp_machine_object_get(machine, "survivor", 0, &object, &build, &err));
+    assert_ok(rp_machine_object_get(machine, "survivor", 0, NULL, &object, &build, &err));
     assert_ok(publish(build, &object, &err));
     kill(broker, SIGKILL);
     size_t bytes = 0;
@@ -517,7 +560,7 @@ static void what_is_attached_survives_the_broker(void **state) {
         assert_int_equal(data[i], byte_at(i));
     }
     rp_object *another = NULL;
-    rp_status status = rp_machine_object_get(machine, "x", 5000, &another, &build, &err);
+    rp_status status = rp_machine_object_get(machine, "x", 5000, NULL, &another, &build, &err);
     assert_int_not_equal(status, RP_OK);
     rp_machine_object_release(object);
     rp_machine_close(machine);
@@ -531,7 +574,7 @@ static void with_nothing_leased_the_broker_ends_though_clients_stay(void **state
     rp_object_build *build = NULL;
     struct aside aside = start_own(300);
     rp_machine *machine = open_machine();
-    assert_ok(rp_machine_object_get(machine, "x", 0, &object, &build, &err));
+    assert_ok(rp_machine_object_get(machine, "x", 0, NULL, &object, &build, &err));
     assert_ok(publish(build, &object, &err));
     usleep(900000);
     assert_int_equal(waitpid(broker, NULL, WNOHANG), 0); /* leased: it stays */
@@ -545,6 +588,7 @@ int main(void) {
         cmocka_unit_test(eight_processes_get_what_one_builds),
         cmocka_unit_test(when_builders_are_killed_the_next_one_builds),
         cmocka_unit_test(without_a_broker_there_are_no_objects),
+        cmocka_unit_test(a_token_is_asked_while_another_process_builds_and_ends_the_wait),
         cmocka_unit_test(an_abort_tells_who_waits_and_a_deadline_ends_waiting),
         cmocka_unit_test(two_processes_that_wait_for_each_other_do_not_hang),
         cmocka_unit_test(arguments_are_checked_and_a_build_is_used_up),

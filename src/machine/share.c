@@ -11,6 +11,7 @@
 #include "pool/hooks.h"
 #include "pool/waits.h"
 
+#include <resourcepool/machine.h>
 #include <resourcepool/statistics.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,15 +44,15 @@ rp_status rp_share_decide(rp_share wanted, rp_share *share, rp_error *err) {
 }
 
 /*
- * Why the machine's models cannot be had; each program says so once. It asked for them, so silence
- * would hide why it is slow and large: unless a log was asked for, which then has it, stderr gets
- * the sentence.
+ * Why what the machine shares cannot be had; each program says so once. It asked for them, so
+ * silence would hide why it is slow and large: unless a log was asked for, which then has it,
+ * stderr gets the sentence.
  */
-static void tell_alone(const rp_error *why) {
+void rp_machine_tell_alone(const rp_error *why) {
     static _Atomic bool is_told;
     struct rp_logger logger = rp_logger_make(RP_LOG_OFF, NULL, NULL);
     const char *level = getenv("RESOURCE_POOL_LOG");
-    if (atomic_exchange(&is_told, true)) return;
+    if (!why || atomic_exchange(&is_told, true)) return;
     if (level && level[0]) {
         rp_log(&logger, RP_LOG_WARNING, "event=alone message=\"models are not shared: %s\"",
                why->message);
@@ -171,7 +172,7 @@ static rp_status lease_model(void *user, const struct rp_pool_wanted *wanted,
         if (err) *err = why;
         return status;
     }
-    tell_alone(&why);
+    rp_machine_tell_alone(&why);
     status = rp_model_open_until(wanted->file, wanted->options, wanted->cancelled, RP_NEVER_NS,
                                  &leased->model, err);
     leased->is_own = true;
@@ -196,10 +197,6 @@ static void give_room_back(void *remote) {
     rp_client_tell(room->client, &release);
     rp_client_drop(room->client);
     rp_free(room);
-}
-
-static bool asks_to_stop(void *user) {
-    return rp_cancel_asks_to_stop(user);
 }
 
 static rp_status take_room(struct rp_client *client, const struct rp_reply *reply,
@@ -238,8 +235,8 @@ static rp_status ask_for_room(struct rp_client *client, const struct rp_pool_roo
     int64_t until_ns = deadline_ns == RP_NEVER_NS
                            ? RP_NEVER_NS
                            : rp_deadline_after_ms((int64_t)left_ms + ANSWER_MS);
-    rp_status status = rp_client_call_asking(client, &message, until_ns, asks_to_stop,
-                                             wanted->cancel, &reply, err);
+    rp_status status =
+        rp_client_call_asking(client, &message, NULL, until_ns, wanted->cancel, &reply, err);
     if (status != RP_OK) return status;
     if (reply.message.type == RP_MESSAGE_LEASED) {
         status = take_room(client, &reply, room, err);
@@ -271,7 +268,7 @@ static rp_status reserve(void *user, const struct rp_pool_room_wanted *wanted,
     }
     if (status == RP_OK) return RP_OK;
     if (is_for_want_of_broker(status) && (!is_asked || status == RP_ERR_STATE)) {
-        tell_alone(&why);
+        rp_machine_tell_alone(&why);
         return RP_OK;
     }
     if (err) *err = why;

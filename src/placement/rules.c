@@ -270,6 +270,17 @@ rp_status rp_rules_add(struct rp_rules *rules, const char *text, size_t length, 
 static pthread_mutex_t process_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct rp_rules
     *process_rules; /* guarded by process_lock until it is there, then constant */
+static pthread_once_t fork_handler = PTHREAD_ONCE_INIT;
+
+/* The thread that had it is not in the child, and would never unlock; the rules are there whole or
+ * not at all. */
+static void after_fork_in_child(void) {
+    pthread_mutex_init(&process_lock, NULL);
+}
+
+static void install_fork_handler(void) {
+    pthread_atfork(NULL, NULL, after_fork_in_child);
+}
 
 static rp_status add_users_file(struct rp_rules *rules, const char *path, rp_error *err) {
     char *text = NULL;
@@ -287,6 +298,7 @@ static rp_status add_users_file(struct rp_rules *rules, const char *path, rp_err
 }
 
 rp_status rp_rules_of_process(const struct rp_rules **out, rp_error *err) {
+    pthread_once(&fork_handler, install_fork_handler);
     pthread_mutex_lock(&process_lock);
     rp_status status = RP_OK;
     if (!process_rules) {

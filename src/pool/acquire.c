@@ -704,7 +704,7 @@ static rp_status run_build(struct rp_entry *entry, rp_error *story) {
     if (status == RP_ERR_MEMORY && !rp_build_is_cancelled(build) && free_idle(entry, &freed)) {
         rp_event_tell(&entry->pool->events, RP_EVENT_RETRY, entry->text, rp_entry_device(entry),
                       freed, RP_UNKNOWN_U64, -1);
-        atomic_store_explicit(&build->memory_bytes, RP_UNKNOWN_U64, memory_order_relaxed);
+        rp_build_set_bytes(build, RP_UNKNOWN_U64);
         *story = (rp_error)RP_ERROR_INIT;
         status = rp_build_run(build, story);
         if (status == RP_ERR_MEMORY) {

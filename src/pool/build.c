@@ -13,6 +13,25 @@
 
 static _Thread_local rp_build *current;
 
+/* How bytes are known: for people, and whether that is surer than the growth of the process. */
+static const struct {
+    const char *name;
+    bool is_counted;
+} methods[] = {
+    [RP_BYTES_CONSTRUCTOR] = {"constructor", false},
+    [RP_BYTES_TENSORS] = {"tensors", true},
+    [RP_BYTES_ARRAYS] = {"arrays", true},
+    [RP_BYTES_BUFFER] = {"buffer", true},
+    [RP_BYTES_CONTENTS] = {"contents", false},
+    [RP_BYTES_FILE] = {"file", false},
+    [RP_BYTES_VOCABULARY] = {"vocabulary", false},
+    [RP_BYTES_NOT_ITS_OWN] = {"not_its_own", true},
+};
+
+const char *rp_bytes_method_name(rp_bytes_method method) {
+    return (size_t)method < sizeof methods / sizeof methods[0] ? methods[method].name : NULL;
+}
+
 rp_build *rp_build_create(struct rp_entry *entry, rp_build *parent, const rp_request *request,
                           const char *path) {
     rp_build *build = rp_alloc(sizeof *build);
@@ -34,6 +53,7 @@ rp_build *rp_build_create(struct rp_entry *entry, rp_build *parent, const rp_req
     build->destroy = request->destroy;
     build->grown_bytes = RP_UNKNOWN_U64;
     atomic_init(&build->memory_bytes, RP_UNKNOWN_U64);
+    atomic_init(&build->bytes_method, RP_BYTES_CONSTRUCTOR);
     atomic_init(&build->thread_id, gettid());
     return build;
 }
@@ -57,7 +77,18 @@ const char *rp_build_key(const rp_build *build) {
 }
 
 void rp_build_set_bytes(rp_build *build, uint64_t memory_bytes) {
+    rp_build_set_bytes_by(build, memory_bytes, RP_BYTES_CONSTRUCTOR);
+}
+
+void rp_build_set_bytes_by(rp_build *build, uint64_t memory_bytes, rp_bytes_method method) {
+    if (!rp_bytes_method_name(method)) method = RP_BYTES_CONSTRUCTOR;
+    if (method == RP_BYTES_NOT_ITS_OWN) memory_bytes = RP_UNKNOWN_U64;
+    atomic_store_explicit(&build->bytes_method, method, memory_order_relaxed);
     atomic_store_explicit(&build->memory_bytes, memory_bytes, memory_order_relaxed);
+}
+
+static rp_bytes_method bytes_method(const rp_build *build) {
+    return (rp_bytes_method)atomic_load_explicit(&build->bytes_method, memory_order_relaxed);
 }
 
 int rp_build_is_cancelled(const rp_build *build) {
@@ -90,7 +121,9 @@ static rp_status run_constructor(rp_build *build, rp_error *err) {
     }
     entry->object = object;
     entry->memory_bytes = atomic_load_explicit(&build->memory_bytes, memory_order_relaxed);
-    if (entry->memory_bytes != RP_UNKNOWN_U64) entry->memory_method = "constructor";
+    if (entry->memory_bytes != RP_UNKNOWN_U64) {
+        entry->memory_method = rp_bytes_method_name(bytes_method(build));
+    }
     return RP_OK;
 }
 
@@ -167,20 +200,24 @@ static bool is_far_above(uint64_t grown_bytes, uint64_t said_bytes) {
 }
 
 /*
- * How many bytes the object takes: as its maker said, unless the process was seen to grow by much
- * more; without a word of it, what it was seen to grow by; else what was expected.
+ * How many bytes the object takes: as its maker counted or said, unless it only said so and the
+ * process was seen to grow by much more; without a word of it, what it was seen to grow by; else
+ * what was expected.
  */
 static void settle_bytes(rp_build *build, uint64_t before) {
     struct rp_entry *entry = build->entry;
     if (build->is_together) return;
     bool is_said = entry->memory_bytes != RP_UNKNOWN_U64;
+    bool is_counted = build->construct && methods[bytes_method(build)].is_counted;
     if (build->grown_bytes != RP_UNKNOWN_U64 &&
         is_far_above(build->grown_bytes, is_said ? entry->memory_bytes : 0)) {
         malloc_trim(0); /* what the maker used and freed again is not part of the object */
         uint64_t after = rp_meter_own_bytes(&entry->pool->meter, rp_entry_device(entry));
         build->grown_bytes = after > before ? after - before : 0;
     }
-    if (is_said && !is_far_above(build->grown_bytes, entry->memory_bytes)) {
+    if (is_counted && !is_said) {
+        entry->memory_method = NULL; /* a library: nothing of it comes back */
+    } else if (is_said && (is_counted || !is_far_above(build->grown_bytes, entry->memory_bytes))) {
         build->remembered_method = entry->memory_method;
     } else if (build->grown_bytes != RP_UNKNOWN_U64 &&
                build->grown_bytes >= RP_LEDGER_NOISE_BYTES) {
@@ -201,7 +238,10 @@ static void settle_shared(rp_build *build, uint64_t after) {
     struct rp_entry *entry = build->entry;
     struct rp_ledger *ledger = &entry->pool->ledger;
     assert(rp_lock_is_held(&entry->pool->lock));
-    if (entry->memory_bytes == RP_UNKNOWN_U64 && build->estimate.bytes == RP_UNKNOWN_U64) {
+    bool is_known = entry->memory_bytes != RP_UNKNOWN_U64 ||
+                    build->estimate.bytes != RP_UNKNOWN_U64 ||
+                    bytes_method(build) == RP_BYTES_NOT_ITS_OWN;
+    if (!is_known) {
         uint64_t bytes = rp_ledger_unexplained(ledger, entry->charge_device, after);
         if (bytes == RP_UNKNOWN_U64 || bytes < RP_LEDGER_NOISE_BYTES) return;
         entry->memory_bytes = bytes;

@@ -43,6 +43,7 @@ struct rp_build {
     _Atomic pid_t thread_id;       /* who runs it, for those who wait in vain; relaxed */
     _Atomic int64_t started_ns;    /* 0 while it waits for room; relaxed */
     _Atomic uint64_t memory_bytes; /* as the constructor said; relaxed */
+    _Atomic int bytes_method;      /* rp_bytes_method: how it knows; relaxed */
     _Atomic int is_abandoned;      /* nobody waits any more: relaxed, a hint to stop early */
 
     /* Guarded by pool.lock. */

@@ -33,12 +33,15 @@ struct object {
     uint64_t bytes_returned;
 };
 
+/* What the constructor says of its bytes, where it says anything. */
+static rp_bytes_method said_by;
+static uint64_t said_bytes;
+
 static rp_status get(const char *name, struct plan *plan, rp_lease **lease, rp_error *err);
 
 static rp_status make(rp_build *build, void *user, void **object, rp_error *err) {
     struct plan *plan = user;
     struct object *made = calloc(1, sizeof *made);
-    (void)build;
     level_bytes += plan->bytes / 2;
     if (plan->evicts) assert_int_equal(rp_pool_evict(plan->pool, plan->evicts, NULL, err), RP_OK);
     if (plan->needs) {
@@ -48,6 +51,7 @@ static rp_status make(rp_build *build, void *user, void **object, rp_error *err)
     }
     level_bytes += plan->bytes - plan->bytes / 2;
     made->bytes_returned = plan->bytes - plan->kept;
+    if (said_by) rp_build_set_bytes_by(build, said_bytes, said_by);
     *object = made;
     return RP_OK;
 }
@@ -132,6 +136,56 @@ static void a_load_alone_is_measured_and_remembered(void **state) {
     close_pool(pool);
 }
 
+static void what_was_counted_stands_however_much_the_process_grew(void **state) {
+    (void)state;
+    static const struct {
+        rp_bytes_method by;
+        uint64_t bytes;
+        const char *method;
+    } cases[] = {
+        {RP_BYTES_TENSORS, 50 * MIB, "tensors"},       {RP_BYTES_ARRAYS, 50 * MIB, "arrays"},
+        {RP_BYTES_BUFFER, 50 * MIB, "buffer"},         {RP_BYTES_CONTENTS, 200 * MIB, "measured"},
+        {RP_BYTES_FILE, 200 * MIB, "measured"},        {RP_BYTES_VOCABULARY, 200 * MIB, "measured"},
+        {RP_BYTES_CONSTRUCTOR, 200 * MIB, "measured"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        rp_pool *pool = open_pool();
+        struct plan plan = {.pool = pool, .bytes = 200 * MIB};
+        said_by = cases[i].by;
+        said_bytes = 50 * MIB;
+        load_and_leave("a", &plan);
+        assert_int_equal(look(pool, "t:a@cpu").memory_bytes, cases[i].bytes);
+        assert_string_equal(look(pool, "t:a@cpu").memory_method, cases[i].method);
+        assert_int_equal(remembered(pool, "a"), cases[i].bytes);
+        said_by = (rp_bytes_method)0;
+        close_pool(pool);
+    }
+}
+
+static void a_library_is_not_charged_with_what_its_first_import_took(void **state) {
+    (void)state;
+    rp_pool *pool = open_pool();
+    struct plan plan = {.pool = pool, .bytes = 200 * MIB};
+    said_by = RP_BYTES_NOT_ITS_OWN;
+    said_bytes = 7; /* not looked at */
+    load_and_leave("a", &plan);
+    assert_int_equal(look(pool, "t:a@cpu").memory_bytes, RP_UNKNOWN_U64);
+    assert_null(look(pool, "t:a@cpu").memory_method);
+    assert_int_equal(charged(pool, RP_CHARGE_RESIDENT), 0);
+    assert_int_equal(remembered(pool, "a"), RP_UNKNOWN_U64);
+    said_by = (rp_bytes_method)0;
+    close_pool(pool);
+}
+
+static void each_way_to_know_bytes_has_a_name(void **state) {
+    (void)state;
+    for (int i = RP_BYTES_CONSTRUCTOR; i <= RP_BYTES_NOT_ITS_OWN; i++) {
+        assert_non_null(rp_bytes_method_name((rp_bytes_method)i));
+    }
+    assert_null(rp_bytes_method_name((rp_bytes_method)0));
+    assert_null(rp_bytes_method_name((rp_bytes_method)(RP_BYTES_NOT_ITS_OWN + 1)));
+}
+
 static void what_unloads_beside_a_load_is_not_taken_off_its_bytes(void **state) {
     (void)state;
     rp_pool *pool = open_pool();
@@ -203,6 +257,9 @@ static void what_leaves_while_another_loads_is_not_lost(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_load_alone_is_measured_and_remembered),
+        cmocka_unit_test(what_was_counted_stands_however_much_the_process_grew),
+        cmocka_unit_test(a_library_is_not_charged_with_what_its_first_import_took),
+        cmocka_unit_test(each_way_to_know_bytes_has_a_name),
         cmocka_unit_test(what_unloads_beside_a_load_is_not_taken_off_its_bytes),
         cmocka_unit_test(loads_beside_each_other_are_charged_what_they_took_together),
         cmocka_unit_test(what_does_not_come_back_is_shown_as_lost_though_nobody_asks_for_room),

@@ -45,7 +45,7 @@ struct rp_pool_room_wanted {
     const char *name;
     uint64_t memory_bytes;
     int64_t timeout_ms; /* 0: as long as it takes */
-    rp_cancel *cancel;  /* NULL; rp_cancel_asks_to_stop() */
+    rp_cancel *cancel;  /* NULL; rp_cancel_ask() */
     pid_t thread;       /* as of rp_pool_wanted */
 };
 

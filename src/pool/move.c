@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "pool/move.h"
-
+/* Moving a model that somebody names as people see it, rather than by the request for it. */
 #include "base/memory.h"
 #include "base/status.h"
 #include "pool/pool.h"
 
+#include <resourcepool/pool.h>
 #include <string.h>
 
 /* What leads to an entry, copied, since it goes with the entry. */
@@ -48,7 +48,8 @@ static bool copy_ways(struct rp_entry *entry, struct ways *ways) {
     return rp_pool_find_request(entry->pool, &parts) || rp_entry_add_alias(entry, &parts);
 }
 
-static rp_status find(rp_pool *pool, const char *key, struct ways *ways, rp_error *err) {
+static rp_status find(rp_pool *pool, const char *key, bool has_maker, struct ways *ways,
+                      rp_error *err) {
     rp_status status = RP_OK;
     rp_lock_acquire(&pool->lock);
     struct rp_entry *entry = rp_pool_find_text(pool, key);
@@ -56,7 +57,7 @@ static rp_status find(rp_pool *pool, const char *key, struct ways *ways, rp_erro
         status = rp_fail(err, RP_ERR_NOT_FOUND, "nothing called '%s' is in the pool", key);
     } else if (entry->state != RP_ENTRY_LOADED) {
         status = rp_fail(err, RP_ERR_BUSY, "'%s' is being loaded", key);
-    } else if (!entry->model) {
+    } else if (!entry->model && !has_maker) {
         status = rp_fail(err, RP_ERR_UNSUPPORTED,
                          "cannot move '%s': no engine loaded it, and only its own program can "
                          "make it again",
@@ -79,22 +80,40 @@ static void lead(rp_pool *pool, const struct ways *ways, rp_lease *lease) {
     rp_lock_release(&pool->lock);
 }
 
-rp_status rp_pool_move_entry(rp_pool *pool, const char *key, const char *device, rp_cancel *cancel,
-                             rp_lease **lease, rp_error *err) {
+/* The instance as a request, made as `maker` says. */
+static rp_request request_for(const struct rp_key_parts *parts, const rp_request *maker) {
+    rp_request request = RP_REQUEST_INIT;
+    request.type = parts->type;
+    request.name = parts->name;
+    request.device = parts->device;
+    request.precision = parts->precision;
+    request.engine = parts->engine;
+    request.path = parts->path;
+    request.threads = parts->threads;
+    request.construct = maker->construct;
+    request.destroy = maker->destroy;
+    request.user = maker->user;
+    request.timeout_ms = maker->timeout_ms;
+    request.cancel = maker->cancel;
+    request.memory_bytes = maker->memory_bytes;
+    return request;
+}
+
+rp_status rp_pool_move_key(rp_pool *pool, const char *key, const char *device,
+                           const rp_request *maker, rp_lease **lease, rp_error *err) {
+    static const rp_request none = RP_REQUEST_INIT;
     struct ways ways = {0};
     rp_lease *moved = NULL;
-    rp_status status = find(pool, key, &ways, err);
+    if (!pool || !key || !device || !lease || (maker && maker->size != sizeof *maker)) {
+        return rp_fail(err, RP_ERR_ARGUMENT, "a move needs a pool, a key, a device and a lease");
+    }
+    rp_status status = rp_pool_check_process(pool, err);
+    if (status != RP_OK) return status;
+    if (!maker) maker = &none;
+    status = find(pool, key, maker->construct != NULL, &ways, err);
     if (status == RP_OK) {
         struct rp_key_parts parts = rp_key_parts_of(ways.instance);
-        rp_request request = RP_REQUEST_INIT;
-        request.type = parts.type;
-        request.name = parts.name;
-        request.device = parts.device;
-        request.precision = parts.precision;
-        request.engine = parts.engine;
-        request.path = parts.path;
-        request.threads = parts.threads;
-        request.cancel = cancel;
+        rp_request request = request_for(&parts, maker);
         status = rp_pool_move_model(pool, &request, device, &moved, err);
     }
     if (status == RP_OK) {

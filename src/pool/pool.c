@@ -126,7 +126,6 @@ static struct rp_entry *bury_one(struct rp_entry *entry, uint64_t *bytes) {
 }
 
 uint64_t rp_pool_bury(rp_pool *pool, struct rp_entry *dead, uint64_t *bytes) {
-    (void)pool;
     uint64_t count = 0;
     while (dead) {
         struct rp_entry *entry = dead;
@@ -140,6 +139,7 @@ uint64_t rp_pool_bury(rp_pool *pool, struct rp_entry *dead, uint64_t *bytes) {
             due = next;
         }
     }
+    if (count > 0 && pool->relief.on_freed) pool->relief.on_freed(false, pool->relief.freed_user);
     return count;
 }
 
@@ -210,6 +210,9 @@ static uint64_t less(uint64_t a, uint64_t b) {
 /* So often what destructors loaded is cleared as well; one that always loads another never ends. */
 enum { CLEAR_ROUNDS = 8 };
 
+/* What is cleared of less than this is not worth a walk over the heap. */
+enum { TRIMMED_BYTES = 1 << 20 };
+
 rp_status rp_pool_clear(rp_pool *pool, rp_cleared *cleared, rp_error *err) {
     if (!pool) return rp_fail(err, RP_ERR_ARGUMENT, "no pool to clear");
     rp_status status = rp_pool_check_process(pool, err);
@@ -238,6 +241,7 @@ rp_status rp_pool_clear(rp_pool *pool, rp_cleared *cleared, rp_error *err) {
     after.removed_bytes = less(before.removed_bytes, after.removed_bytes);
     after.freed_bytes = freed;
     if (cleared) *cleared = after;
+    if (after.removed_bytes >= TRIMMED_BYTES) rp_relief_trim(pool);
     rp_event_tell(&pool->events, RP_EVENT_CLEAR, NULL, NULL, freed, RP_UNKNOWN_U64, -1);
     rp_log(&pool->logger, RP_LOG_INFO, "event=clear removed=%llu leased=%llu",
            (unsigned long long)after.removed_count, (unsigned long long)after.leased_count);

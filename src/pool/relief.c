@@ -330,6 +330,10 @@ rp_status rp_pool_relieve_pressure(rp_pool *pool, rp_pressure_info *info, rp_err
     if (is_changed) rp_admission_wake(pool);
     rp_lock_release(&pool->lock);
     if (rp_pool_bury(pool, dead, NULL) > 0 || is_changed) {
+        bool is_short = info->step >= RP_PRESSURE_DROP;
+        if (is_short && pool->relief.on_freed) {
+            pool->relief.on_freed(true, pool->relief.freed_user);
+        }
         if (info->step >= RP_PRESSURE_DROP) rp_relief_trim(pool);
     }
     if (is_changed) take_step(pool, info);
@@ -421,6 +425,8 @@ rp_status rp_relief_init(rp_pool *pool, const rp_pool_options *options, rp_error
     rp_ladder_init(&relief->ladder, NULL);
     relief->on_pressure = options->on_pressure;
     relief->on_pressure_user = options->pressure_user;
+    relief->on_freed = options->on_freed;
+    relief->freed_user = options->freed_user;
     relief->is_monitored = options->monitor;
     if (options->idle_expiry_ms > 0) {
         if (options->idle_expiry_ms > INT64_MAX / 1000000) {

@@ -33,6 +33,8 @@ struct rp_relief {
     /* Set by rp_relief_init(), constant afterwards. */
     void (*on_pressure)(const rp_pressure_info *info, void *user);
     void *on_pressure_user;
+    rp_freed_callback on_freed;
+    void *freed_user;
     int64_t idle_expiry_ns; /* 0: idle objects stay */
     bool is_monitored;
 

@@ -162,9 +162,9 @@ bool rp_cancel_is_fired(const rp_cancel *cancel) {
     return cancel && atomic_load_explicit(&cancel->is_fired, memory_order_relaxed);
 }
 
-bool rp_cancel_asks_to_stop(const rp_cancel *cancel) {
-    if (rp_cancel_is_fired(cancel)) return true;
-    return cancel && cancel->poll && cancel->poll(cancel->poll_user) != 0;
+bool rp_cancel_ask(const rp_cancel *cancel) {
+    if (!cancel) return false;
+    return rp_cancel_is_fired(cancel) || (cancel->poll && cancel->poll(cancel->poll_user) != 0);
 }
 
 void rp_waits_after_fork(void) {

@@ -48,8 +48,8 @@ void rp_waits_wake(const struct rp_entry *entry);
 /* Whether the token was fired; false for NULL. */
 bool rp_cancel_is_fired(const rp_cancel *cancel);
 
-/* The same, and the token's own question, which is asked here: under no lock. */
-bool rp_cancel_asks_to_stop(const rp_cancel *cancel);
+/* The same, and what the token's poll says; under no lock, on the thread that waits. */
+bool rp_cancel_ask(const rp_cancel *cancel);
 
 /* In the child of fork(): the other threads and their waits are not here. */
 void rp_waits_after_fork(void);

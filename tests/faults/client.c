@@ -167,7 +167,8 @@ static rp_status get(size_t slot, int64_t timeout_ms, const char *key, rp_error 
     rp_status status = machine ? RP_OK : rp_machine_open(NULL, &machine, err);
     if (status != RP_OK) return status;
     object_seeds[slot] = seed_of(key);
-    status = rp_machine_object_get(machine, key, timeout_ms, &objects[slot], &builds[slot], err);
+    status =
+        rp_machine_object_get(machine, key, timeout_ms, NULL, &objects[slot], &builds[slot], err);
     forget_machine(status);
     return status;
 }
