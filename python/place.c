@@ -99,7 +99,7 @@ static void move_fini(struct move *move) {
     Py_CLEAR(move->key);
 }
 
-/* None of the objects that constructors made: an engine's model, which nobody copies, or nothing. */
+/* No constructor made an object of that name: it is an engine's model, or nothing is loaded. */
 static void refuse(const rp_statistics *statistics, const char *plain_key, const char *device,
                    rp_error *err) {
     size_t plain = strlen(plain_key);
