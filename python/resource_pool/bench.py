@@ -162,7 +162,8 @@ def bench_import(table, rounds):
     code = ("import time; start = time.perf_counter(); import resource_pool; "
             "print((time.perf_counter() - start) * 1e3)")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    taken = [float(subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True).stdout)
+    command = [sys.executable, "-c", code]
+    taken = [float(subprocess.run(command, env=environment, check=True, capture_output=True).stdout)
              for _ in range(rounds + 1)]
     table.add("import resource_pool (baseline: the aim)", "ms", taken[1:], 5.0)
 
@@ -777,7 +778,8 @@ class MiddleBinBert(BinBert, MiddleBert):
 
 def suite_models():
     """Eight; half of them are made at load, the others only mapped."""
-    return [MiddleBert(), MiddleHalfBert(), MiddleBert(), MiddleBinBert(), MiddleBert(), Fused(), MiddleBert(), DataSet()]
+    return [MiddleBert(), MiddleHalfBert(), MiddleBert(), MiddleBinBert(), MiddleBert(), Fused(), MiddleBert(),
+            DataSet()]
 
 
 def run_suite(folder, models, workers, is_pooled):
@@ -853,7 +855,8 @@ def main(arguments=None):
     """Take the figures. The exit code."""
     import argparse
 
-    parser = argparse.ArgumentParser(prog="python -m resource_pool.bench", description="What the package costs and saves.")
+    parser = argparse.ArgumentParser(prog="python -m resource_pool.bench",
+                                     description="What the package costs and saves.")
     parser.add_argument("part", nargs="?", choices=["calls", "sharing", "suite"], help="one part only")
     parser.add_argument("--rounds", type=int, default=0, help="how often each figure is taken")
     parser.add_argument("--only", help="of sharing: only what has this in its name")

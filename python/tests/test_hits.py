@@ -73,7 +73,8 @@ class PreferencesTest(PoolTest):
 
     def test_equal_words_in_any_wrapping_lead_to_the_same_model(self):
         made = []
-        wrappings = [{"device": "cpu"}, {Text("device"): "cpu"}, {"device": Text("cpu")}, {"device": "cpu", "priority_list": ()}]
+        wrappings = [{"device": "cpu"}, {Text("device"): "cpu"}, {"device": Text("cpu")},
+                     {"device": "cpu", "priority_list": ()}]
         for preferences in wrappings * 2:
             self.pool.get_model("embedding", "a", lambda: made.append(1) or [1], preferences)
         self.assertEqual(len(made), 1)
