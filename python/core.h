@@ -77,10 +77,12 @@ struct rp_python_held {
     rp_python_pool *pool;
     rp_lease *hold; /* while the caller of a plain get may still have it; NULL          */
     rp_kind kind;
-    uint64_t bytes;        /* what it takes; RP_UNKNOWN_U64                                    */
-    unsigned cache;        /* who keeps its memory when it is freed: rp_python_cache_of()      */
-    char *key;             /* the library's: "embedding:bert-base-uncased@cpu"                 */
-    char *plain_key;       /* without device and precision: "embedding:bert-base-uncased"      */
+    uint64_t bytes;       /* what it takes; RP_UNKNOWN_U64                                    */
+    unsigned cache;       /* who keeps its memory when it is freed: rp_python_cache_of()      */
+    PyObject *key_text;   /* a str, the library's: "embedding:bert-base-uncased@cpu"          */
+    PyObject *plain_text; /* without device and precision: "embedding:bert-base-uncased"      */
+    const char *key;      /* the same, borrowed from the two                                  */
+    const char *plain_key;
     bool is_plain;         /* a request without a device or precision of its own led here      */
     PyObject *segment;     /* what it shares with other processes, owned; NULL: nothing */
     uint64_t shared_bytes; /* of it; RP_UNKNOWN_U64: it is not shared */
@@ -286,6 +288,10 @@ struct rp_python_pool {
     uint64_t cleared_hits; /* what clear() took off the counts                                */
     uint64_t cleared_misses;
     int inside_count;    /* calls that it has to stay open for                             */
+    uint64_t changes;    /* calls that may have changed a figure                           */
+    PyObject *figures;   /* what _stats last gave, when nothing changed since; NULL        */
+    uint64_t figures_at; /* `changes` of then                                              */
+    int64_t figures_ns;  /* and when that was, on the monotonic clock                      */
     bool is_shared;      /* what constructors make is for all processes                    */
     rp_machine *machine; /* the way to the broker, once it was needed; share.c's         */
     struct rp_python_model *models; /* that live; model.c's                              */
@@ -347,9 +353,26 @@ PyObject *rp_python_explain(PyObject *self, PyObject *const *arguments, Py_ssize
 PyObject *rp_python_get_recommended_device(PyObject *self, PyObject *const *arguments,
                                            Py_ssize_t count, PyObject *keywords);
 
+/* ---- preferences.c ---------------------------------------------------------------------- */
+
 /** Preferences of a dict, the caller's: rp_preferences_destroy(). Keys that are not known are
- * warned of through the logger. NULL without an exception for None. */
+ * warned of through the logger. NULL raised. */
 rp_preferences *rp_python_preferences(PyObject *dict);
+
+/** Preferences that several calls may share. */
+struct rp_python_wishes {
+    rp_preferences *preferences;
+    bool has_own_place; /* a device or a precision of their own                           */
+    size_t shares;      /* with the GIL                                                   */
+    PyObject *words;    /* what they were read from, a copy of our own; NULL: not kept    */
+};
+
+/** What a dict says, read now or lately. The caller's share: rp_python_wishes_release(). NULL
+ * raised. */
+struct rp_python_wishes *rp_python_wishes_acquire(PyObject *dict);
+
+/** Accepts NULL. */
+void rp_python_wishes_release(struct rp_python_wishes *wishes);
 
 /* ---- modules.c -------------------------------------------------------------------------- */
 

@@ -48,6 +48,7 @@ static rp_status give_back(lease_object *self, rp_error *err) {
     rp_status status = RP_OK;
     self->lease = NULL;
     if (!lease) return RP_OK;
+    self->pool->changes++;
     self->pool->lease_count--;
     PyThreadState *thread = rp_python_pool_enter(self->pool);
     status = rp_lease_release(lease, err);

@@ -8,8 +8,8 @@
 #include <unistd.h>
 
 bool rp_python_pool_is_open(const rp_python_pool *pool) {
-    rp_error err = RP_ERROR_INIT;
     if (pool->pool) return true;
+    rp_error err = RP_ERROR_INIT;
     rp_fail(&err, RP_ERR_STATE, "the pool is closed");
     rp_python_raise(&err);
     return false;
@@ -23,6 +23,7 @@ PyThreadState *rp_python_pool_enter(rp_python_pool *pool) {
 void rp_python_pool_leave(rp_python_pool *pool, PyThreadState *thread) {
     PyEval_RestoreThread(thread);
     pool->inside_count--;
+    pool->changes++;
 }
 
 void rp_python_pool_pin(rp_python_pool *pool) {
@@ -45,10 +46,10 @@ static void hear(rp_log_level level, const char *line, void *user) {
 /* A number of seconds or minutes as milliseconds; -1 raised. */
 static int64_t milliseconds_of(PyObject *number, double unit_ms, const char *what) {
     double value = PyFloat_AsDouble(number);
-    rp_error err = RP_ERROR_INIT;
     if (value == -1.0 && PyErr_Occurred()) return -1;
     double ms = value * unit_ms;
     if (ms >= 0 && ms < 9e15) return (int64_t)ms;
+    rp_error err = RP_ERROR_INIT;
     rp_fail(&err, RP_ERR_ARGUMENT, "%s of %g", what, value);
     rp_python_raise(&err);
     return -1;
@@ -168,6 +169,7 @@ static void pool_dealloc(PyObject *object) {
     PyObject *raised[3];
     PyErr_Fetch(&raised[0], &raised[1], &raised[2]);
     if (rp_python_is_running()) close_pool((rp_python_pool *)object, NULL);
+    Py_CLEAR(((rp_python_pool *)object)->figures);
     PyErr_Restore(raised[0], raised[1], raised[2]);
     Py_XDECREF(((rp_python_pool *)object)->plain_models);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
@@ -254,27 +256,22 @@ static int read_call(const struct way *way, PyObject **values, struct rp_python_
     return allow_none < 0 ? -1 : 0;
 }
 
-static bool has_own_place(const rp_preferences *preferences) {
-    bool has_device = preferences->device && strcmp(preferences->device, "auto") != 0;
-    return has_device || preferences->precision;
-}
-
 /* A lease on what the values say. The pool must outlive the call, whatever the constructor does to
  * its last name. */
 static rp_lease *acquire_read(const struct way *way, PyObject **values,
                               struct rp_python_call *call) {
     PyObject *self = (PyObject *)call->pool;
-    rp_preferences *preferences = NULL;
+    struct rp_python_wishes *wishes = NULL;
     if (read_call(way, values, call) < 0) return NULL;
     if (values[PREFERENCES] && values[PREFERENCES] != Py_None) {
-        preferences = rp_python_preferences(values[PREFERENCES]);
-        if (!preferences) return NULL;
-        call->request.preferences = preferences;
-        call->is_plain = !has_own_place(preferences);
+        wishes = rp_python_wishes_acquire(values[PREFERENCES]);
+        if (!wishes) return NULL;
+        call->request.preferences = wishes->preferences;
+        call->is_plain = !wishes->has_own_place;
     }
     Py_INCREF(self);
     rp_lease *lease = rp_python_acquire(call);
-    rp_preferences_destroy(preferences);
+    rp_python_wishes_release(wishes);
     Py_DECREF(self);
     return lease;
 }
