@@ -15,7 +15,10 @@ static bool is_imported(const char *name) {
 /* Whether the device exists only on paper: nothing can be moved there. Unknown ones are real. */
 static bool is_simulated(const char *device) {
     const rp_snapshot *snapshot = NULL;
-    if (rp_hardware_snapshot(&snapshot, NULL) != RP_OK) return false;
+    PyThreadState *thread = PyEval_SaveThread(); /* looking at the hardware may take seconds */
+    rp_status status = rp_hardware_snapshot(&snapshot, NULL);
+    PyEval_RestoreThread(thread);
+    if (status != RP_OK) return false;
     const rp_device *found = rp_snapshot_find_device(snapshot, device);
     bool simulated = found && found->simulated;
     rp_snapshot_release(snapshot);
@@ -152,18 +155,6 @@ static int look_for(rp_python_pool *pool, const char *type, const char *name, co
     return -1;
 }
 
-/* The lease that the call ends with becomes the hold of the caller, as get_model() has it. */
-static PyObject *hold(rp_lease *lease) {
-    struct rp_python_held *held = rp_lease_object(lease);
-    PyObject *object = Py_NewRef(held->object);
-    if (held->hold) {
-        rp_lease_release(lease, NULL);
-    } else {
-        held->hold = lease;
-    }
-    return object;
-}
-
 static const char *const move_names[] = {"model_type", "model_name", "device", NULL};
 static const struct rp_python_signature move_signature = {"move_model_to_device", move_names, 3, 3};
 
@@ -186,7 +177,7 @@ static PyObject *move_model(rp_python_pool *pool, PyObject **values) {
         call.move_source = move.source;
         call.is_plain = move.is_plain;
         rp_lease *lease = rp_python_acquire(&call);
-        if (lease) object = hold(lease);
+        if (lease) object = rp_python_hold_take(pool, lease);
     }
     move_fini(&move);
     return object;

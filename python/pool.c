@@ -26,6 +26,16 @@ void rp_python_pool_leave(rp_python_pool *pool, PyThreadState *thread) {
     pool->changes++;
 }
 
+void rp_python_pool_pin(rp_python_pool *pool) {
+    Py_INCREF((PyObject *)pool);
+    pool->inside_count++;
+}
+
+void rp_python_pool_unpin(rp_python_pool *pool) {
+    pool->inside_count--;
+    Py_DECREF((PyObject *)pool);
+}
+
 /* ---- opening and closing ---------------------------------------------------------------- */
 
 static void hear(rp_log_level level, const char *line, void *user) {
@@ -139,10 +149,11 @@ static rp_status close_pool(rp_python_pool *self, rp_error *err) {
     rp_pool *pool = self->pool;
     if (!pool) return RP_OK;
     if (self->inside_count > 0) return rp_fail(err, RP_ERR_BUSY, "calls of the pool are running");
+    /* Nobody comes in meanwhile: what is given up runs code, and lets other threads run. */
+    self->pool = NULL;
     rp_python_drop_holds(self);
     /* What get_model() handed out does not keep it open; what somebody leased does. */
     if (self->lease_count == 0) rp_python_models_end(self);
-    self->pool = NULL; /* nobody comes in meanwhile */
     PyThreadState *thread = PyEval_SaveThread();
     rp_status status = rp_pool_close(pool, err);
     if (status == RP_OK) rp_machine_close(self->machine);
@@ -298,23 +309,10 @@ static rp_lease *acquire(PyObject *self, const struct way *way, PyObject *const 
     return acquire_asked(way, &ask);
 }
 
-/* The object, and a hold on it in place of the lease: until only the pool refers to it. */
-static PyObject *hold_take(PyObject *self, rp_lease *lease) {
-    if (!lease) return NULL;
-    if (rp_lease_model(lease)) return rp_python_model_take((rp_python_pool *)self, lease);
-    struct rp_python_held *held = rp_lease_object(lease);
-    PyObject *object = Py_NewRef(held->object);
-    if (held->hold) {
-        rp_lease_release(lease, NULL); /* not the last one: nothing is destroyed here */
-    } else {
-        held->hold = lease;
-    }
-    return object;
-}
-
 static PyObject *get(PyObject *self, const struct way *way, PyObject *const *arguments,
                      Py_ssize_t count, PyObject *keywords) {
-    return hold_take(self, acquire(self, way, arguments, count, keywords));
+    rp_lease *taken = acquire(self, way, arguments, count, keywords);
+    return taken ? rp_python_hold_take((rp_python_pool *)self, taken) : NULL;
 }
 
 static PyObject *lease(PyObject *self, const struct way *way, PyObject *const *arguments,
@@ -330,8 +328,9 @@ PyObject *rp_python_ask(const struct rp_python_ask *ask) {
     }
     rp_lease *taken = acquire_asked(&ways[row], ask);
     if (!taken) return NULL;
-    if (strncmp(ask->method, "get", 3) == 0) return hold_take(ask->pool, taken);
-    return rp_python_lease_new_take((rp_python_pool *)ask->pool, taken);
+    rp_python_pool *pool = (rp_python_pool *)ask->pool;
+    if (strncmp(ask->method, "get", 3) == 0) return rp_python_hold_take(pool, taken);
+    return rp_python_lease_new_take(pool, taken);
 }
 
 #define GETTER(name, action, row)                                                                  \
