@@ -102,7 +102,28 @@ static void move_fini(struct move *move) {
     Py_CLEAR(move->key);
 }
 
-/* 0, or -1 raised: NotFoundError. */
+/* No constructor made an object of that name: it is an engine's model, or nothing is loaded. */
+static void refuse(const rp_statistics *statistics, const char *plain_key, const char *device,
+                   rp_error *err) {
+    size_t plain = strlen(plain_key);
+    for (size_t i = 0; i < rp_statistics_entry_count(statistics); i++) {
+        const rp_entry_info *entry = rp_statistics_entry(statistics, i);
+        if (entry->is_draining || !entry->placement.engine ||
+            strncmp(entry->key, plain_key, plain) != 0 ||
+            (entry->key[plain] != '\0' && entry->key[plain] != '@')) {
+            continue;
+        }
+        rp_fail(err, RP_ERR_UNSUPPORTED, "cannot move '%s' to %s: the engine '%s' loaded it",
+                plain_key, device, entry->placement.engine);
+        rp_hint(err, "ask for it there: get_model() with {'device': '%s'}", device);
+        return;
+    }
+    rp_fail(err, RP_ERR_NOT_FOUND, "cannot move '%s' to %s: no such model is loaded", plain_key,
+            device);
+    rp_hint(err, "load it with get_model() first, there if you like: {'device': '%s'}", device);
+}
+
+/* 0, or -1 raised: NotFoundError, UnsupportedError. */
 static int look_for(rp_python_pool *pool, const char *type, const char *name, const char *device,
                     struct move *move) {
     rp_error err = RP_ERROR_INIT;
@@ -124,10 +145,7 @@ static int look_for(rp_python_pool *pool, const char *type, const char *name, co
         move->is_there = is_there(held->key, plain_key, device);
         move->key = PyBytes_FromString(held->key);
     } else if (status == RP_OK) {
-        rp_fail(&err, RP_ERR_NOT_FOUND, "cannot move '%s' to %s: no such model is loaded",
-                plain_key, device);
-        rp_hint(&err, "load it with get_model() first, there if you like: {'device': '%s'}",
-                device);
+        refuse(statistics, plain_key, device, &err);
     }
     rp_statistics_destroy(statistics);
     Py_DECREF(plain);

@@ -376,6 +376,13 @@ class Session(Files):
         self.assertIn(model.key, repr(model))
         self.assertIn("onnxruntime", repr(model))
 
+    def test_it_is_not_moved_and_the_refusal_says_why(self):
+        self.pool.get_model("embedding", "x", hardware_preferences={"engine": "simulated"})
+        with self.assertRaisesRegex(resource_pool.UnsupportedError, "'embedding:x' to cpu: the engine 'simulated'"):
+            self.pool.move_model_to_device("embedding", "x", "cpu")
+        with self.assertRaises(resource_pool.NotFoundError):
+            self.pool.move_model_to_device("embedding", "xy", "cpu")
+
     def test_a_simulated_model_says_so(self):
         model = self.pool.get_model("embedding", "x", hardware_preferences={"engine": "simulated"})
         self.assertTrue(model.is_simulated)
