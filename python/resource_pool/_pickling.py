@@ -18,6 +18,7 @@ import io
 import json
 import os
 import pickle
+import re
 import struct
 import sys
 import types
@@ -59,6 +60,16 @@ def _typed_storage(storage, dtype):
     return torch.storage.TypedStorage(wrap_storage=storage, dtype=dtype, _internal=True)
 
 
+def _parameter(kind, rebuild, arguments):
+    """A parameter of a class of somebody's own, as copy.deepcopy() would leave it: class and attributes."""
+    made = rebuild(*arguments)
+    torch = sys.modules["torch"]
+    found = torch.Tensor._make_subclass(kind, made.detach(), made.requires_grad)
+    found.__dict__.update(made.__dict__)
+    found._backward_hooks = made._backward_hooks
+    return found
+
+
 def _memmap(array, attributes):
     import numpy
 
@@ -72,7 +83,13 @@ def _reduce_tensor(pickler, tensor):
     if tensor.device.type not in ("cpu", "meta"):
         raise _Refused(f"it is on {tensor.device}, and only what the CPU has can be shared")
     reduced = tensor.__reduce_ex__(5)
-    if getattr(reduced[0], "__name__", None) != "_rebuild_tensor_v3":
+    name = getattr(reduced[0], "__name__", None)
+    if name in ("_rebuild_parameter", "_rebuild_parameter_with_state"):
+        kind = type(tensor)
+        if kind is not sys.modules["torch"].nn.Parameter:  # torch forgets the class
+            return _parameter, (kind, *reduced)
+        return reduced
+    if name != "_rebuild_tensor_v3":
         return reduced
     # Of the newer number types: torch writes the one kind of storage there, and reads the other.
     untyped = reduced[1][0]
@@ -98,7 +115,9 @@ def _reduce_array(pickler, array):
     """numpy has buffers of what lies in one piece only; anything else it copies into the stream."""
     if array.flags.forc or array.dtype.hasobject or array.nbytes < IN_BAND_BYTES:
         return NotImplemented
-    return array.copy().__reduce_ex__(5)
+    whole = array.copy()
+    whole.flags.writeable = array.flags.writeable
+    return whole.__reduce_ex__(5)
 
 
 def _reduce_memmap(pickler, array):
@@ -109,6 +128,7 @@ def _reduce_memmap(pickler, array):
         return NotImplemented
     if not plain.flags.forc:
         plain = plain.copy()
+        plain.flags.writeable = array.flags.writeable
     attributes = {name: getattr(array, name, None) for name in ("filename", "offset", "mode")}
     return _memmap, (plain, attributes)
 
@@ -206,8 +226,12 @@ class _Buffers:
         return False
 
 
+# "rw-p", and "r--s", as numpy and Rust map what is only read. Into "rw-s" anybody may be writing.
+_MAPPED = re.compile(rb"r(?:..p|-.s)").fullmatch
+
+
 class _Mappings:
-    """What of this process's memory is mapped from files, privately and readable."""
+    """What of this process's memory is mapped from files: privately, or only to be read."""
 
     def __init__(self):
         self.starts = []
@@ -216,7 +240,7 @@ class _Mappings:
         with open("/proc/self/maps", "rb") as maps:
             for line in maps:
                 words = line.split(None, 5)
-                if len(words) < 6 or not words[5].startswith(b"/") or words[1][:1] + words[1][3:] != b"rp":
+                if len(words) < 6 or not words[5].startswith(b"/") or not _MAPPED(words[1]):
                     continue
                 start, end = (int(word, 16) for word in words[0].split(b"-"))
                 self.starts.append(start)
@@ -335,14 +359,16 @@ def _changed(meta):
         if path and _file_state(path) != [path, mtime_ns, size]:
             return "stale", f"'{path}' has changed"
         try:
-            __import__(name.partition(".")[0])
+            # With a file it is one that can be imported; unpickling would do so in a moment.
+            __import__(name if path and name != "__main__" else name.partition(".")[0])
         except Exception as error:  # noqa: BLE001  (whatever an import raises)
             return "alone", f"'{name}' cannot be imported here: {_text(error)}"
-        if _version(name) != version:
-            return "stale", f"'{name.partition('.')[0]}' was {version}, and is {_version(name)}"
         own = getattr(sys.modules.get(name), "__file__", None)
+        # First: two checkouts of different versions would have the object made anew at each other's cost for ever.
         if path and type(own) is str and os.path.abspath(own) != path:
             return "alone", f"its '{name}' is '{path}', and here it is '{os.path.abspath(own)}'"
+        if _version(name) != version:
+            return "stale", f"'{name.partition('.')[0]}' was {version}, and is {_version(name)}"
     for row in meta["files"]:
         if _describe(row[0]) != row:
             return "stale", f"'{row[0]}', which has a part of it, has changed"
@@ -354,7 +380,7 @@ def _changed(meta):
 
 def _text(error):
     lines = str(error).splitlines() or [type(error).__name__]
-    return lines[0][:TEXT_MAX]
+    return lines[0][:TEXT_MAX].rstrip(" .:") or type(error).__name__
 
 
 class _Tracer(_Reducing, pickle._Pickler):
