@@ -201,6 +201,10 @@ class _Buffers:
         self.packed_bytes = 0
         self.large = []
 
+    def close(self):
+        if self.mappings is not None:
+            self.mappings.close()
+
     def take(self, buffer):
         """Pickle's question, whether this buffer is to go with the stream."""
         raw = buffer.raw()
@@ -226,8 +230,12 @@ class _Buffers:
         return False
 
 
-# "rw-p", and "r--s", as numpy and Rust map what is only read. Into "rw-s" anybody may be writing.
-_MAPPED = re.compile(rb"r(?:..p|-.s)").fullmatch
+# A line of /proc/self/maps. "rw-p", and "r--s", as numpy and Rust map what is only read: into "rw-s" anybody may write.
+_MAPPED = re.compile(rb"^([0-9a-f]+)-([0-9a-f]+) r(?:..p|-.s) ([0-9a-f]+) \S+ ([0-9]+) +(/.*)$", re.MULTILINE)
+
+# The highest byte of a page's entry: there (0x80) or swapped out (0x40), and not the file's own (0x20).
+_WRITTEN = bytes(1 if top & 0xC0 and not top & 0x20 else 0 for top in range(256))
+_PAGE_BYTES = os.sysconf("SC_PAGESIZE")
 
 
 class _Mappings:
@@ -237,14 +245,15 @@ class _Mappings:
         self.starts = []
         self.rows = []
         self.files = {}
+        self.pagemap = None
         with open("/proc/self/maps", "rb") as maps:
-            for line in maps:
-                words = line.split(None, 5)
-                if len(words) < 6 or not words[5].startswith(b"/") or not _MAPPED(words[1]):
-                    continue
-                start, end = (int(word, 16) for word in words[0].split(b"-"))
-                self.starts.append(start)
-                self.rows.append((end, int(words[2], 16), int(words[4]), os.fsdecode(words[5].rstrip(b"\n"))))
+            for start, end, offset, inode, path in _MAPPED.findall(maps.read()):
+                self.starts.append(int(start, 16))
+                self.rows.append((int(end, 16), int(offset, 16), int(inode), os.fsdecode(path)))
+
+    def close(self):
+        if self.pagemap is not None:
+            self.pagemap.close()
 
     def find(self, address, size):
         """([path, device, inode, mtime_ns, bytes], offset) of the file that has these bytes; None."""
@@ -258,9 +267,28 @@ class _Mappings:
             self.files[path] = _describe(path)
         row = self.files[path]
         offset += address - self.starts[at]
-        if not row or row[2] != inode or offset + size > row[4] or _is_written(address, size):
+        if not row or row[2] != inode or offset + size > row[4] or self.is_written(address, size):
             return None
         return row, offset
+
+    def is_written(self, address, size):
+        """Whether a page of a private mapping is this process's own by now, or nobody can say."""
+        first = address // _PAGE_BYTES
+        count = (address + size - 1) // _PAGE_BYTES - first + 1
+        try:
+            if self.pagemap is None:
+                self.pagemap = open("/proc/self/pagemap", "rb", buffering=0)
+            self.pagemap.seek(first * 8)
+            entries = b""
+            while len(entries) < count * 8:
+                more = self.pagemap.read(count * 8 - len(entries))
+                if not more:
+                    return True
+                entries += more
+        except OSError:
+            return True
+        tops = entries[7::8] if sys.byteorder == "little" else entries[::8]
+        return b"\1" in tops.translate(_WRITTEN)
 
 
 def _describe(path):
@@ -274,30 +302,6 @@ def _describe(path):
     if not stat.S_ISREG(found.st_mode):
         return None
     return [path, found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size]
-
-
-# The highest byte of a page's entry: there (0x80) or swapped out (0x40), and not the file's own (0x20).
-_WRITTEN = bytes(1 if top & 0xC0 and not top & 0x20 else 0 for top in range(256))
-
-
-def _is_written(address, size):
-    """Whether a page of a private mapping is this process's own by now, or nobody can say."""
-    page = os.sysconf("SC_PAGESIZE")
-    first = address // page
-    count = (address + size - 1) // page - first + 1
-    try:
-        with open("/proc/self/pagemap", "rb", buffering=0) as pagemap:
-            pagemap.seek(first * 8)
-            entries = b""
-            while len(entries) < count * 8:
-                more = pagemap.read(count * 8 - len(entries))
-                if not more:
-                    return True
-                entries += more
-    except OSError:
-        return True
-    tops = entries[7::8] if sys.byteorder == "little" else entries[::8]
-    return b"\1" in tops.translate(_WRITTEN)
 
 
 # ---- what it was made with --------------------------------------------------------------------
@@ -480,6 +484,8 @@ def dump(obj, root, constructor):
     except Exception as error:  # noqa: BLE001  (whatever a __reduce__ raises)
         reason = _why(obj, root, error)
         return note(reason, constructor), reason
+    finally:
+        buffers.close()
     meta = _meta(constructor, pickler.modules, buffers=buffers.rows, files=buffers.files)
     body = stream.getbuffer()
     return [_head(meta, body), body, bytearray().join(buffers.packed), *buffers.large], None
