@@ -577,6 +577,14 @@ tell(ready=True)
         """, 1)
         self.assertEqual(found["size"], 8 << 20)
         self.assertEqual([line[0] for line in found["lines"]], ["WARNING"])
+        # What it holds itself is in the way, and it would wait for itself.
+        found, = self.run_all("""
+            pool = open_pool()
+            held = [pool.get_resource(f"big {i}", constructor=lambda: Blob(bytearray(600 << 10))) for i in range(3)]
+            tell(sizes=[it.view.nbytes for it in held], lines=heard.of("unshared"))
+        """, 1)
+        self.assertEqual(found["sizes"], [600 << 10] * 3)
+        self.assertEqual([line[0] for line in found["lines"]], ["WARNING"] * 2)
 
 
 class Changes(Sharing):
