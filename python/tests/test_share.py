@@ -577,6 +577,14 @@ tell(ready=True)
         """, 1)
         self.assertEqual(found["size"], 8 << 20)
         self.assertEqual([line[0] for line in found["lines"]], ["WARNING"])
+        # What it holds itself is in the way, and it would wait for itself.
+        found, = self.run_all("""
+            pool = open_pool()
+            held = [pool.get_resource(f"big {i}", constructor=lambda: Blob(bytearray(600 << 10))) for i in range(3)]
+            tell(sizes=[it.view.nbytes for it in held], lines=heard.of("unshared"))
+        """, 1)
+        self.assertEqual(found["sizes"], [600 << 10] * 3)
+        self.assertEqual([line[0] for line in found["lines"]], ["WARNING"] * 2)
 
 
 class Changes(Sharing):
@@ -639,6 +647,27 @@ class Changes(Sharing):
             path = os.pathsep.join([str(self.folder / name), self.environment["PYTHONPATH"]])
             found += self.finish(self.start(program, environment={"PYTHONPATH": path}))
         self.assertEqual(found, [{"it": "one"}, {"it": "two"}])
+
+    def test_two_checkouts_of_a_package_are_apart_whatever_is_imported_so_far(self):
+        program = """
+            def make():
+                note("made")
+                import kinds.inner
+                return kinds.inner.Kind()
+            tell(it=open_pool().get_resource("thing", constructor=make).value())
+        """
+        found = []
+        for name in ("one", "two", "one", "two"):
+            folder = self.folder / name / "kinds"
+            if not folder.is_dir():
+                folder.mkdir(parents=True)
+                self.write(f"{name}/kinds/__init__.py", f"__version__ = '{name}'\n")
+                self.write(f"{name}/kinds/inner.py", f"class Kind:\n    def value(self):\n        return '{name}'\n")
+            path = os.pathsep.join([str(self.folder / name), self.environment["PYTHONPATH"]])
+            found += self.finish(self.start(program, environment={"PYTHONPATH": path}))
+        self.assertEqual([row["it"] for row in found], ["one", "two", "one", "two"])
+        self.assertEqual(self.count("made"), 3, "the second one does not take the first one's away")
+
 
 
 class Files(Sharing):
