@@ -523,6 +523,7 @@ static bool try_once(struct sharing *sharing, bool is_last, PyObject **made) {
         evict(sharing);
         return false;
     }
+    sharing->call->is_attached = found == FOUND_OBJECT;
     if (found == FOUND_END) rp_python_fail_as_raised(sharing->call, sharing->err);
     if (found == FOUND_NOTHING || found == FOUND_STALE) *made = make_alone(sharing);
     return true;
@@ -551,6 +552,7 @@ PyObject *rp_python_share(struct rp_python_call *call, rp_build *build, uint64_t
     PyObject *made = NULL;
     Py_CLEAR(call->segment);
     call->shared_bytes = RP_UNKNOWN_U64;
+    call->is_attached = false;
     if (sharing_init(&sharing) < 0) {
         rp_python_fail_as_raised(call, sharing.err);
     } else {

@@ -66,6 +66,7 @@ struct row {
     rp_kind kind;
     bool is_plain;
     uint64_t shared_bytes;      /* beside the entry's own; RP_UNKNOWN_U64: it is not shared       */
+    bool is_attached;           /* another process made it                                        */
     const rp_entry_info *entry; /* NULL: requests do not find it any more             */
 };
 
@@ -113,6 +114,7 @@ static int copy_rows(const rp_python_pool *pool, struct listing *listing, size_t
         row->kind = at->kind;
         row->is_plain = at->is_plain;
         row->shared_bytes = at->shared_bytes;
+        row->is_attached = at->is_attached;
         if (!row->key || !row->plain_key) return -1;
     }
     return 0;
@@ -264,6 +266,7 @@ static int put_memory(PyObject *dict, const struct row *row) {
 static int put_entry(PyObject *dict, const struct row *row, int64_t taken_wall_ns) {
     const rp_entry_info *entry = row->entry;
     if (put_memory(dict, row) < 0) return -1;
+    if (row->is_attached && rp_python_put(dict, "attached", PyBool_FromLong(1)) < 0) return -1;
     if (put_text(dict, "memory_estimation_method", entry->memory_method) < 0) return -1;
     if (put_text(dict, "device", entry->placement.device) < 0) return -1;
     if (put_text(dict, "precision", entry->placement.precision) < 0) return -1;

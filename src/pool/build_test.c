@@ -146,7 +146,7 @@ static void what_was_counted_stands_however_much_the_process_grew(void **state) 
         {RP_BYTES_TENSORS, 50 * MIB, "tensors"},       {RP_BYTES_ARRAYS, 50 * MIB, "arrays"},
         {RP_BYTES_BUFFER, 50 * MIB, "buffer"},         {RP_BYTES_CONTENTS, 200 * MIB, "measured"},
         {RP_BYTES_FILE, 200 * MIB, "measured"},        {RP_BYTES_VOCABULARY, 200 * MIB, "measured"},
-        {RP_BYTES_CONSTRUCTOR, 200 * MIB, "measured"},
+        {RP_BYTES_CONSTRUCTOR, 200 * MIB, "measured"}, {RP_BYTES_SHARED, 50 * MIB, "shared"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         rp_pool *pool = open_pool();
