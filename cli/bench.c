@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * rpool bench: figures with their spread, each beside a baseline that was measured in turn with it.
- * `hit` needs the inside of the library and comes from it; the rest uses the public calls.
+ * `hit` needs the inside of the library and comes from it; the rest uses the public calls, `python`
+ * those of the Python package.
  */
+#include "bench_python.h"
 #include "command.h"
 
 #include <pthread.h>
@@ -254,6 +256,26 @@ static rp_status bench_machine(struct table *table, size_t rounds, rp_error *err
     return bench_machine_with(table, NULL, rounds, err);
 }
 
+/* Not among all: it takes minutes, and an interpreter. */
+static int bench_python_with(struct table *table, const struct arguments *arguments,
+                             size_t rounds) {
+    static const char *const parts[] = {"calls", "sharing", "suite"};
+    const char *part = arguments->word_count > 1 ? arguments->words[1] : NULL;
+    bool is_known = !part;
+    rp_error err = RP_ERROR_INIT;
+    for (size_t i = 0; part && i < sizeof parts / sizeof parts[0]; i++) {
+        is_known = is_known || strcmp(part, parts[i]) == 0;
+    }
+    if (!is_known) {
+        return usage_error("bench", "there is no part '%s' of 'python': calls, sharing or suite",
+                           part);
+    }
+    if (bench_python(part, rounds, table->rows, ROWS_MAX, &table->count, &err) != RP_OK) {
+        return report(&err);
+    }
+    return print_table(table, arguments->json);
+}
+
 /* Seeds that the policy was not tuned on; each is a round of its own. */
 static rp_status bench_eviction(struct table *table, size_t rounds, rp_error *err) {
     enum { FIRST_SEED = 101, SEEDS = 9 };
@@ -279,7 +301,8 @@ static int unknown_benchmark(const char *what) {
         size_t length = strlen(names);
         snprintf(names + length, sizeof names - length, "%s%s", i ? ", " : "", benchmarks[i].name);
     }
-    return usage_error("bench", "there is no benchmark '%s': %s or load MODEL", what, names);
+    return usage_error("bench", "there is no benchmark '%s': %s, load MODEL or python [PART]", what,
+                       names);
 }
 
 int bench_run(const struct arguments *arguments) {
@@ -288,9 +311,13 @@ int bench_run(const struct arguments *arguments) {
         return EXIT_USAGE;
     }
     const char *what = arguments->word_count > 0 ? arguments->words[0] : "all";
+    struct table table = {.count = 0};
+    if (strcmp(what, "python") == 0) {
+        bool is_given = arguments->options[ROUNDS] != NULL;
+        return bench_python_with(&table, arguments, is_given ? (size_t)rounds : 0);
+    }
     bool is_all = strcmp(what, "all") == 0;
     bool is_load = strcmp(what, "load") == 0;
-    struct table table = {.count = 0};
     rp_error err = RP_ERROR_INIT;
     rp_status status = RP_OK;
     bool has_model = arguments->word_count == 2;

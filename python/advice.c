@@ -1,33 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What only looks and tells: preferences, where a model would go, reports of failures. */
+/* What only looks and tells: where a model would go, reports of failures. */
 #include "core.h"
 
 #include <string.h>
-
-enum { WARNING_BYTES = 512 };
-
-/* ---- preferences ------------------------------------------------------------------------ */
-
-rp_preferences *rp_python_preferences(PyObject *dict) {
-    rp_preferences *preferences = NULL;
-    rp_error err = RP_ERROR_INIT;
-    char warning[WARNING_BYTES] = "";
-    Py_ssize_t length = 0;
-    if (!PyMapping_Check(dict) || PyUnicode_Check(dict) || PyList_Check(dict)) {
-        PyErr_Format(PyExc_TypeError, "hardware_preferences must be a dict, not %R",
-                     (PyObject *)Py_TYPE(dict));
-        return NULL;
-    }
-    PyObject *json = rp_python_to_json(dict);
-    const char *text = json ? PyUnicode_AsUTF8AndSize(json, &length) : NULL;
-    if (text && rp_preferences_parse(text, (size_t)length, &preferences, warning, sizeof warning,
-                                     &err) != RP_OK) {
-        rp_python_raise(&err);
-    }
-    Py_XDECREF(json);
-    if (preferences && warning[0]) rp_python_log(RP_LOG_WARNING, warning);
-    return preferences;
-}
 
 /* ---- where it would go ------------------------------------------------------------------ */
 

@@ -111,7 +111,6 @@ PyObject *rp_python_raise(const rp_error *err) {
 
 const char *rp_python_utf8(PyObject *object, const char *what) {
     Py_ssize_t length = 0;
-    rp_error err = RP_ERROR_INIT;
     if (!PyUnicode_Check(object)) {
         PyErr_Format(PyExc_TypeError, "%s must be a str, not %R", what,
                      (PyObject *)Py_TYPE(object));
@@ -119,14 +118,17 @@ const char *rp_python_utf8(PyObject *object, const char *what) {
     }
     const char *text = PyUnicode_AsUTF8AndSize(object, &length);
     if (!text || strlen(text) == (size_t)length) return text;
+    rp_error err = RP_ERROR_INIT; /* half a KiB to clear: not in a hit's way */
     rp_fail(&err, RP_ERR_ARGUMENT, "%s with a NUL character inside", what);
     rp_python_raise(&err);
     return NULL;
 }
 
 static Py_ssize_t find_name(const struct rp_python_signature *signature, PyObject *keyword) {
-    for (Py_ssize_t i = 0; signature->names[i]; i++) {
-        if (PyUnicode_CompareWithASCIIString(keyword, signature->names[i]) == 0) return i;
+    const char *text = PyUnicode_AsUTF8AndSize(keyword, NULL);
+    if (!text) PyErr_Clear(); /* half a character, from **: no name of ours has one */
+    for (Py_ssize_t i = 0; text && signature->names[i]; i++) {
+        if (strcmp(text, signature->names[i]) == 0) return i;
     }
     return -1;
 }

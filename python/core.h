@@ -77,10 +77,12 @@ struct rp_python_held {
     rp_python_pool *pool;
     rp_lease *hold; /* while the caller of a plain get may still have it; NULL          */
     rp_kind kind;
-    uint64_t bytes;        /* what it takes; RP_UNKNOWN_U64                                    */
-    unsigned cache;        /* who keeps its memory when it is freed: rp_python_cache_of()      */
-    char *key;             /* the library's: "embedding:bert-base-uncased@cpu"                 */
-    char *plain_key;       /* without device and precision: "embedding:bert-base-uncased"      */
+    uint64_t bytes;       /* what it takes; RP_UNKNOWN_U64                                    */
+    unsigned cache;       /* who keeps its memory when it is freed: rp_python_cache_of()      */
+    PyObject *key_text;   /* a str, the library's: "embedding:bert-base-uncased@cpu"          */
+    PyObject *plain_text; /* without device and precision: "embedding:bert-base-uncased"      */
+    const char *key;      /* the same, borrowed from the two                                  */
+    const char *plain_key;
     bool is_plain;         /* a request without a device or precision of its own led here      */
     PyObject *segment;     /* what it shares with other processes, owned; NULL: nothing */
     uint64_t shared_bytes; /* of it; RP_UNKNOWN_U64: it is not shared */
@@ -135,6 +137,10 @@ rp_cancel *rp_python_token(void);
 rp_cancel *rp_python_token_new(void);
 /** Whose holds this thread's waits look after (NULL: nobody's); returns whose it was before. */
 rp_python_pool *rp_python_wait_for(rp_python_pool *pool);
+
+/** What get_model() returns for a lease, new: the object, with a hold on it in place of the lease,
+ * until only the pool refers to it; or the Model. Takes the lease, also on failure. */
+PyObject *rp_python_hold_take(rp_python_pool *pool, rp_lease *lease);
 
 /** The Python object of a lease, new. */
 PyObject *rp_python_lease_object(rp_python_pool *pool, rp_lease *lease);
@@ -227,14 +233,12 @@ void rp_python_models_end(rp_python_pool *pool);
 /** Add the type Tensor. 0, or -1 raised. */
 int rp_python_add_tensor(PyObject *module);
 
-struct rp_python_buffer;
-
 /** One input of a run, as a view of what the caller gave. */
 struct rp_python_input {
     rp_tensor tensor;
-    PyObject *owner;               /* keeps its memory                                       */
-    struct rp_python_buffer *view; /* of the owner; NULL                                     */
-    void *copy;                    /* of what was not compact; NULL                          */
+    PyObject *owner; /* keeps its memory                                       */
+    void *view;      /* of the owner, an rp_python_buffer; NULL                */
+    void *copy;      /* of what was not compact; NULL                          */
 };
 
 /** Look at a value for that input: an array (buffer protocol, DLPack) as it lies there, or what
@@ -285,7 +289,11 @@ struct rp_python_pool {
     struct rp_python_held *first;
     uint64_t cleared_hits; /* what clear() took off the counts                                */
     uint64_t cleared_misses;
-    int inside_count;    /* calls in the library, without the GIL                          */
+    int inside_count;    /* calls that it has to stay open for                             */
+    uint64_t changes;    /* calls that may have changed a figure                           */
+    PyObject *figures;   /* what _stats last gave, when nothing changed since; NULL        */
+    uint64_t figures_at; /* `changes` of then                                              */
+    int64_t figures_ns;  /* and when that was, on the monotonic clock                      */
     bool is_shared;      /* what constructors make is for all processes                    */
     rp_machine *machine; /* the way to the broker, once it was needed; share.c's         */
     struct rp_python_model *models; /* that live; model.c's                              */
@@ -326,6 +334,10 @@ bool rp_python_is_short(const rp_pressure_info *info);
 PyThreadState *rp_python_pool_enter(rp_python_pool *pool);
 void rp_python_pool_leave(rp_python_pool *pool, PyThreadState *thread);
 
+/** Keep the pool from being closed while Python code runs, which could do that. With the GIL. */
+void rp_python_pool_pin(rp_python_pool *pool);
+void rp_python_pool_unpin(rp_python_pool *pool);
+
 /** Methods and attributes of the pool that only look: get_stats() and its kin. */
 PyObject *rp_python_get_stats(PyObject *self, PyObject *unused);
 PyObject *rp_python_stats(PyObject *self, void *unused);
@@ -343,9 +355,26 @@ PyObject *rp_python_explain(PyObject *self, PyObject *const *arguments, Py_ssize
 PyObject *rp_python_get_recommended_device(PyObject *self, PyObject *const *arguments,
                                            Py_ssize_t count, PyObject *keywords);
 
+/* ---- preferences.c ---------------------------------------------------------------------- */
+
 /** Preferences of a dict, the caller's: rp_preferences_destroy(). Keys that are not known are
- * warned of through the logger. NULL without an exception for None. */
+ * warned of through the logger. NULL raised. */
 rp_preferences *rp_python_preferences(PyObject *dict);
+
+/** Preferences that several calls may share. */
+struct rp_python_wishes {
+    rp_preferences *preferences;
+    bool has_own_place; /* a device or a precision of their own                           */
+    size_t shares;      /* with the GIL                                                   */
+    PyObject *words;    /* what they were read from, a copy of our own; NULL: not kept    */
+};
+
+/** What a dict says, read now or lately. The caller's share: rp_python_wishes_release(). NULL
+ * raised. */
+struct rp_python_wishes *rp_python_wishes_acquire(PyObject *dict);
+
+/** Accepts NULL. */
+void rp_python_wishes_release(struct rp_python_wishes *wishes);
 
 /* ---- modules.c -------------------------------------------------------------------------- */
 

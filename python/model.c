@@ -219,7 +219,7 @@ rp_lease *rp_python_model_check_take(const struct rp_python_call *call, rp_lease
 
 /* The model while it can be used; NULL raised. */
 static rp_model *open_model(const model_object *self) {
-    if (!self->lease) {
+    if (!self->lease || !self->pool->pool) {
         raise(RP_ERR_STATE, "the pool of this model was closed", "");
         return NULL;
     }
@@ -233,6 +233,7 @@ static rp_model *open_model(const model_object *self) {
 
 /* The inputs of one run, in the order of the model's. */
 struct run {
+    rp_python_pool *pool; /* pinned */
     rp_model *model;
     size_t count;
     size_t given_count;
@@ -241,10 +242,12 @@ struct run {
     rp_tensor *tensors;
 };
 
-static int run_init(struct run *run, rp_model *model) {
+/* Until run_fini() the model stays: what is called for inputs and outputs may close the pool. */
+static int run_init(struct run *run, const model_object *self) {
+    rp_model *model = self->model;
     size_t count = rp_model_input_count(model);
     size_t each = sizeof *run->values + sizeof *run->inputs + sizeof *run->tensors;
-    *run = (struct run){.model = model, .count = count};
+    *run = (struct run){.pool = self->pool, .model = model, .count = count};
     char *block = PyMem_Calloc(count + 1, each);
     if (!block) {
         PyErr_NoMemory();
@@ -253,6 +256,7 @@ static int run_init(struct run *run, rp_model *model) {
     run->tensors = (rp_tensor *)(void *)block;
     run->inputs = (struct rp_python_input *)(void *)(run->tensors + count);
     run->values = (PyObject **)(void *)(run->inputs + count);
+    rp_python_pool_pin(run->pool);
     return 0;
 }
 
@@ -262,6 +266,7 @@ static void run_fini(struct run *run) {
         rp_python_input_fini(&run->inputs[i]);
     }
     PyMem_Free(run->tensors);
+    rp_python_pool_unpin(run->pool);
 }
 
 /* "input_ids, attention_mask". Of many the first. */
@@ -401,7 +406,7 @@ static int read_inputs(struct run *run) {
 static PyObject *run_model(model_object *self, struct run *run, const rp_result **result) {
     rp_error err = RP_ERROR_INIT;
     rp_result *made = NULL;
-    if (read_inputs(run) < 0 || !open_model(self)) return NULL;
+    if (read_inputs(run) < 0) return NULL;
     PyThreadState *thread = rp_python_pool_enter(self->pool);
     rp_status status = rp_model_run(run->model, run->tensors, run->count, &made, &err);
     bool is_gone = status != RP_OK && rp_model_is_gone(run->model);
@@ -437,7 +442,7 @@ static PyObject *model_call(PyObject *object, PyObject *arguments, PyObject *key
     const rp_result *result = NULL;
     PyObject *outputs = NULL;
     struct run run;
-    if (!model || run_init(&run, model) < 0) return NULL;
+    if (!model || run_init(&run, self) < 0) return NULL;
     bool has_names = keywords && PyDict_Size(keywords) > 0;
     if (give_positional(&run, arguments, has_names) == 0 &&
         (!has_names || give_dict(&run, keywords) == 0)) {
@@ -508,18 +513,15 @@ static PyObject *model_run(PyObject *object, PyObject *const *arguments, Py_ssiz
         return raise(RP_ERR_UNSUPPORTED, "a run takes no options of ONNX Runtime",
                      "leave them out");
     }
+    if (run_init(&run, self) < 0) return NULL;
     PyObject *wanted = find_outputs(model, values[OUTPUT_NAMES]);
-    if (!wanted || run_init(&run, model) < 0) {
-        Py_XDECREF(wanted);
-        return NULL;
-    }
-    if (give_mapping(&run, values[FEEDS]) == 0) {
+    if (wanted && give_mapping(&run, values[FEEDS]) == 0) {
         PyObject *owner = run_model(self, &run, &result);
         if (owner) outputs = fill_outputs(wanted, owner, result);
         Py_XDECREF(owner);
     }
     run_fini(&run);
-    Py_DECREF(wanted);
+    Py_XDECREF(wanted);
     return outputs;
 }
 
@@ -565,7 +567,10 @@ typedef const rp_port *(*port_at)(const rp_model *model, size_t index);
 
 static PyObject *ports_list(PyObject *self, port_at at) {
     const rp_model *model = open_model((model_object *)self);
-    PyObject *list = model ? PyList_New(0) : NULL;
+    if (!model) return NULL;
+    rp_python_pool *pool = ((model_object *)self)->pool;
+    rp_python_pool_pin(pool); /* a list may set off the collector, and that runs code */
+    PyObject *list = PyList_New(0);
     for (size_t i = 0; list && at(model, i); i++) {
         const rp_port *port = at(model, i);
         PyObject *fields[] = {rp_python_text(port->name), shape_list(port), type_text(port)};
@@ -573,6 +578,7 @@ static PyObject *ports_list(PyObject *self, port_at at) {
         if (!one || PyList_Append(list, one) < 0) Py_CLEAR(list);
         Py_XDECREF(one);
     }
+    rp_python_pool_unpin(pool);
     return list;
 }
 

@@ -108,17 +108,9 @@ rp_status rp_python_fail_as_raised(struct rp_python_call *call, rp_error *err) {
 
 /* ---- construct and destroy -------------------------------------------------------------- */
 
-static char *copy_text(const char *text, size_t length) {
-    char *copy = PyMem_Malloc(length + 1);
-    if (!copy) return NULL;
-    memcpy(copy, text, length);
-    copy[length] = '\0';
-    return copy;
-}
-
 static void free_held(struct rp_python_held *held) {
-    PyMem_Free(held->key);
-    PyMem_Free(held->plain_key);
+    Py_XDECREF(held->key_text);
+    Py_XDECREF(held->plain_text);
     PyMem_Free(held);
 }
 
@@ -130,15 +122,20 @@ static struct rp_python_held *new_held(struct rp_python_call *call, const char *
     size_t prefix = call->kind == RP_KIND_TOKENIZER ? strlen("tokenizer:") : 0;
     size_t plain = prefix + strlen(call->request.type) + name;
     if (!held) return NULL;
-    held->key = copy_text(key, length);
-    held->plain_key = copy_text(key, plain < length ? plain : length);
+    if (plain > length) plain = length;
+    held->key_text = PyUnicode_DecodeUTF8(key, (Py_ssize_t)length, "replace");
+    held->plain_text = PyUnicode_DecodeUTF8(key, (Py_ssize_t)plain, "replace");
+    held->key = held->key_text ? PyUnicode_AsUTF8AndSize(held->key_text, NULL) : NULL;
+    held->plain_key = held->plain_text ? PyUnicode_AsUTF8AndSize(held->plain_text, NULL) : NULL;
     if (!held->key || !held->plain_key) {
+        PyErr_Clear();
         free_held(held);
         return NULL;
     }
     held->pool = call->pool;
     held->kind = call->kind;
     held->is_plain = call->is_plain;
+    call->pool->changes++;
     held->next = call->pool->first;
     if (held->next) held->next->previous = held;
     call->pool->first = held;
@@ -279,6 +276,7 @@ static void destroy(void *object) {
         held->pool->first = held->next;
     }
     if (held->next) held->next->previous = held->previous;
+    held->pool->changes++;
     if (held->same_count > 1) tell_same(held, held->same_count - 1);
     rp_python_give_up(held->object, held->cache, held->bytes);
     Py_XDECREF(held->segment);
@@ -294,12 +292,12 @@ static bool is_referred_to(const struct rp_python_held *held) {
     return (uint32_t)(size_t)Py_REFCNT(held->object) != held->same_count;
 }
 
-static void release_all(rp_lease *const *leases, size_t count) {
-    PyThreadState *thread = PyEval_SaveThread();
+static void release_all(rp_python_pool *pool, rp_lease *const *leases, size_t count) {
+    PyThreadState *thread = rp_python_pool_enter(pool);
     for (size_t i = 0; i < count; i++) {
         rp_lease_release(leases[i], NULL);
     }
-    PyEval_RestoreThread(thread);
+    rp_python_pool_leave(pool, thread);
 }
 
 /* Give back up to a handful of holds, which may change the list; whether there may be more. */
@@ -311,7 +309,8 @@ static bool sweep_some(rp_python_pool *pool, bool all, size_t *total) {
         leases[count++] = at->hold;
         at->hold = NULL;
     }
-    if (count > 0) release_all(leases, count);
+    if (count > 0) release_all(pool, leases, count);
+    pool->changes += count;
     *total += count;
     return count == 64;
 }
@@ -330,6 +329,18 @@ size_t rp_python_sweep(rp_python_pool *pool) {
 
 void rp_python_drop_holds(rp_python_pool *pool) {
     sweep(pool, true);
+}
+
+PyObject *rp_python_hold_take(rp_python_pool *pool, rp_lease *lease) {
+    if (rp_lease_model(lease)) return rp_python_model_take(pool, lease);
+    struct rp_python_held *held = rp_lease_object(lease);
+    PyObject *object = Py_NewRef(held->object);
+    if (held->hold) {
+        rp_lease_release(lease, NULL); /* not the last one: nothing is destroyed here */
+    } else {
+        held->hold = lease;
+    }
+    return object;
 }
 
 PyObject *rp_python_lease_object(rp_python_pool *pool, rp_lease *lease) {
@@ -427,7 +438,7 @@ static rp_status load(struct rp_python_call *call, rp_lease **lease, rp_error *e
     bool is_short = status == RP_ERR_CAPACITY && !PyErr_Occurred();
     if (is_short && collect(call->pool)) status = ask_and_wait(call, lease, err);
     if (status == RP_OK && PyErr_Occurred()) { /* it came while a signal's handler raised */
-        release_all(lease, 1);
+        release_all(call->pool, lease, 1);
         return RP_ERR_CANCELLED;
     }
     return status;
@@ -514,16 +525,23 @@ static rp_lease *acquire_slowly(struct rp_python_call *call) {
     return status == RP_OK ? lease : NULL;
 }
 
-/* What is loaded is answered without giving up the GIL: nothing there waits. */
+/* What is loaded is answered without giving up the GIL: nothing there waits. What is wrong with the
+ * words is told by the same question, asked again: a hit makes no rp_error and clears none. */
 static rp_lease *acquire_once(struct rp_python_call *call) {
-    rp_error err = RP_ERROR_INIT;
     rp_lease *lease = NULL;
     if (!rp_python_pool_is_open(call->pool)) return NULL;
     call->request.only_loaded = 1;
-    rp_status status = call->move_key ? RP_ERR_NOT_FOUND : ask(call, &lease, &err);
+    rp_status status = call->move_key ? RP_ERR_NOT_FOUND : ask(call, &lease, NULL);
+    if (status != RP_OK && status != RP_ERR_NOT_FOUND) {
+        rp_error err = RP_ERROR_INIT;
+        status = ask(call, &lease, &err);
+        if (status != RP_OK && status != RP_ERR_NOT_FOUND) rp_python_raise(&err);
+    }
     call->request.only_loaded = 0;
-    if (status == RP_ERR_NOT_FOUND) return call->only_loaded ? NULL : acquire_slowly(call);
-    if (status != RP_OK) rp_python_raise(&err);
+    call->pool->changes++;
+    if (status != RP_ERR_NOT_FOUND || call->only_loaded) return lease;
+    lease = acquire_slowly(call);
+    call->pool->changes++;
     return lease;
 }
 

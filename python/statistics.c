@@ -9,12 +9,17 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 /* ---- values ----------------------------------------------------------------------------- */
 
+/* NULL, and nothing raised: not known. */
+static PyObject *u64_of(uint64_t value) {
+    return value == RP_UNKNOWN_U64 ? NULL : PyLong_FromUnsignedLongLong(value);
+}
+
 static int put_u64(PyObject *dict, const char *key, uint64_t value) {
-    if (value == RP_UNKNOWN_U64) return 0;
-    return rp_python_put(dict, key, PyLong_FromUnsignedLongLong(value));
+    return rp_python_put(dict, key, u64_of(value));
 }
 
 static int put_number(PyObject *dict, const char *key, double value) {
@@ -33,16 +38,33 @@ static int put_bool(PyObject *dict, const char *key, bool value) {
     return rp_python_put(dict, key, PyBool_FromLong(value));
 }
 
-/* "2026-01-02T03:04:05.678901+00:00", which datetime.fromisoformat() of every Python reads. */
-static int put_time(PyObject *dict, const char *key, int64_t wall_ns) {
-    char text[48];
+static char *write_digits(char *at, int number, int count) {
+    for (int i = count; i-- > 0; number /= 10) {
+        at[i] = (char)('0' + number % 10);
+    }
+    return at + count;
+}
+
+/* "2026-01-02T03:04:05.678901+00:00", which datetime.fromisoformat() of every Python reads. Two for
+ * each object: printf() and its kin would be a quarter of get_stats(). NULL, and nothing raised:
+ * not known. */
+static PyObject *time_of(int64_t wall_ns) {
+    char text[] = "yyyy-mm-ddThh:mm:ss.uuuuuu+00:00";
     struct tm parts;
     time_t seconds = (time_t)(wall_ns / 1000000000);
-    if (wall_ns <= 0 || !gmtime_r(&seconds, &parts)) return 0;
-    size_t length = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
-    snprintf(text + length, sizeof text - length, ".%06d+00:00",
-             (int)(wall_ns % 1000000000 / 1000));
-    return put_text(dict, key, text);
+    if (wall_ns <= 0 || !gmtime_r(&seconds, &parts)) return NULL;
+    char *at = write_digits(text, parts.tm_year + 1900, 4) + 1;
+    at = write_digits(at, parts.tm_mon + 1, 2) + 1;
+    at = write_digits(at, parts.tm_mday, 2) + 1;
+    at = write_digits(at, parts.tm_hour, 2) + 1;
+    at = write_digits(at, parts.tm_min, 2) + 1;
+    at = write_digits(at, parts.tm_sec, 2) + 1;
+    write_digits(at, (int)(wall_ns % 1000000000 / 1000), 6);
+    return PyUnicode_FromStringAndSize(text, sizeof text - 1);
+}
+
+static int put_time(PyObject *dict, const char *key, int64_t wall_ns) {
+    return rp_python_put(dict, key, time_of(wall_ns));
 }
 
 static PyObject *texts(const char *const *from, size_t count) {
@@ -60,9 +82,9 @@ static PyObject *texts(const char *const *from, size_t count) {
 /* One object that requests find. */
 struct row {
     PyObject *object; /* a share; NULL: an engine's model, of which there is one when asked for */
-    char *key;        /* the library's, owned                                        */
-    char *plain_key;  /* owned                                                       */
-    const char *name; /* one of the two: the key that callers of the guide read      */
+    PyObject *key;    /* the library's, a share of a str                                        */
+    PyObject *plain_key; /* likewise                                                            */
+    PyObject *name;      /* one of the two: the key that callers of the guide read              */
     rp_kind kind;
     bool is_plain;
     uint64_t shared_bytes;      /* beside the entry's own; RP_UNKNOWN_U64: it is not shared       */
@@ -71,11 +93,12 @@ struct row {
 };
 
 /*
- * All of a pool at one moment, the oldest first. Rows are copies: whatever makes a Python object
- * may collect garbage, whose end may be the end of an object of the pool.
+ * All of a pool at one moment, the oldest first. Rows have shares of what they name: whatever makes
+ * a Python object may collect garbage, whose end may be the end of an object of the pool.
  */
 struct listing {
     rp_statistics *statistics;
+    uint64_t changes; /* of the pool, when they were taken */
     struct row *rows;
     size_t count;
 };
@@ -83,17 +106,11 @@ struct listing {
 static void listing_fini(struct listing *listing) {
     for (size_t i = 0; i < listing->count; i++) {
         Py_XDECREF(listing->rows[i].object);
-        PyMem_Free(listing->rows[i].key);
-        PyMem_Free(listing->rows[i].plain_key);
+        Py_XDECREF(listing->rows[i].key);
+        Py_XDECREF(listing->rows[i].plain_key);
     }
     PyMem_Free(listing->rows);
     rp_statistics_destroy(listing->statistics);
-}
-
-static char *copy_text(const char *text) {
-    size_t size = strlen(text) + 1;
-    char *copy = PyMem_Malloc(size);
-    return copy ? memcpy(copy, text, size) : NULL;
 }
 
 /* Copies the list of the pool, whose newest is the first, with room for `more` rows. Makes no
@@ -107,15 +124,15 @@ static int copy_rows(const rp_python_pool *pool, struct listing *listing, size_t
     if (!listing->rows) return -1;
     listing->count = count;
     for (const struct rp_python_held *at = pool->first; at; at = at->next) {
-        struct row *row = &listing->rows[--count];
-        row->object = Py_NewRef(at->object);
-        row->key = copy_text(at->key);
-        row->plain_key = copy_text(at->plain_key);
-        row->kind = at->kind;
-        row->is_plain = at->is_plain;
-        row->shared_bytes = at->shared_bytes;
-        row->is_attached = at->is_attached;
-        if (!row->key || !row->plain_key) return -1;
+        listing->rows[--count] = (struct row){
+            .object = Py_NewRef(at->object),
+            .key = Py_NewRef(at->key_text),
+            .plain_key = Py_NewRef(at->plain_text),
+            .kind = at->kind,
+            .is_plain = at->is_plain,
+            .shared_bytes = at->shared_bytes,
+            .is_attached = at->is_attached,
+        };
     }
     return 0;
 }
@@ -131,33 +148,48 @@ static PyObject *index_entries(const rp_statistics *statistics) {
     return index;
 }
 
+/* Whether both lists have the same keys in the same order, as they mostly do: then all is matched.
+ */
+static bool match_in_order(struct listing *listing) {
+    const rp_statistics *statistics = listing->statistics;
+    bool is_alike = rp_statistics_entry_count(statistics) == listing->count;
+    for (size_t i = 0; is_alike && i < listing->count; i++) {
+        const rp_entry_info *entry = rp_statistics_entry(statistics, i);
+        const char *key = PyUnicode_AsUTF8AndSize(listing->rows[i].key, NULL);
+        is_alike = key && !entry->is_draining && strcmp(entry->key, key) == 0;
+        listing->rows[i].entry = entry;
+    }
+    for (size_t i = 0; !is_alike && i < listing->count; i++) {
+        listing->rows[i].entry = NULL;
+    }
+    return is_alike;
+}
+
 /* After a clear() two of a key may be listed: the newer one is what is found now. */
 static int match_entries(struct listing *listing) {
+    if (match_in_order(listing)) return 0;
+    PyErr_Clear();
     PyObject *index = index_entries(listing->statistics);
     int rc = index ? 0 : -1;
     for (size_t i = listing->count; rc == 0 && i-- > 0;) {
-        PyObject *at = PyDict_GetItemString(index, listing->rows[i].key);
+        PyObject *at = PyDict_GetItemWithError(index, listing->rows[i].key);
         if (!at) continue;
         listing->rows[i].entry = rp_statistics_entry(listing->statistics, PyLong_AsSize_t(at));
-        rc = PyDict_DelItemString(index, listing->rows[i].key);
+        rc = PyDict_DelItem(index, listing->rows[i].key);
     }
     Py_XDECREF(index);
     return rc;
 }
 
 /* A key without what follows the name. */
-static char *plain_of(const rp_entry_info *entry) {
-    size_t size = strlen(entry->type) + strlen(entry->name) + 2;
-    char *plain = PyMem_Malloc(size);
-    if (!plain) return NULL;
-    PyOS_snprintf(plain, size, "%s%s%s", entry->type, entry->name[0] ? ":" : "", entry->name);
-    return plain;
+static PyObject *plain_of(const rp_entry_info *entry) {
+    return PyUnicode_FromFormat("%s%s%s", entry->type, entry->name[0] ? ":" : "", entry->name);
 }
 
 static int add_engine_row(const rp_python_pool *pool, struct listing *listing,
                           const rp_entry_info *entry) {
     struct row *row = &listing->rows[listing->count++];
-    row->key = copy_text(entry->key);
+    row->key = rp_python_text(entry->key);
     row->plain_key = plain_of(entry);
     row->kind = entry->kind;
     row->is_plain = rp_python_model_is_plain(pool, entry->key);
@@ -172,9 +204,7 @@ static int add_engine_rows(rp_python_pool *pool, struct listing *listing) {
     int rc = seen ? 0 : -1;
     for (size_t i = 0; rc == 0 && i < listing->count; i++) {
         if (!listing->rows[i].entry) continue;
-        PyObject *key = rp_python_text(listing->rows[i].key);
-        rc = key ? PySet_Add(seen, key) : -1;
-        Py_XDECREF(key);
+        rc = PySet_Add(seen, listing->rows[i].key);
     }
     rp_python_model_prune(pool, listing->statistics);
     for (size_t i = 0; rc == 0 && i < entry_count; i++) {
@@ -196,10 +226,10 @@ static int name_rows(struct listing *listing) {
     int rc = taken ? 0 : -1;
     for (size_t i = 0; rc == 0 && i < listing->count; i++) {
         struct row *row = &listing->rows[i];
-        bool is_free = !PyDict_GetItemString(taken, row->plain_key);
+        bool is_free = !PyDict_GetItemWithError(taken, row->plain_key);
         row->name = row->is_plain && is_free ? row->plain_key : row->key;
         if (!row->entry) continue;
-        rc = PyDict_SetItemString(taken, row->name, Py_None);
+        rc = PyDict_SetItem(taken, row->name, Py_None);
     }
     Py_XDECREF(taken);
     return rc;
@@ -208,12 +238,13 @@ static int name_rows(struct listing *listing) {
 /* Holds that nobody needs go first, so that the leases in it are somebody's. 0, or -1 raised. */
 static int listing_init(struct listing *listing, rp_python_pool *pool) {
     rp_error err = RP_ERROR_INIT;
-    *listing = (struct listing){NULL, NULL, 0};
+    *listing = (struct listing){.statistics = NULL};
     if (!rp_python_pool_is_open(pool)) return -1;
     rp_python_sweep(pool);
     PyThreadState *thread = rp_python_pool_enter(pool);
     rp_status status = rp_pool_statistics(pool->pool, &listing->statistics, &err);
     rp_python_pool_leave(pool, thread);
+    listing->changes = pool->changes;
     if (status != RP_OK) {
         rp_python_raise(&err);
         return -1;
@@ -253,47 +284,98 @@ static int64_t used_ns_of(const rp_entry_info *entry, int64_t taken_wall_ns) {
     return used_ns > entry->created_wall_ns ? used_ns : entry->created_wall_ns;
 }
 
+/* The names of what each object has: made once, since there may be thousands of objects. */
+enum field {
+    MEMORY,
+    SHARED,
+    PRIVATE,
+    METHOD,
+    DEVICE,
+    PRECISION,
+    HITS,
+    CREATED,
+    ACCESSED,
+    LOAD_MS,
+    FIELD_COUNT
+};
+
+static const char *const field_names[FIELD_COUNT] = {
+    "memory_usage",  "shared_bytes", "private_bytes", "memory_estimation_method",
+    "device",        "precision",    "hits",          "created",
+    "last_accessed", "load_ms",
+};
+
+static int put_field(PyObject *dict, enum field field, PyObject *value) {
+    static PyObject *names[FIELD_COUNT];
+    if (!value) return PyErr_Occurred() ? -1 : 0;
+    if (!names[field]) names[field] = PyUnicode_InternFromString(field_names[field]);
+    int rc = names[field] ? PyDict_SetItem(dict, names[field], value) : -1;
+    Py_DECREF(value);
+    return rc;
+}
+
+/* What the object before had as well is the same str. */
+static PyObject *word_of(enum field field, const char *text) {
+    static PyObject *latest[FIELD_COUNT];
+    if (!text) return NULL;
+    const char *word = latest[field] ? PyUnicode_AsUTF8AndSize(latest[field], NULL) : NULL;
+    if (!word || strcmp(word, text) != 0) {
+        PyObject *before = latest[field];
+        latest[field] = rp_python_text(text);
+        Py_XDECREF(before);
+    }
+    return Py_XNewRef(latest[field]);
+}
+
 /* The pool of this process answers for its own bytes only; all of it is what a reader asks for. */
 static int put_memory(PyObject *dict, const struct row *row) {
     uint64_t own = row->entry->memory_bytes;
     bool is_shared = row->shared_bytes != RP_UNKNOWN_U64;
-    if (!is_shared || own == RP_UNKNOWN_U64) return put_u64(dict, "memory_usage", own);
-    if (put_u64(dict, "memory_usage", own + row->shared_bytes) < 0) return -1;
-    if (put_u64(dict, "shared_bytes", row->shared_bytes) < 0) return -1;
-    return put_u64(dict, "private_bytes", own);
+    if (!is_shared || own == RP_UNKNOWN_U64) return put_field(dict, MEMORY, u64_of(own));
+    if (put_field(dict, MEMORY, u64_of(own + row->shared_bytes)) < 0) return -1;
+    if (put_field(dict, SHARED, u64_of(row->shared_bytes)) < 0) return -1;
+    return put_field(dict, PRIVATE, u64_of(own));
 }
 
 static int put_entry(PyObject *dict, const struct row *row, int64_t taken_wall_ns) {
     const rp_entry_info *entry = row->entry;
     if (put_memory(dict, row) < 0) return -1;
     if (row->is_attached && rp_python_put(dict, "attached", PyBool_FromLong(1)) < 0) return -1;
-    if (put_text(dict, "memory_estimation_method", entry->memory_method) < 0) return -1;
-    if (put_text(dict, "device", entry->placement.device) < 0) return -1;
-    if (put_text(dict, "precision", entry->placement.precision) < 0) return -1;
-    if (put_u64(dict, "hits", entry->hits) < 0) return -1;
-    if (put_time(dict, "created", entry->created_wall_ns) < 0) return -1;
-    if (put_time(dict, "last_accessed", used_ns_of(entry, taken_wall_ns)) < 0) return -1;
-    return put_number(dict, "load_ms", entry->load_ms);
+    if (put_field(dict, METHOD, word_of(METHOD, entry->memory_method)) < 0) return -1;
+    if (put_field(dict, DEVICE, word_of(DEVICE, entry->placement.device)) < 0) return -1;
+    if (put_field(dict, PRECISION, word_of(PRECISION, entry->placement.precision)) < 0) return -1;
+    if (put_field(dict, HITS, u64_of(entry->hits)) < 0) return -1;
+    if (put_field(dict, CREATED, time_of(entry->created_wall_ns)) < 0) return -1;
+    if (put_field(dict, ACCESSED, time_of(used_ns_of(entry, taken_wall_ns))) < 0) return -1;
+    return put_field(dict, LOAD_MS, PyFloat_FromDouble(entry->load_ms));
+}
+
+/* Under the row's name. Takes the value, as rp_python_put() does. */
+static int put_row(PyObject *dict, const struct row *row, PyObject *value) {
+    if (!value) return PyErr_Occurred() ? -1 : 0;
+    int rc = PyDict_SetItem(dict, row->name, value);
+    Py_DECREF(value);
+    return rc;
 }
 
 static int visit_entry(PyObject *dict, const struct row *row, int64_t taken_wall_ns) {
     PyObject *inner = PyDict_New();
     if (inner && put_entry(inner, row, taken_wall_ns) < 0) Py_CLEAR(inner);
-    return rp_python_put(dict, row->name, inner);
+    return put_row(dict, row, inner);
 }
 
 static int visit_age(PyObject *dict, const struct row *row, int64_t taken_wall_ns) {
     (void)taken_wall_ns;
-    return put_number(dict, row->name, row->entry->age_ms / 1e3);
+    return put_row(dict, row, PyFloat_FromDouble(row->entry->age_ms / 1e3));
 }
 
 static int visit_created(PyObject *dict, const struct row *row, int64_t taken_wall_ns) {
     (void)taken_wall_ns;
-    return put_time(dict, row->name, row->entry->created_wall_ns);
+    return put_row(dict, row, time_of(row->entry->created_wall_ns));
 }
 
 static int visit_used(PyObject *dict, const struct row *row, int64_t taken_wall_ns) {
-    return put_time(dict, row->name, used_ns_of(row->entry, taken_wall_ns));
+    return put_row(dict, row, time_of(used_ns_of(row->entry, taken_wall_ns)));
 }
 
 static int put_each(PyObject *dict, const char *key, const struct listing *listing, int kind,
@@ -441,8 +523,7 @@ static uint64_t count_kind(const rp_statistics *statistics, rp_kind kind) {
     return count;
 }
 
-static int put_counts(PyObject *stats, const rp_python_pool *pool,
-                      const rp_statistics *statistics) {
+static int put_counts(PyObject *stats, rp_python_pool *pool, const rp_statistics *statistics) {
     const rp_totals *totals = rp_statistics_totals(statistics);
     uint64_t hits = since(totals->hits, pool->cleared_hits);
     uint64_t misses = since(totals->misses, pool->cleared_misses);
@@ -480,7 +561,7 @@ static int put_devices(PyObject *stats, const rp_statistics *statistics) {
     return rp_python_put(stats, "devices", dict);
 }
 
-static int fill_stats(PyObject *stats, const rp_python_pool *pool, const struct listing *listing) {
+static int fill_stats(PyObject *stats, rp_python_pool *pool, const struct listing *listing) {
     const rp_statistics *statistics = listing->statistics;
     if (put_counts(stats, pool, statistics) < 0) return -1;
     if (put_machine(stats, statistics) < 0) return -1;
@@ -490,8 +571,7 @@ static int fill_stats(PyObject *stats, const rp_python_pool *pool, const struct 
     return put_each(stats, "ages", listing, 0, visit_age);
 }
 
-static int fill_private(PyObject *stats, const rp_python_pool *pool,
-                        const struct listing *listing) {
+static int fill_private(PyObject *stats, rp_python_pool *pool, const struct listing *listing) {
     const rp_totals *totals = rp_statistics_totals(listing->statistics);
     if (visit(listing, 0, visit_entry, stats) < 0) return -1;
     if (put_u64(stats, "hits", since(totals->hits, pool->cleared_hits)) < 0) return -1;
@@ -502,7 +582,7 @@ static int fill_private(PyObject *stats, const rp_python_pool *pool,
 }
 
 static PyObject *stats_of(PyObject *self,
-                          int (*fill)(PyObject *, const rp_python_pool *, const struct listing *)) {
+                          int (*fill)(PyObject *, rp_python_pool *, const struct listing *)) {
     struct listing listing;
     if (listing_init(&listing, (rp_python_pool *)self) < 0) return NULL;
     PyObject *stats = PyDict_New();
@@ -516,13 +596,46 @@ PyObject *rp_python_get_stats(PyObject *self, PyObject *unused) {
     return stats_of(self, fill_stats);
 }
 
-PyObject *rp_python_stats(PyObject *self, void *unused) {
+static int64_t now_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* Whether anything waits for its last lease: that comes back without a call that would tell. */
+static bool has_draining(const rp_statistics *statistics) {
+    bool has_any = false;
+    for (size_t i = 0; !has_any && i < rp_statistics_entry_count(statistics); i++) {
+        has_any = rp_statistics_entry(statistics, i)->is_draining;
+    }
+    return has_any;
+}
+
+static int fill_figures(PyObject *stats, rp_python_pool *pool, const struct listing *listing) {
+    if (fill_private(stats, pool, listing) < 0) return -1;
+    PyObject *before = pool->figures;
+    pool->figures = has_draining(listing->statistics) ? NULL : Py_NewRef(stats);
+    pool->figures_at = listing->changes;
+    pool->figures_ns = now_ns();
+    Py_XDECREF(before);
+    return 0;
+}
+
+/*
+ * `pool._stats[key]` for each key of a thousand must not look at a thousand objects each time: the
+ * same dict comes again while no call changed anything, for 20 ms at most, since objects of engines
+ * and the machine's memory change without a call of ours.
+ */
+PyObject *rp_python_stats(PyObject *object, void *unused) {
+    rp_python_pool *self = (rp_python_pool *)object;
     (void)unused;
-    return stats_of(self, fill_private);
+    bool is_current = self->figures && self->figures_at == self->changes && self->pool &&
+                      self->pid == (long)getpid() && now_ns() - self->figures_ns < 20000000;
+    return is_current ? Py_NewRef(self->figures) : stats_of(object, fill_figures);
 }
 
 /* What clear() does not set to zero. */
-static int fill_totals(PyObject *stats, const rp_python_pool *pool, const struct listing *listing) {
+static int fill_totals(PyObject *stats, rp_python_pool *pool, const struct listing *listing) {
     const rp_totals *totals = rp_statistics_totals(listing->statistics);
     (void)pool;
     if (put_u64(stats, "requests", totals->requests) < 0) return -1;
@@ -548,9 +661,8 @@ static int put_objects(PyObject *dict, rp_python_pool *pool, const struct listin
     for (size_t i = 0; rc == 0 && i < listing->count; i++) {
         const struct row *row = &listing->rows[i];
         if (!row->entry || row->kind != kind) continue;
-        rc = rp_python_put(dict, row->name,
-                           row->object ? Py_NewRef(row->object)
-                                       : rp_python_model_find(pool, row->key));
+        const char *key = row->object ? NULL : PyUnicode_AsUTF8AndSize(row->key, NULL);
+        rc = put_row(dict, row, key ? rp_python_model_find(pool, key) : Py_XNewRef(row->object));
     }
     return rc;
 }
@@ -600,7 +712,7 @@ static int fill_details(PyObject *dict, const struct row *row, const struct list
     const rp_entry_info *entry = row->entry;
     const rp_statistics *statistics = listing->statistics;
     if (put_entry(dict, row, taken_ns(listing)) < 0) return -1;
-    if (put_text(dict, "key", row->name) < 0) return -1;
+    if (PyDict_SetItemString(dict, "key", row->name) < 0) return -1;
     if (put_text(dict, "instance", entry->key) < 0) return -1;
     if (put_text(dict, "kind", rp_kind_name(entry->kind)) < 0) return -1;
     if (put_text(dict, "type", entry->type) < 0 || put_text(dict, "name", entry->name) < 0)
@@ -617,19 +729,22 @@ static int fill_details(PyObject *dict, const struct row *row, const struct list
     return rp_python_put(dict, "placement", placement_dict(&entry->placement));
 }
 
-static const struct row *find_row(const struct listing *listing, const char *key) {
+static const struct row *find_row(const struct listing *listing, PyObject *key) {
     for (size_t i = 0; i < listing->count; i++) {
         const struct row *row = &listing->rows[i];
-        if (row->entry && (strcmp(row->name, key) == 0 || strcmp(row->key, key) == 0)) return row;
+        if (!row->entry) continue;
+        if (PyUnicode_Compare(row->name, key) == 0 || PyUnicode_Compare(row->key, key) == 0) {
+            return row;
+        }
     }
     return NULL;
 }
 
 PyObject *rp_python_get_resource_details(PyObject *self, PyObject *key) {
     struct listing listing;
-    const char *text = rp_python_utf8(key, "resource_key");
-    if (!text || listing_init(&listing, (rp_python_pool *)self) < 0) return NULL;
-    const struct row *row = find_row(&listing, text);
+    if (!rp_python_utf8(key, "resource_key") || listing_init(&listing, (rp_python_pool *)self) < 0)
+        return NULL;
+    const struct row *row = find_row(&listing, key);
     PyObject *details = row ? PyDict_New() : NULL;
     if (details && fill_details(details, row, &listing) < 0) Py_CLEAR(details);
     if (!row) PyErr_SetObject(PyExc_KeyError, key);

@@ -8,37 +8,11 @@
  * It is handed out as an array of numpy on the same memory; where there is no numpy, or no such
  * type of number in it, as it is.
  */
+#include "buffer.h"
 #include "core.h"
 
 #include <stdint.h>
 #include <string.h>
-
-/* ---- what the stable ABI has from 3.11 on, as it has been since 3.3 ----------------------- */
-
-struct rp_python_buffer {
-    void *buf;
-    PyObject *obj;
-    Py_ssize_t len;
-    Py_ssize_t itemsize;
-    int readonly;
-    int ndim;
-    char *format;
-    Py_ssize_t *shape;
-    Py_ssize_t *strides; /* in bytes */
-    Py_ssize_t *suboffsets;
-    void *internal;
-};
-
-int PyObject_GetBuffer(PyObject *exporter, struct rp_python_buffer *view, int flags);
-void PyBuffer_Release(struct rp_python_buffer *view);
-
-enum {
-    BUFFER_FORMAT = 0x4,
-    BUFFER_ND = 0x8,
-    BUFFER_STRIDES = 0x10 | BUFFER_ND,
-    SLOT_GET_BUFFER = 1,
-    DIMENSIONS_MAX = 64, /* of the buffer protocol */
-};
 
 _Static_assert(sizeof(Py_ssize_t) == sizeof(int64_t), "a shape is a shape");
 
@@ -62,6 +36,9 @@ struct managed_versioned {
 
 static const char plain_name[] = "dltensor";
 static const char versioned_name[] = "dltensor_versioned";
+
+/* What of the other versions' structures stands where is not known. */
+enum { VERSION_MAJOR = 1 };
 
 /* ---- errors ------------------------------------------------------------------------------- */
 
@@ -92,6 +69,15 @@ static int fail_for_raised(const rp_port *port) {
     PyErr_Restore(type, text, traceback);
     Py_XDECREF(cause);
     return -1;
+}
+
+/* It has none of what was asked for, whatever is raised about that: 0. The end of the program, or
+ * of memory, stays: -1. */
+static int clear_unless_end(void) {
+    bool is_end = PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_Exception);
+    if (is_end || PyErr_ExceptionMatches(PyExc_MemoryError)) return -1;
+    PyErr_Clear();
+    return 0;
 }
 
 static int fail(rp_error *err) {
@@ -175,7 +161,7 @@ void rp_python_input_fini(struct rp_python_input *input) {
 /* Copy what has gaps to one compact block. Strides are in bytes. */
 static void gather(char *to, const char *from, int ndim, const int64_t *shape,
                    const int64_t *strides, size_t item) {
-    int64_t at[DIMENSIONS_MAX] = {0};
+    int64_t at[RP_PYTHON_BUFFER_DIMENSIONS_MAX] = {0};
     int last = ndim - 1;
     for (int dimension = last; dimension >= 0;) {
         const char *row = from;
@@ -194,13 +180,13 @@ static void gather(char *to, const char *from, int ndim, const int64_t *shape,
 /* The tensor's strides are in elements. Where it has gaps a compact copy takes its place. */
 static int make_compact(const rp_port *port, struct rp_python_input *input) {
     rp_tensor *tensor = &input->tensor;
-    int64_t strides[DIMENSIONS_MAX];
+    int64_t strides[RP_PYTHON_BUFFER_DIMENSIONS_MAX];
     uint64_t bytes = 0;
     rp_error err = RP_ERROR_INIT;
     bool has_bytes = tensor->dtype.bits > 0 && tensor->dtype.bits % 8 == 0;
     bool is_here = tensor->device.type == RP_TENSOR_DEVICE_CPU;
-    if (tensor->ndim < 1 || tensor->ndim > DIMENSIONS_MAX || rp_tensor_is_contiguous(tensor) ||
-        !has_bytes || !is_here) {
+    if (tensor->ndim < 1 || tensor->ndim > RP_PYTHON_BUFFER_DIMENSIONS_MAX ||
+        rp_tensor_is_contiguous(tensor) || !has_bytes || !is_here) {
         return 0; /* the library has a word for what it does not take */
     }
     if (rp_tensor_bytes(tensor, &bytes, &err) != RP_OK) {
@@ -225,9 +211,9 @@ static int make_compact(const rp_port *port, struct rp_python_input *input) {
 
 /* Strides of the buffer protocol are bytes, and numpy's may fall between elements. */
 static int copy_view(const rp_port *port, struct rp_python_input *input) {
-    const struct rp_python_buffer *view = input->view;
+    const rp_python_buffer *view = input->view;
     rp_error err = RP_ERROR_INIT;
-    if (view->ndim > DIMENSIONS_MAX || view->suboffsets) {
+    if (view->ndim > RP_PYTHON_BUFFER_DIMENSIONS_MAX || view->suboffsets) {
         rp_fail(&err, RP_ERR_UNSUPPORTED,
                 "the input '%s' is a buffer of %d dimensions or of "
                 "pointers, which cannot be read",
@@ -245,7 +231,7 @@ static int copy_view(const rp_port *port, struct rp_python_input *input) {
     return 0;
 }
 
-static bool is_compact(const struct rp_python_buffer *view) {
+static bool is_compact(const rp_python_buffer *view) {
     Py_ssize_t expected = view->itemsize;
     if (view->suboffsets) return false;
     if (!view->strides || view->len == 0) return true;
@@ -259,7 +245,7 @@ static bool is_compact(const struct rp_python_buffer *view) {
 
 /* The view of the owner is there: make a tensor of it. */
 static int read_view(const rp_port *port, const rp_dtype *dtype, struct rp_python_input *input) {
-    const struct rp_python_buffer *view = input->view;
+    const rp_python_buffer *view = input->view;
     rp_error err = RP_ERROR_INIT;
     input->tensor = (rp_tensor){
         .data = view->buf,
@@ -270,7 +256,7 @@ static int read_view(const rp_port *port, const rp_dtype *dtype, struct rp_pytho
     };
     if (input->tensor.dtype.lanes == 0) {
         rp_fail(&err, RP_ERR_ARGUMENT, "the input '%s' wants %s, not elements of the format '%s'",
-                port->name, port->type, view->format);
+                port->name, port->type, view->format ? view->format : "B");
         return fail(&err);
     }
     return is_compact(view) ? 0 : copy_view(port, input);
@@ -279,16 +265,14 @@ static int read_view(const rp_port *port, const rp_dtype *dtype, struct rp_pytho
 /* The buffer of an object, if it has one. 1: read; 0: it has none; -1 raised. */
 static int try_buffer(PyObject *value, const rp_port *port, const rp_dtype *dtype,
                       struct rp_python_input *input) {
-    struct rp_python_buffer *view = PyMem_Calloc(1, sizeof *view);
+    rp_python_buffer *view = PyMem_Calloc(1, sizeof *view);
     if (!view) {
         PyErr_NoMemory();
         return -1;
     }
-    if (PyObject_GetBuffer(value, view, BUFFER_STRIDES | BUFFER_FORMAT) < 0) {
+    if (PyObject_GetBuffer(value, view, RP_PYTHON_BUFFER_STRIDES | RP_PYTHON_BUFFER_FORMAT) < 0) {
         PyMem_Free(view);
-        if (!PyErr_ExceptionMatches(PyExc_Exception)) return -1;
-        PyErr_Clear();
-        return 0;
+        return clear_unless_end();
     }
     input->view = view;
     return read_view(port, dtype, input) < 0 ? -1 : 1;
@@ -303,10 +287,7 @@ static int try_bfloat16(PyObject *value, const rp_port *port, struct rp_python_i
     PyObject *words = is_it ? PyObject_CallMethod(value, "view", "s", "uint16") : NULL;
     Py_XDECREF(name);
     Py_XDECREF(dtype);
-    if (!words) {
-        PyErr_Clear();
-        return 0;
-    }
+    if (!words) return clear_unless_end();
     Py_XDECREF(input->owner);
     input->owner = words;
     return try_buffer(words, port, &RP_DTYPE_BFLOAT16, input);
@@ -315,10 +296,7 @@ static int try_bfloat16(PyObject *value, const rp_port *port, struct rp_python_i
 /* The capsule stays whole, and frees what it holds once the run is over. */
 static int try_dlpack(PyObject *value, const rp_port *port, struct rp_python_input *input) {
     PyObject *method = PyObject_GetAttrString(value, "__dlpack__");
-    if (!method) {
-        PyErr_Clear();
-        return 0;
-    }
+    if (!method) return clear_unless_end();
     PyObject *capsule = PyObject_CallNoArgs(method);
     Py_DECREF(method);
     if (!capsule) return fail_for_raised(port);
@@ -329,6 +307,11 @@ static int try_dlpack(PyObject *value, const rp_port *port, struct rp_python_inp
         input->tensor = managed->tensor;
     } else if (PyCapsule_IsValid(capsule, versioned_name)) {
         const struct managed_versioned *managed = PyCapsule_GetPointer(capsule, versioned_name);
+        if (managed->major != VERSION_MAJOR) {
+            PyErr_Format(PyExc_TypeError, "__dlpack__() gave a tensor of DLPack %u.%u",
+                         (unsigned)managed->major, (unsigned)managed->minor);
+            return fail_for_raised(port);
+        }
         input->tensor = managed->tensor;
     } else {
         PyErr_SetString(PyExc_TypeError, "__dlpack__() gave something that is no tensor");
@@ -426,7 +409,7 @@ typedef struct tensor_object {
     const rp_tensor *tensor;       /* compact                                                */
     uint64_t bytes;
     Py_ssize_t itemsize;
-    Py_ssize_t strides[DIMENSIONS_MAX]; /* in bytes                                          */
+    Py_ssize_t strides[RP_PYTHON_BUFFER_DIMENSIONS_MAX]; /* in bytes */
 } tensor_object;
 
 static const char result_name[] = "resource_pool.result";
@@ -445,7 +428,7 @@ static PyObject *new_tensor(PyObject *owner, const rp_tensor *tensor) {
     rp_error err = RP_ERROR_INIT;
     uint64_t bytes = 0;
     if (rp_tensor_bytes(tensor, &bytes, &err) != RP_OK) return rp_python_raise(&err);
-    if (tensor->ndim > DIMENSIONS_MAX || !rp_tensor_is_contiguous(tensor)) {
+    if (tensor->ndim > RP_PYTHON_BUFFER_DIMENSIONS_MAX || !rp_tensor_is_contiguous(tensor)) {
         rp_fail(&err, RP_ERR_UNSUPPORTED, "an output of %d dimensions, or with gaps", tensor->ndim);
         return rp_python_raise(&err);
     }
@@ -483,30 +466,46 @@ PyObject *rp_python_output(PyObject *owner, const rp_tensor *tensor) {
     return array;
 }
 
+/* Whether there is one order of elements only, whichever dimension goes first. */
+static bool is_line(const rp_tensor *tensor) {
+    int count = 0;
+    for (int i = 0; i < tensor->ndim; i++) {
+        if (tensor->shape[i] == 0) return true;
+        count += tensor->shape[i] > 1;
+    }
+    return count <= 1;
+}
+
 /* What asks for no more than bytes gets bytes. */
-static int get_buffer(PyObject *object, struct rp_python_buffer *view, int flags) {
+static int get_buffer(PyObject *object, rp_python_buffer *view, int flags) {
     static char nothing[1];
     tensor_object *self = (tensor_object *)object;
     const rp_tensor *tensor = self->tensor;
     const char *format = format_of_dtype(tensor->dtype);
     char *data = rp_tensor_data(tensor);
-    bool has_shape = (flags & BUFFER_ND) != 0;
+    bool has_shape = (flags & RP_PYTHON_BUFFER_ND) != 0;
+    bool is_fortran = (flags & RP_PYTHON_BUFFER_FORTRAN) == RP_PYTHON_BUFFER_FORTRAN;
     view->obj = NULL;
+    if (is_fortran && !is_line(tensor)) {
+        PyErr_SetString(PyExc_BufferError, "the last dimension is the one that lies compact");
+        return -1;
+    }
     if (!format || self->bytes > PTRDIFF_MAX) {
         const char *name = rp_dtype_name(tensor->dtype);
         PyErr_Format(PyExc_BufferError, "there are no buffers of %s: DLPack has it",
                      name ? name : "such elements");
         return -1;
     }
-    *view = (struct rp_python_buffer){
+    *view = (rp_python_buffer){
         .buf = data ? data : nothing,
         .obj = Py_NewRef(object),
         .len = (Py_ssize_t)self->bytes,
         .itemsize = self->itemsize,
         .ndim = has_shape ? tensor->ndim : 1,
-        .format = flags & BUFFER_FORMAT ? (char *)(uintptr_t)format : NULL,
+        .format = flags & RP_PYTHON_BUFFER_FORMAT ? (char *)(uintptr_t)format : NULL,
         .shape = has_shape ? (Py_ssize_t *)tensor->shape : NULL,
-        .strides = (flags & BUFFER_STRIDES) == BUFFER_STRIDES ? self->strides : NULL,
+        .strides =
+            (flags & RP_PYTHON_BUFFER_STRIDES) == RP_PYTHON_BUFFER_STRIDES ? self->strides : NULL,
     };
     return 0;
 }
@@ -541,10 +540,28 @@ static void free_capsule(PyObject *capsule) {
     }
 }
 
+/* In elements, behind the structure: there are readers that want them of compact tensors, too. */
+static int64_t *fill_strides(PyObject *self, int64_t *strides) {
+    const tensor_object *tensor = (tensor_object *)self;
+    for (int i = 0; i < tensor->tensor->ndim; i++) {
+        strides[i] = tensor->strides[i] / tensor->itemsize;
+    }
+    return strides;
+}
+
+/* A structure with room for strides behind it; NULL raised. */
+static void *allocate(PyObject *self, size_t bytes) {
+    const rp_tensor *tensor = ((tensor_object *)self)->tensor;
+    void *managed = PyMem_Calloc(1, bytes + (size_t)tensor->ndim * sizeof(int64_t));
+    if (!managed) PyErr_NoMemory();
+    return managed;
+}
+
 static PyObject *export_plain(PyObject *self) {
-    struct managed *managed = PyMem_Calloc(1, sizeof *managed);
-    if (!managed) return PyErr_NoMemory();
+    struct managed *managed = allocate(self, sizeof *managed);
+    if (!managed) return NULL;
     managed->tensor = *((tensor_object *)self)->tensor;
+    managed->tensor.strides = fill_strides(self, (int64_t *)(managed + 1));
     managed->context = Py_NewRef(self);
     managed->deleter = delete_managed;
     PyObject *capsule = PyCapsule_New(managed, plain_name, free_capsule);
@@ -553,10 +570,11 @@ static PyObject *export_plain(PyObject *self) {
 }
 
 static PyObject *export_versioned(PyObject *self) {
-    struct managed_versioned *managed = PyMem_Calloc(1, sizeof *managed);
-    if (!managed) return PyErr_NoMemory();
-    managed->major = 1;
+    struct managed_versioned *managed = allocate(self, sizeof *managed);
+    if (!managed) return NULL;
+    managed->major = VERSION_MAJOR;
     managed->tensor = *((tensor_object *)self)->tensor;
+    managed->tensor.strides = fill_strides(self, (int64_t *)(managed + 1));
     managed->context = Py_NewRef(self);
     managed->deleter = delete_versioned;
     PyObject *capsule = PyCapsule_New(managed, versioned_name, free_capsule);
@@ -654,7 +672,7 @@ static PyType_Slot tensor_slots[] = {
     {Py_tp_methods, tensor_methods},
     {Py_tp_getset, tensor_attributes},
     {Py_tp_repr, tensor_repr},
-    {SLOT_GET_BUFFER, get_buffer},
+    {RP_PYTHON_SLOT_GET_BUFFER, get_buffer},
     {Py_tp_doc, tensor_doc},
     {0, NULL},
 };

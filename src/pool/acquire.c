@@ -1103,48 +1103,45 @@ static rp_status acquire_slowly(rp_pool *pool, rp_kind kind, const rp_request *r
     return status;
 }
 
-/* What is known under these words and loaded: a lease on it, else NULL. Waits for nobody's load. */
-static rp_lease *take_loaded(rp_pool *pool, rp_kind kind, const rp_request *request,
-                             rp_error *err) {
+/* What is known under these words and loaded: *lease is one on it, else NULL. Waits for nobody's
+ * load. Not RP_OK: the words are wrong. */
+static rp_status take_loaded(rp_pool *pool, rp_kind kind, const rp_request *request,
+                             rp_lease **lease, rp_error *err) {
     char key_device[RP_LIMIT_DEVICE_BYTES];
     struct rp_key_parts asked;
-    rp_lease *lease = NULL;
-    if (rp_pool_check_process(pool, err) != RP_OK ||
-        rp_key_parts_of_request(kind, request, &asked, err) != RP_OK ||
-        rp_choice_check(kind, request, err) != RP_OK) {
-        return NULL;
-    }
+    rp_status status = rp_pool_check_process(pool, err);
+    if (status == RP_OK) status = rp_key_parts_of_request(kind, request, &asked, err);
+    if (status == RP_OK) status = rp_choice_check(kind, request, err);
+    if (status != RP_OK) return status;
     asked.device = rp_choice_key_device(request, key_device);
-    lease = rp_seat_hit(pool, &asked);
-    if (lease) return lease;
+    *lease = rp_seat_hit(pool, &asked);
+    if (*lease) return RP_OK;
     struct rp_seat *seat = rp_seat_of(pool);
-    if (!seat) return NULL;
+    if (!seat) return RP_OK;
     rp_lock_acquire(&pool->lock);
     const struct rp_alias *alias = find_alias(pool, &asked);
     if (alias && alias->entry->state == RP_ENTRY_LOADED) {
-        (void)rp_pool_take_lease(seat, alias->entry, alias->request, true, &lease, NULL);
+        (void)rp_pool_take_lease(seat, alias->entry, alias->request, true, lease, NULL);
     }
     rp_lock_release(&pool->lock);
-    return lease;
+    return RP_OK;
 }
 
 rp_lease *rp_pool_hit_model(rp_pool *pool, const rp_request *request) {
-    return take_loaded(pool, RP_KIND_MODEL, request, NULL);
+    rp_lease *lease = NULL;
+    return take_loaded(pool, RP_KIND_MODEL, request, &lease, NULL) == RP_OK ? lease : NULL;
 }
 
 /* For rp_request.only_loaded. What a constructor takes is noted as its need, on the slow way. */
 static rp_status acquire_loaded(rp_pool *pool, rp_kind kind, const rp_request *request,
                                 rp_lease **lease, rp_error *err) {
-    rp_error why = RP_ERROR_INIT;
     bool is_inside = request->within || rp_build_current();
-    rp_lease *taken = is_inside ? NULL : take_loaded(pool, kind, request, &why);
+    rp_lease *taken = NULL;
+    rp_status status = is_inside ? RP_OK : take_loaded(pool, kind, request, &taken, err);
+    if (status != RP_OK) return status;
     if (taken) {
         *lease = taken;
         return RP_OK;
-    }
-    if (why.status != RP_OK) {
-        if (err) *err = why;
-        return why.status;
     }
     return rp_fail(err, RP_ERR_NOT_FOUND, "no %s '%s%s%s' is loaded", rp_kind_name(kind),
                    request->type, request->name ? ":" : "", request->name ? request->name : "");

@@ -203,6 +203,9 @@ static uint64_t add_number(uint64_t hash, uint64_t number) {
     return XXH3_64bits_withSeed(&number, sizeof number, hash);
 }
 
+enum { DEVICE_IN_KEY_MAX = 40 };
+_Static_assert(DEVICE_IN_KEY_MAX + 18 <= RP_LIMIT_DEVICE_BYTES, "a '/', 16 digits, an end");
+
 /* What decides: all but the description. */
 static uint64_t hash_preferences(const rp_preferences *wishes) {
     uint64_t hash = add_text(0, wishes->device);
@@ -241,8 +244,15 @@ static uint64_t hash_preferences(const rp_preferences *wishes) {
 const char *rp_choice_key_device(const rp_request *request, char *text) {
     bool is_auto = !request->device || strcmp(request->device, "auto") == 0;
     if (!request->preferences) return is_auto ? NULL : request->device;
-    /* No device has a '/' in its name. */
-    snprintf(text, RP_LIMIT_DEVICE_BYTES, "%.40s/%016llx", is_auto ? "auto" : request->device,
-             (unsigned long long)hash_preferences(request->preferences));
+    /* No device has a '/' in its name. Each hit comes by here: snprintf() would be half of it. */
+    uint64_t hash = hash_preferences(request->preferences);
+    const char *device = is_auto ? "auto" : request->device;
+    size_t length = strnlen(device, DEVICE_IN_KEY_MAX);
+    memcpy(text, device, length);
+    text[length++] = '/';
+    for (int shift = 60; shift >= 0; shift -= 4) {
+        text[length++] = "0123456789abcdef"[hash >> shift & 15];
+    }
+    text[length] = '\0';
     return text;
 }

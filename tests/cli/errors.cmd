@@ -18,6 +18,8 @@ t load 'x?fail=load' --engine simulated
 t load 'x?fail=memory&memory_bytes=2GiB' --engine simulated
 t load 'x?speed=9' --engine simulated
 t bench frob
+t bench python frob
+RESOURCE_POOL_PYTHON=/nowhere/python t bench python
 t doctor --test frob
 t explain ''
 rpool --help > /dev/full; echo "exit $?"
