@@ -26,10 +26,10 @@ typedef struct rp_python_buffer {
     Py_ssize_t *suboffsets;
     void *internal;
 } rp_python_buffer;
-PyAPI_FUNC(int) PyObject_GetBuffer(PyObject *object, rp_python_buffer *view, int flags);
-PyAPI_FUNC(void) PyBuffer_Release(rp_python_buffer *view);
-PyAPI_FUNC(int) PyBuffer_FillInfo(rp_python_buffer *view, PyObject *object, void *bytes,
-                                  Py_ssize_t length, int readonly, int flags);
+int PyObject_GetBuffer(PyObject *object, rp_python_buffer *view, int flags);
+void PyBuffer_Release(rp_python_buffer *view);
+int PyBuffer_FillInfo(rp_python_buffer *view, PyObject *object, void *bytes, Py_ssize_t length,
+                      int readonly, int flags);
 #else
 typedef Py_buffer rp_python_buffer;
 #endif

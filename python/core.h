@@ -228,10 +228,7 @@ void rp_python_model_prune(rp_python_pool *pool, const rp_statistics *statistics
 /** Take their leases from all models of a pool, which is about to close: they run no more. */
 void rp_python_models_end(rp_python_pool *pool);
 
-/* ---- tensor.c: numbers, in and out ------------------------------------------------------ */
-
-/** Add the type Tensor. 0, or -1 raised. */
-int rp_python_add_tensor(PyObject *module);
+/* ---- input.c: numbers that go into a model ---------------------------------------------- */
 
 /** One input of a run, as a view of what the caller gave. */
 struct rp_python_input {
@@ -245,6 +242,14 @@ struct rp_python_input {
  * numpy makes of it. Zero *input first; rp_python_input_fini() also on failure. 0, or -1 raised. */
 int rp_python_input_read(PyObject *value, const rp_port *port, struct rp_python_input *input);
 void rp_python_input_fini(struct rp_python_input *input);
+
+/** numpy.asarray, borrowed; NULL without an exception where numpy is not installed. */
+PyObject *rp_python_asarray(void);
+
+/* ---- tensor.c: numbers that come out ---------------------------------------------------- */
+
+/** Add the type Tensor. 0, or -1 raised. */
+int rp_python_add_tensor(PyObject *module);
 
 /** What owns the outputs of a run, new. Takes the result, also on failure. */
 PyObject *rp_python_result_take(rp_result *result);

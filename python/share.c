@@ -130,6 +130,7 @@ struct sharing {
     PyObject *key;      /* at the broker; a str    */
     rp_machine *machine;
     uint64_t private_bytes;
+    bool was_stale; /* what the broker has, at a look before */
     rp_error *err;
 };
 
@@ -493,7 +494,10 @@ static bool try_once(struct sharing *sharing, bool is_last, PyObject **made) {
     }
     enum found found = attach_take(sharing, object, made);
     if (found == FOUND_STALE && !is_last) {
-        evict(sharing);
+        /* While this one looked, another may have evicted it and made a fresh one, which is not to
+         * go: what is stale at a second look is evicted. */
+        if (sharing->was_stale) evict(sharing);
+        sharing->was_stale = true;
         return false;
     }
     sharing->call->is_attached = found == FOUND_OBJECT;
