@@ -486,7 +486,7 @@ static void hint_maker(const struct rp_python_call *call, rp_error *err) {
     if (call->kind != RP_KIND_MODEL) {
         rp_hint(err, "%s", start);
     } else if (is_file || name[0] == '/' || name[0] == '.') {
-        rp_hint(err, "there is no file or folder '%.60s', seen from the current directory; else %s",
+        rp_hint(err, "there is no file or folder '%.60s': give the path of a model's file, or %s",
                 name, start);
     } else {
         rp_hint(err, "%s; or as the name the path of a model's file, which an engine loads", start);

@@ -192,6 +192,7 @@ static int add_engine_row(const rp_python_pool *pool, struct listing *listing,
     row->key = rp_python_text(entry->key);
     row->plain_key = plain_of(entry);
     row->kind = entry->kind;
+    row->shared_bytes = RP_UNKNOWN_U64; /* an engine's, whose bytes are the entry's */
     row->is_plain = rp_python_model_is_plain(pool, entry->key);
     row->entry = entry;
     return row->key && row->plain_key ? 0 : -1;
