@@ -38,6 +38,15 @@ class Blob:
     def view(self):
         return memoryview(self.data)
 
+class Greedy(Blob):
+    """Brings much with it when it is unpickled, as objects of a library that is imported then."""
+    def __reduce_ex__(self, protocol):
+        return grow, (pickle.PickleBuffer(self.data),)
+
+def grow(data):
+    Greedy.kept = bytearray(b"x" * (64 << 20))
+    return Greedy(data)
+
 class Dies:
     """Whoever pickles it first is killed."""
     def __reduce__(self):
@@ -181,6 +190,28 @@ class OneCopy(Sharing):
             self.assertEqual(stats["shared_bytes"], (1 << 20) + 9000)
             self.assertLess(stats["private_bytes"], 1000)
             self.assertEqual(stats["memory_usage"], stats["shared_bytes"] + stats["private_bytes"])
+            self.assertEqual(stats["memory_estimation_method"], "shared")
+        self.assertEqual(sum(each["stats"].get("attached", False) for each in found), len(found) - 1)
+
+    def test_an_import_on_the_way_is_no_part_of_what_is_shared(self):
+        found = self.run_all("""
+            pool = open_pool()
+            it = pool.get_resource("things", "a", constructor=lambda: Greedy(bytearray(1 << 20)))
+            tell(stats=pool.get_resource_details("things:a"), size=it.view.nbytes)
+        """, 2)
+        for each in found:
+            self.assertEqual((each["size"], each["stats"]["shared_bytes"]), (1 << 20, 1 << 20))
+            self.assertLess(each["stats"]["private_bytes"], 1000)
+
+    def test_what_has_no_part_there_is_sized_as_if_nobody_shared_it(self):
+        found = self.run_all("""
+            pool = open_pool()
+            pool.get_resource("bytes", "a", constructor=lambda: bytearray(1 << 20))
+            tell(stats=pool.get_resource_details("bytes:a"))
+        """, 2)
+        for each in found:
+            self.assertEqual((each["stats"]["shared_bytes"], each["stats"]["private_bytes"]), (0, 1 << 20))
+            self.assertEqual(each["stats"]["memory_estimation_method"], "buffer")
 
     def test_what_one_process_writes_no_other_sees(self):
         program = """
