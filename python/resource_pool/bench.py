@@ -7,7 +7,6 @@ without a pool, and through one. What cannot be measured here is named on stderr
 """
 
 import contextlib
-import functools
 import gc
 import itertools
 import json
@@ -58,11 +57,10 @@ def skip(name, reason):
 # ---- calls ------------------------------------------------------------------------------------------------------
 
 
-def nanoseconds(call, count=50000):
-    """Of one call, what calls it in a loop included, as it is in the baseline."""
+def nanoseconds(loop, count=50000):
+    """Of one turn of a loop that makes so many calls."""
     start = time.perf_counter_ns()
-    for _ in itertools.repeat(None, count):
-        call()
+    loop(count)
     return (time.perf_counter_ns() - start) / count
 
 
@@ -72,13 +70,9 @@ def seconds(call):
     return time.perf_counter() - start
 
 
-def in_threads(call, threads, count):
+def in_threads(loop, threads, count):
     """Nanoseconds of a call when that many threads share the calls."""
-    def work():
-        for _ in itertools.repeat(None, count // threads):
-            call()
-
-    workers = [threading.Thread(target=work) for _ in range(threads)]
+    workers = [threading.Thread(target=loop, args=(count // threads,)) for _ in range(threads)]
     start = time.perf_counter_ns()
     for worker in workers:
         worker.start()
@@ -105,30 +99,52 @@ class Behind:
             return self.models[model_type, model_name]
 
 
-def bench_hits(table, rounds):
-    pool = new_pool()
-    behind = Behind()
-    behind.models["embedding", "bert-base-uncased"] = []
+def hit_loops(pool, behind):
+    """Loops as callers write them, so that nothing but the call is in them; the dict's comes last."""
     preferences = {"device": "auto", "priority_list": ["cuda", "cpu"]}
 
     def load():
         return []
 
-    key = "embedding", "bert-base-uncased"
-    calls = [
-        ("get_model(), hit", functools.partial(pool.get_model, *key, load)),
-        ("get_model(), hit, with hardware_preferences", functools.partial(pool.get_model, *key, load, preferences)),
-        ("get_tokenizer(), hit", functools.partial(pool.get_tokenizer, *key, load)),
-        ("get_resource(), hit", functools.partial(pool.get_resource, "data", "corpus", load)),
-        ("lease_model() and release(), hit", lambda: pool.lease_model(*key, load).release()),
-    ]
-    base = functools.partial(behind.get_model, *key)
-    for name, call in calls:
-        call()
-        nanoseconds(call, 5000)
-        taken = [(nanoseconds(call), nanoseconds(base)) for _ in range(rounds)]
-        table.add(name, "ns", [ours for ours, _ in taken], [theirs for _, theirs in taken])
-    one = calls[0][1]
+    def get_model(count):
+        for _ in itertools.repeat(None, count):
+            pool.get_model("embedding", "bert-base-uncased", load)
+
+    def get_with_preferences(count):
+        for _ in itertools.repeat(None, count):
+            pool.get_model("embedding", "bert-base-uncased", load, preferences)
+
+    def get_tokenizer(count):
+        for _ in itertools.repeat(None, count):
+            pool.get_tokenizer("embedding", "bert-base-uncased", load)
+
+    def get_resource(count):
+        for _ in itertools.repeat(None, count):
+            pool.get_resource("data", "corpus", load)
+
+    def lease_model(count):
+        for _ in itertools.repeat(None, count):
+            pool.lease_model("embedding", "bert-base-uncased", load).release()
+
+    def get_behind(count):
+        for _ in itertools.repeat(None, count):
+            behind.get_model("embedding", "bert-base-uncased")
+
+    return get_model, get_with_preferences, get_tokenizer, get_resource, lease_model, get_behind
+
+
+def bench_hits(table, rounds):
+    pool = new_pool()
+    behind = Behind()
+    behind.models["embedding", "bert-base-uncased"] = []
+    *loops, base = hit_loops(pool, behind)
+    names = ("get_model(), hit", "get_model(), hit, with hardware_preferences", "get_tokenizer(), hit",
+             "get_resource(), hit", "lease_model() and release(), hit")
+    for name, loop in zip(names, loops):
+        nanoseconds(loop, 5000)
+        taken = [(nanoseconds(loop), nanoseconds(base)) for _ in range(rounds)]
+        table.add(name, "ns", *map(list, zip(*taken)))
+    one = loops[0]
     taken = [(in_threads(one, 4, 400000), in_threads(one, 1, 400000)) for _ in range(rounds)]
     table.add("get_model(), hit, 4 threads in all (baseline: 1 thread)", "ns", *map(list, zip(*taken)))
     taken = [(in_threads(one, 4, 400000), in_threads(base, 4, 400000)) for _ in range(rounds)]

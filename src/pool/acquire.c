@@ -1103,19 +1103,36 @@ static rp_status acquire_slowly(rp_pool *pool, rp_kind kind, const rp_request *r
     return status;
 }
 
+/* What this thread was given before under these words; they were looked at then. NULL: nothing. */
+static rp_lease *hit(rp_pool *pool, rp_kind kind, const rp_request *request) {
+    char key_device[RP_LIMIT_DEVICE_BYTES];
+    if (!request->type) return NULL;
+    struct rp_key_parts parts = {
+        .kind = kind,
+        .threads = request->threads,
+        .type = request->type,
+        .name = request->name,
+        .device = rp_choice_key_device(request, key_device),
+        .precision = request->precision,
+        .engine = request->engine,
+        .path = request->path,
+    };
+    return rp_seat_hit(pool, &parts);
+}
+
 /* What is known under these words and loaded: *lease is one on it, else NULL. Waits for nobody's
  * load. Not RP_OK: the words are wrong. */
 static rp_status take_loaded(rp_pool *pool, rp_kind kind, const rp_request *request,
                              rp_lease **lease, rp_error *err) {
     char key_device[RP_LIMIT_DEVICE_BYTES];
     struct rp_key_parts asked;
+    *lease = hit(pool, kind, request);
+    if (*lease) return RP_OK;
     rp_status status = rp_pool_check_process(pool, err);
     if (status == RP_OK) status = rp_key_parts_of_request(kind, request, &asked, err);
     if (status == RP_OK) status = rp_choice_check(kind, request, err);
     if (status != RP_OK) return status;
     asked.device = rp_choice_key_device(request, key_device);
-    *lease = rp_seat_hit(pool, &asked);
-    if (*lease) return RP_OK;
     struct rp_seat *seat = rp_seat_of(pool);
     if (!seat) return RP_OK;
     rp_lock_acquire(&pool->lock);
@@ -1176,24 +1193,11 @@ static rp_status acquire(rp_pool *pool, rp_kind kind, const rp_request *request,
         manner->is_hit = true;
         return acquire_loaded(pool, kind, request, lease, err);
     }
-    if (request->type) {
-        char key_device[RP_LIMIT_DEVICE_BYTES];
-        struct rp_key_parts parts = {
-            .kind = kind,
-            .threads = request->threads,
-            .type = request->type,
-            .name = request->name,
-            .device = rp_choice_key_device(request, key_device),
-            .precision = request->precision,
-            .engine = request->engine,
-            .path = request->path,
-        };
-        rp_lease *hit = request->within ? NULL : rp_seat_hit(pool, &parts);
-        if (hit) {
-            *lease = hit;
-            manner->is_hit = true;
-            return RP_OK;
-        }
+    rp_lease *taken = request->within ? NULL : hit(pool, kind, request);
+    if (taken) {
+        *lease = taken;
+        manner->is_hit = true;
+        return RP_OK;
     }
     return acquire_slowly(pool, kind, request, manner, lease, err);
 }
