@@ -174,6 +174,8 @@ static void admit(void *argument) {
     request.timeout_ms = ROOM_WAIT_MS;
     request.memory_bytes = job->info.is_file ? 0 : job->info.size;
     job->status = rp_pool_get_present(job->pool, &request, &job->lease, &job->story);
+    /* The time was ours, not that of those who wait for it. */
+    if (job->status == RP_ERR_TIMEOUT) job->status = job->story.status = RP_ERR_CAPACITY;
 }
 
 /* --- builds and waits ---------------------------------------------------------------------- */
