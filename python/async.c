@@ -255,14 +255,19 @@ static PyType_Spec call_spec = {
 
 /* _await.get or _await.Leasing, imported when first needed. Borrowed. */
 static PyObject *awaitable_of(const char *method) {
-    static PyObject *get;
-    static PyObject *leasing;
-    PyObject **function = strncmp(method, "get", 3) == 0 ? &get : &leasing;
-    if (*function) return *function;
+    static PyObject *functions[2];
+    static const char *const names[] = {"get", "Leasing"};
+    int at = strncmp(method, "get", 3) == 0 ? 0 : 1;
+    if (functions[at]) return functions[at];
     PyObject *module = PyImport_ImportModule("resource_pool._await");
-    if (module) *function = PyObject_GetAttrString(module, function == &get ? "get" : "Leasing");
+    PyObject *found = module ? PyObject_GetAttrString(module, names[at]) : NULL;
     Py_XDECREF(module);
-    return *function;
+    if (functions[at]) { /* another thread was in here, too */
+        Py_XDECREF(found);
+    } else {
+        functions[at] = found;
+    }
+    return functions[at];
 }
 
 PyObject *rp_python_await(PyObject *self, const char *method, PyObject *const *arguments,

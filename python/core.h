@@ -136,6 +136,10 @@ rp_cancel *rp_python_token_new(void);
 /** Whose holds this thread's waits look after (NULL: nobody's); returns whose it was before. */
 rp_python_pool *rp_python_wait_for(rp_python_pool *pool);
 
+/** What get_model() returns for a lease, new: the object, with a hold on it in place of the lease,
+ * until only the pool refers to it; or the Model. Takes the lease, also on failure. */
+PyObject *rp_python_hold_take(rp_python_pool *pool, rp_lease *lease);
+
 /** The Python object of a lease, new. */
 PyObject *rp_python_lease_object(rp_python_pool *pool, rp_lease *lease);
 
@@ -222,25 +226,28 @@ void rp_python_model_prune(rp_python_pool *pool, const rp_statistics *statistics
 /** Take their leases from all models of a pool, which is about to close: they run no more. */
 void rp_python_models_end(rp_python_pool *pool);
 
-/* ---- tensor.c: numbers, in and out ------------------------------------------------------ */
-
-/** Add the type Tensor. 0, or -1 raised. */
-int rp_python_add_tensor(PyObject *module);
-
-struct rp_python_buffer;
+/* ---- input.c: numbers that go into a model ---------------------------------------------- */
 
 /** One input of a run, as a view of what the caller gave. */
 struct rp_python_input {
     rp_tensor tensor;
-    PyObject *owner;               /* keeps its memory                                       */
-    struct rp_python_buffer *view; /* of the owner; NULL                                     */
-    void *copy;                    /* of what was not compact; NULL                          */
+    PyObject *owner; /* keeps its memory                                       */
+    void *view;      /* of the owner, an rp_python_buffer; NULL                */
+    void *copy;      /* of what was not compact; NULL                          */
 };
 
 /** Look at a value for that input: an array (buffer protocol, DLPack) as it lies there, or what
  * numpy makes of it. Zero *input first; rp_python_input_fini() also on failure. 0, or -1 raised. */
 int rp_python_input_read(PyObject *value, const rp_port *port, struct rp_python_input *input);
 void rp_python_input_fini(struct rp_python_input *input);
+
+/** numpy.asarray, borrowed; NULL without an exception where numpy is not installed. */
+PyObject *rp_python_asarray(void);
+
+/* ---- tensor.c: numbers that come out ---------------------------------------------------- */
+
+/** Add the type Tensor. 0, or -1 raised. */
+int rp_python_add_tensor(PyObject *module);
 
 /** What owns the outputs of a run, new. Takes the result, also on failure. */
 PyObject *rp_python_result_take(rp_result *result);
@@ -285,7 +292,7 @@ struct rp_python_pool {
     struct rp_python_held *first;
     uint64_t cleared_hits; /* what clear() took off the counts                                */
     uint64_t cleared_misses;
-    int inside_count;    /* calls in the library, without the GIL                          */
+    int inside_count;    /* calls that it has to stay open for                             */
     uint64_t changes;    /* calls that may have changed a figure                           */
     PyObject *figures;   /* what _stats last gave, when nothing changed since; NULL        */
     uint64_t figures_at; /* `changes` of then                                              */
@@ -329,6 +336,10 @@ bool rp_python_is_short(const rp_pressure_info *info);
 /** Give the GIL up for a call into the library, during which the pool is not closed. */
 PyThreadState *rp_python_pool_enter(rp_python_pool *pool);
 void rp_python_pool_leave(rp_python_pool *pool, PyThreadState *thread);
+
+/** Keep the pool from being closed while Python code runs, which could do that. With the GIL. */
+void rp_python_pool_pin(rp_python_pool *pool);
+void rp_python_pool_unpin(rp_python_pool *pool);
 
 /** Methods and attributes of the pool that only look: get_stats() and its kin. */
 PyObject *rp_python_get_stats(PyObject *self, PyObject *unused);

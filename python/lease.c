@@ -50,9 +50,9 @@ static rp_status give_back(lease_object *self, rp_error *err) {
     if (!lease) return RP_OK;
     self->pool->changes++;
     self->pool->lease_count--;
-    PyThreadState *thread = PyEval_SaveThread();
+    PyThreadState *thread = rp_python_pool_enter(self->pool);
     status = rp_lease_release(lease, err);
-    PyEval_RestoreThread(thread);
+    rp_python_pool_leave(self->pool, thread);
     return status;
 }
 

@@ -285,12 +285,12 @@ static bool is_referred_to(const struct rp_python_held *held) {
     return (uint32_t)(size_t)Py_REFCNT(held->object) != held->same_count;
 }
 
-static void release_all(rp_lease *const *leases, size_t count) {
-    PyThreadState *thread = PyEval_SaveThread();
+static void release_all(rp_python_pool *pool, rp_lease *const *leases, size_t count) {
+    PyThreadState *thread = rp_python_pool_enter(pool);
     for (size_t i = 0; i < count; i++) {
         rp_lease_release(leases[i], NULL);
     }
-    PyEval_RestoreThread(thread);
+    rp_python_pool_leave(pool, thread);
 }
 
 /* Give back up to a handful of holds, which may change the list; whether there may be more. */
@@ -302,7 +302,7 @@ static bool sweep_some(rp_python_pool *pool, bool all, size_t *total) {
         leases[count++] = at->hold;
         at->hold = NULL;
     }
-    if (count > 0) release_all(leases, count);
+    if (count > 0) release_all(pool, leases, count);
     pool->changes += count;
     *total += count;
     return count == 64;
@@ -322,6 +322,18 @@ size_t rp_python_sweep(rp_python_pool *pool) {
 
 void rp_python_drop_holds(rp_python_pool *pool) {
     sweep(pool, true);
+}
+
+PyObject *rp_python_hold_take(rp_python_pool *pool, rp_lease *lease) {
+    if (rp_lease_model(lease)) return rp_python_model_take(pool, lease);
+    struct rp_python_held *held = rp_lease_object(lease);
+    PyObject *object = Py_NewRef(held->object);
+    if (held->hold) {
+        rp_lease_release(lease, NULL); /* not the last one: nothing is destroyed here */
+    } else {
+        held->hold = lease;
+    }
+    return object;
 }
 
 PyObject *rp_python_lease_object(rp_python_pool *pool, rp_lease *lease) {
@@ -419,7 +431,7 @@ static rp_status load(struct rp_python_call *call, rp_lease **lease, rp_error *e
     bool is_short = status == RP_ERR_CAPACITY && !PyErr_Occurred();
     if (is_short && collect(call->pool)) status = ask_and_wait(call, lease, err);
     if (status == RP_OK && PyErr_Occurred()) { /* it came while a signal's handler raised */
-        release_all(lease, 1);
+        release_all(call->pool, lease, 1);
         return RP_ERR_CANCELLED;
     }
     return status;

@@ -15,7 +15,10 @@ static bool is_imported(const char *name) {
 /* Whether the device exists only on paper: nothing can be moved there. Unknown ones are real. */
 static bool is_simulated(const char *device) {
     const rp_snapshot *snapshot = NULL;
-    if (rp_hardware_snapshot(&snapshot, NULL) != RP_OK) return false;
+    PyThreadState *thread = PyEval_SaveThread(); /* looking at the hardware may take seconds */
+    rp_status status = rp_hardware_snapshot(&snapshot, NULL);
+    PyEval_RestoreThread(thread);
+    if (status != RP_OK) return false;
     const rp_device *found = rp_snapshot_find_device(snapshot, device);
     bool simulated = found && found->simulated;
     rp_snapshot_release(snapshot);
@@ -99,7 +102,28 @@ static void move_fini(struct move *move) {
     Py_CLEAR(move->key);
 }
 
-/* 0, or -1 raised: NotFoundError. */
+/* No constructor made an object of that name: it is an engine's model, or nothing is loaded. */
+static void refuse(const rp_statistics *statistics, const char *plain_key, const char *device,
+                   rp_error *err) {
+    size_t plain = strlen(plain_key);
+    for (size_t i = 0; i < rp_statistics_entry_count(statistics); i++) {
+        const rp_entry_info *entry = rp_statistics_entry(statistics, i);
+        if (entry->is_draining || !entry->placement.engine ||
+            strncmp(entry->key, plain_key, plain) != 0 ||
+            (entry->key[plain] != '\0' && entry->key[plain] != '@')) {
+            continue;
+        }
+        rp_fail(err, RP_ERR_UNSUPPORTED, "cannot move '%s' to %s: the engine '%s' loaded it",
+                plain_key, device, entry->placement.engine);
+        rp_hint(err, "ask for it there: get_model() with {'device': '%s'}", device);
+        return;
+    }
+    rp_fail(err, RP_ERR_NOT_FOUND, "cannot move '%s' to %s: no such model is loaded", plain_key,
+            device);
+    rp_hint(err, "load it with get_model() first, there if you like: {'device': '%s'}", device);
+}
+
+/* 0, or -1 raised: NotFoundError, UnsupportedError. */
 static int look_for(rp_python_pool *pool, const char *type, const char *name, const char *device,
                     struct move *move) {
     rp_error err = RP_ERROR_INIT;
@@ -121,10 +145,7 @@ static int look_for(rp_python_pool *pool, const char *type, const char *name, co
         move->is_there = is_there(held->key, plain_key, device);
         move->key = PyBytes_FromString(held->key);
     } else if (status == RP_OK) {
-        rp_fail(&err, RP_ERR_NOT_FOUND, "cannot move '%s' to %s: no such model is loaded",
-                plain_key, device);
-        rp_hint(&err, "load it with get_model() first, there if you like: {'device': '%s'}",
-                device);
+        refuse(statistics, plain_key, device, &err);
     }
     rp_statistics_destroy(statistics);
     Py_DECREF(plain);
@@ -132,18 +153,6 @@ static int look_for(rp_python_pool *pool, const char *type, const char *name, co
     if (!PyErr_Occurred()) rp_python_raise(&err);
     move_fini(move);
     return -1;
-}
-
-/* The lease that the call ends with becomes the hold of the caller, as get_model() has it. */
-static PyObject *hold(rp_lease *lease) {
-    struct rp_python_held *held = rp_lease_object(lease);
-    PyObject *object = Py_NewRef(held->object);
-    if (held->hold) {
-        rp_lease_release(lease, NULL);
-    } else {
-        held->hold = lease;
-    }
-    return object;
 }
 
 static const char *const move_names[] = {"model_type", "model_name", "device", NULL};
@@ -168,7 +177,7 @@ static PyObject *move_model(rp_python_pool *pool, PyObject **values) {
         call.move_source = move.source;
         call.is_plain = move.is_plain;
         rp_lease *lease = rp_python_acquire(&call);
-        if (lease) object = hold(lease);
+        if (lease) object = rp_python_hold_take(pool, lease);
     }
     move_fini(&move);
     return object;

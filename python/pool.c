@@ -26,6 +26,16 @@ void rp_python_pool_leave(rp_python_pool *pool, PyThreadState *thread) {
     pool->changes++;
 }
 
+void rp_python_pool_pin(rp_python_pool *pool) {
+    Py_INCREF((PyObject *)pool);
+    pool->inside_count++;
+}
+
+void rp_python_pool_unpin(rp_python_pool *pool) {
+    pool->inside_count--;
+    Py_DECREF((PyObject *)pool);
+}
+
 /* ---- opening and closing ---------------------------------------------------------------- */
 
 static void hear(rp_log_level level, const char *line, void *user) {
@@ -139,10 +149,11 @@ static rp_status close_pool(rp_python_pool *self, rp_error *err) {
     rp_pool *pool = self->pool;
     if (!pool) return RP_OK;
     if (self->inside_count > 0) return rp_fail(err, RP_ERR_BUSY, "calls of the pool are running");
+    /* Nobody comes in meanwhile: what is given up runs code, and lets other threads run. */
+    self->pool = NULL;
     rp_python_drop_holds(self);
     /* What get_model() handed out does not keep it open; what somebody leased does. */
     if (self->lease_count == 0) rp_python_models_end(self);
-    self->pool = NULL; /* nobody comes in meanwhile */
     PyThreadState *thread = PyEval_SaveThread();
     rp_status status = rp_pool_close(pool, err);
     if (status == RP_OK) rp_machine_close(self->machine);
@@ -298,23 +309,10 @@ static rp_lease *acquire(PyObject *self, const struct way *way, PyObject *const 
     return acquire_asked(way, &ask);
 }
 
-/* The object, and a hold on it in place of the lease: until only the pool refers to it. */
-static PyObject *hold_take(PyObject *self, rp_lease *lease) {
-    if (!lease) return NULL;
-    if (rp_lease_model(lease)) return rp_python_model_take((rp_python_pool *)self, lease);
-    struct rp_python_held *held = rp_lease_object(lease);
-    PyObject *object = Py_NewRef(held->object);
-    if (held->hold) {
-        rp_lease_release(lease, NULL); /* not the last one: nothing is destroyed here */
-    } else {
-        held->hold = lease;
-    }
-    return object;
-}
-
 static PyObject *get(PyObject *self, const struct way *way, PyObject *const *arguments,
                      Py_ssize_t count, PyObject *keywords) {
-    return hold_take(self, acquire(self, way, arguments, count, keywords));
+    rp_lease *taken = acquire(self, way, arguments, count, keywords);
+    return taken ? rp_python_hold_take((rp_python_pool *)self, taken) : NULL;
 }
 
 static PyObject *lease(PyObject *self, const struct way *way, PyObject *const *arguments,
@@ -330,8 +328,9 @@ PyObject *rp_python_ask(const struct rp_python_ask *ask) {
     }
     rp_lease *taken = acquire_asked(&ways[row], ask);
     if (!taken) return NULL;
-    if (strncmp(ask->method, "get", 3) == 0) return hold_take(ask->pool, taken);
-    return rp_python_lease_new_take((rp_python_pool *)ask->pool, taken);
+    rp_python_pool *pool = (rp_python_pool *)ask->pool;
+    if (strncmp(ask->method, "get", 3) == 0) return rp_python_hold_take(pool, taken);
+    return rp_python_lease_new_take(pool, taken);
 }
 
 #define GETTER(name, action, row)                                                                  \
@@ -489,9 +488,11 @@ static PyMethodDef pool_methods[] = {
      "          timeout=None, allow_none=False, size=None, share=None)\n--\n\n"
      "The model of that name, made by constructor() if nobody has it yet. Without a\n"
      "constructor a name that is a file's or a folder's is loaded by an engine: a Model.\n\n"
-     "model_type: its family, such as 'embedding'. hardware_preferences: a dict (docs/python.md).\n"
-     "timeout: seconds to wait for somebody else's load or for room. size: bytes it takes.\n"
-     "share: 'machine': one copy for all processes; 'process'. allow_none: None is an object too.\n"
+     "model_type: its family, such as 'embedding'. hardware_preferences: a dict such as\n"
+     "{'device': 'cuda', 'precision': 'fp16'}; docs/placement.md has all keys. timeout: seconds\n"
+     "to wait for somebody else's load or for room; a constructor runs to its end. size: bytes it\n"
+     "takes. share: 'machine', one copy for all processes, or 'process'. allow_none: None is an\n"
+     "object too.\n"
      "It stays in the pool at least while anybody else refers to it.\n\n"
      "What constructor() raises is raised here, and in every thread that waits for it.\n"
      "CapacityError: no room; NotFoundError: not loaded, and no constructor; CycleError;\n"
@@ -524,15 +525,20 @@ static PyMethodDef pool_methods[] = {
      "lives on with him,\nand the next request for it makes a fresh one."},
     {"cleanup_unused_resources", FAST(pool_cleanup),
      "cleanup_unused_resources($self, max_age_minutes=30)\n--\n\nTake out what nobody has and "
-     "nobody asked for in that time. How many went."},
+     "nobody asked for in that time. How many went: an int."},
     {"get_stats", rp_python_get_stats, METH_NOARGS,
-     "get_stats($self)\n--\n\nWhat the pool holds and how it did, as a dict (docs/python.md)."},
+     "get_stats($self)\n--\n\nWhat the pool holds and how it did: a dict of counts (hits, misses, "
+     "total_requests), hit_ratio\n(0 to 1), memory_usage (bytes, and _mb: MiB), devices (bytes by "
+     "device), ages (seconds by key),\nmodels (a dict by key), system_memory (MiB, percent). An "
+     "unknown figure is left out."},
     {"get_resource_details", rp_python_get_resource_details, METH_O,
-     "get_resource_details($self, resource_key, /)\n--\n\nAll about one key, as a dict. KeyError: "
-     "there is none."},
+     "get_resource_details($self, resource_key, /)\n--\n\nAll about one key, such as "
+     "'embedding:bert-base-uncased', as a dict: state, device, placement,\nmemory_bytes, load_ms "
+     "(milliseconds), age_seconds, hits, leases, depends_on and more.\nKeyError: there is none."},
     {"move_model_to_device", FAST(rp_python_move_model),
      "move_model_to_device($self, model_type, model_name, device)\n--\n\nThe model on that "
-     "device; who has the old one keeps it."},
+     "device, 'cpu' or 'cuda:1', a copy; who has the old one keeps it.\n\nNotFoundError: it is not "
+     "loaded. AbsentError: no such device. UnsupportedError: nobody knows\nhow to put it there."},
     {"reserve", FAST(rp_python_reserve),
      "reserve($self, device, memory, *, name=None, timeout=None)\n--\n\nRoom for what is not "
      "loaded by the pool: a Lease, with device and memory_bytes.\n\ndevice: 'cpu', 'cuda:1', or a "
@@ -572,18 +578,20 @@ static PyMethodDef pool_methods[] = {
      "                     timeout=None, allow_none=False, size=None, share=None)\n--\n\n"
      "A lease on the resource; see lease_model_async()."},
     {"check_memory_pressure", pool_check_memory_pressure, METH_NOARGS,
-     "check_memory_pressure($self)\n--\n\nWhether memory is short."},
+     "check_memory_pressure($self)\n--\n\nWhether memory is short: True or False."},
     {"enable_low_memory_mode", pool_enable_low_memory_mode, METH_NOARGS,
      "enable_low_memory_mode($self)\n--\n\nHalve the budgets, and keep nothing that nobody has."},
     {"get_recommended_device", FAST(rp_python_get_recommended_device),
      "get_recommended_device($self, model_type, model_family=None)\n--\n\nWhere a model of that "
-     "kind would go: 'cuda:0'."},
+     "kind would go, such as 'cuda:0': a str. Nothing is loaded."},
     {"explain", FAST(rp_python_explain),
      "explain($self, model_type, model_name, hardware_preferences=None)\n--\n\nWhere it would go "
-     "and why, without loading: a dict {placement, candidates}."},
+     "and why, without loading: a dict with 'placement' (device, precision, reason, ...),\n"
+     "'candidates' (all that was looked at, best first) and 'error', where it can go nowhere."},
     {"generate_error_report", FAST(rp_python_generate_error_report),
      "generate_error_report($self, model_name, hardware_type, error_message, stack_trace=None)\n"
-     "--\n\nWhat failed and what to do, as a dict (docs/failures.md)."},
+     "--\n\nWhat failed and what to do, as a dict (docs/failures.md).\n\n"
+     "error_message: a text, or an exception. Secrets and names in paths are taken out."},
     {"save_error_report", FAST(rp_python_save_error_report),
      "save_error_report($self, report, output_dir='./hardware_reports')\n--\n\nWrite a report into "
      "a folder; the path of its file."},

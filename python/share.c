@@ -9,6 +9,7 @@
  * segment, or when it cannot be pickled, each process makes its own, and the log says so once. What
  * all get is the exception of the constructor.
  */
+#include "buffer.h"
 #include "core.h"
 
 #ifdef __GLIBC__
@@ -20,35 +21,6 @@ enum {
     ROUNDS = 4,          /* so many brokers may die, or stale objects be found, under one request */
     TRIM_BYTES = 1 << 20 /* below this nobody would notice that memory is given back */
 };
-
-/* ---- buffers, which the stable ABI has from 3.11 on ------------------------------------- */
-
-#if Py_LIMITED_API < 0x030b0000
-/* As every CPython since 3.3 has it; names of our own, since newer headers have theirs. */
-typedef struct view {
-    void *buf;
-    PyObject *obj;
-    Py_ssize_t len;
-    Py_ssize_t itemsize;
-    int readonly;
-    int ndim;
-    char *format;
-    Py_ssize_t *shape;
-    Py_ssize_t *strides;
-    Py_ssize_t *suboffsets;
-    void *internal;
-} view;
-PyAPI_FUNC(int) PyObject_GetBuffer(PyObject *object, view *view, int flags);
-PyAPI_FUNC(void) PyBuffer_Release(view *view);
-PyAPI_FUNC(int) PyBuffer_FillInfo(view *view, PyObject *object, void *bytes, Py_ssize_t length,
-                                  int readonly, int flags);
-#ifndef Py_bf_getbuffer
-#define Py_bf_getbuffer 1
-#endif
-#define PyBUF_SIMPLE 0
-#else
-typedef Py_buffer view;
-#endif
 
 /* ---- the type: memory that a segment, or a part of one, keeps --------------------------- */
 
@@ -95,7 +67,7 @@ static PyObject *memory_new(PyObject *owner, void *bytes, size_t length) {
 
 static PyType_Slot memory_slots[] = {
     {Py_tp_dealloc, memory_dealloc},
-    {Py_bf_getbuffer, memory_get_buffer},
+    {RP_PYTHON_SLOT_GET_BUFFER, memory_get_buffer},
     {0, NULL},
 };
 
@@ -118,9 +90,9 @@ static PyObject *core_memory(PyObject *module, PyObject *arguments) {
 
 /* _address(buffer): where it begins. */
 static PyObject *core_address(PyObject *module, PyObject *buffer) {
-    view seen;
+    rp_python_buffer seen;
     (void)module;
-    if (PyObject_GetBuffer(buffer, &seen, PyBUF_SIMPLE) < 0) return NULL;
+    if (PyObject_GetBuffer(buffer, &seen, RP_PYTHON_BUFFER_SIMPLE) < 0) return NULL;
     PyObject *address = PyLong_FromVoidPtr(seen.buf);
     PyBuffer_Release(&seen);
     return address;
@@ -158,6 +130,7 @@ struct sharing {
     PyObject *key;      /* at the broker; a str    */
     rp_machine *machine;
     uint64_t private_bytes;
+    bool was_stale; /* what the broker has, at a look before */
     rp_error *err;
 };
 
@@ -299,7 +272,7 @@ static void abort_take(struct sharing *sharing, rp_object_build *token) {
 }
 
 struct publishing {
-    view *views;
+    rp_python_buffer *views;
     rp_object_part *parts;
     size_t count;
     size_t taken; /* so many views are to be released */
@@ -324,8 +297,9 @@ static int publishing_init(struct publishing *publishing, PyObject *list) {
         return -1;
     }
     for (Py_ssize_t i = 0; i < count; i++) {
-        view *seen = &publishing->views[i];
-        if (PyObject_GetBuffer(PyList_GetItem(list, i), seen, PyBUF_SIMPLE) < 0) return -1;
+        rp_python_buffer *seen = &publishing->views[i];
+        if (PyObject_GetBuffer(PyList_GetItem(list, i), seen, RP_PYTHON_BUFFER_SIMPLE) < 0)
+            return -1;
         publishing->taken++;
         publishing->parts[i] = (rp_object_part){seen->buf, (size_t)seen->len};
     }
@@ -520,7 +494,10 @@ static bool try_once(struct sharing *sharing, bool is_last, PyObject **made) {
     }
     enum found found = attach_take(sharing, object, made);
     if (found == FOUND_STALE && !is_last) {
-        evict(sharing);
+        /* While this one looked, another may have evicted it and made a fresh one, which is not to
+         * go: what is stale at a second look is evicted. */
+        if (sharing->was_stale) evict(sharing);
+        sharing->was_stale = true;
         return false;
     }
     if (found == FOUND_END) rp_python_fail_as_raised(sharing->call, sharing->err);

@@ -5,8 +5,13 @@
 
     pool = get_global_resource_pool()
     model = pool.get_model("embedding", "bert-base-uncased", constructor=load)
+    with pool.lease_model("embedding", "bert-base-uncased") as model:
+        ...
 
-docs/python.md has the rest.
+help(resource_pool.ResourcePool) has every call. A ResourcePool loads what is asked for once, a Lease keeps it, a Model
+is one that an engine loaded from a file, a Tensor what its run leaves where numpy is not installed. All errors are
+ResourcePoolError, with `status` and `hint`, and Python's own class of that meaning where there is one. What a
+constructor raises comes out as it is. placer() registers how objects of a class are put on a device.
 """
 
 import os

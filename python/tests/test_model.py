@@ -376,6 +376,13 @@ class Session(Files):
         self.assertIn(model.key, repr(model))
         self.assertIn("onnxruntime", repr(model))
 
+    def test_it_is_not_moved_and_the_refusal_says_why(self):
+        self.pool.get_model("embedding", "x", hardware_preferences={"engine": "simulated"})
+        with self.assertRaisesRegex(resource_pool.UnsupportedError, "'embedding:x' to cpu: the engine 'simulated'"):
+            self.pool.move_model_to_device("embedding", "x", "cpu")
+        with self.assertRaises(resource_pool.NotFoundError):
+            self.pool.move_model_to_device("embedding", "xy", "cpu")
+
     def test_a_simulated_model_says_so(self):
         model = self.pool.get_model("embedding", "x", hardware_preferences={"engine": "simulated"})
         self.assertTrue(model.is_simulated)
@@ -422,6 +429,68 @@ print(repr(out))
 """
         done = run_python(program, self.write(doubling()))
         self.assertEqual((done.returncode, done.stdout), (0, "<resource_pool.Tensor (1, 3) of float32>\n"), done.stderr)
+
+    def tensor(self, values):
+        """What is behind an array of numpy."""
+        return self.get(same(FLOAT, ("n", "m")))(values).base.obj
+
+    @needs_numpy
+    def test_who_wants_the_first_dimension_compact_does_not_get_the_last(self):
+        get_buffer = ctypes.pythonapi.PyObject_GetBuffer
+        get_buffer.argtypes = [ctypes.py_object, ctypes.c_void_p, ctypes.c_int]
+        fortran = 0x40 | 0x10 | 0x8
+        wide = self.tensor(numpy.arange(6, dtype="f4").reshape(2, 3))
+        flat = self.tensor(numpy.arange(3, dtype="f4").reshape(1, 3))
+        view = (ctypes.c_char * 256)()  # larger than a Py_buffer
+        with self.assertRaises(BufferError):
+            get_buffer(wide, view, fortran)
+        self.assertEqual(get_buffer(flat, view, fortran), 0)
+        ctypes.pythonapi.PyBuffer_Release(view)
+
+    @needs_numpy
+    def test_dlpack_has_strides(self):
+        tensor = self.tensor(numpy.arange(6, dtype="f4").reshape(2, 3))
+        capsule = tensor.__dlpack__()
+        self.assertEqual(list((ctypes.c_int64 * 2).from_address(managed_of(capsule).strides)), [3, 1])
+
+    @needs_numpy
+    def test_a_tensor_of_another_dlpack_is_not_read(self):
+        words = (ctypes.c_uint64 * 16)(2)  # version 2.0
+        name = ctypes.c_char_p(b"dltensor_versioned")
+        make = ctypes.pythonapi.PyCapsule_New
+        make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+
+        class Newer:
+            def __dlpack__(self):
+                return make(ctypes.addressof(words), name, None)
+
+        with self.assertRaisesRegex(resource_pool.ArgumentError, "DLPack 2.0"):
+            self.get(doubling())(Newer())
+
+    @needs_numpy
+    def test_a_pool_is_not_closed_under_a_run(self):
+        pool = ResourcePool(history="off", share="process")
+        model = pool.get_model("embedding", self.write(sum_and_product()))
+        told = []
+
+        class Closing:
+            def __init__(self, of):
+                self.of = of
+
+            def __dlpack__(self, **options):
+                try:
+                    pool.close()
+                except resource_pool.BusyError as error:
+                    told.append(str(error))
+                return self.of.__dlpack__()
+
+        ones = numpy.ones((1, 3), "f4")
+        out = model(Closing(ones), Closing(ones))
+        self.assertEqual((out["sum"].tolist(), out["product"].tolist()), ([[2, 2, 2]], [[1, 1, 1]]))
+        self.assertEqual(told, ["calls of the pool are running"] * 2)
+        pool.close()
+        with self.assertRaises(resource_pool.StateError):
+            model(ones, ones)
 
     @needs_numpy
     def test_dlpack_keeps_the_memory(self):

@@ -101,7 +101,8 @@ class InOneProcess(unittest.TestCase):
         pool = open_pool()
         with self.assertRaisesRegex(resource_pool.CapacityError, "200.0 MiB.*100.0 MiB"):
             pool.reserve("cpu", "200MiB")
-        for error, arguments in ((resource_pool.ArgumentError, ("cpu", 0)), (resource_pool.ArgumentError, ("cpu", "lots")),
+        for error, arguments in ((resource_pool.ArgumentError, ("cpu", 0)),
+                                 (resource_pool.ArgumentError, ("cpu", "lots")),
                                  (resource_pool.ArgumentError, ("toaster", 1)), (resource_pool.ArgumentError, ("", 1)),
                                  (resource_pool.AbsentError, ("cpu:7", 1)), (OverflowError, ("cpu", -1)),
                                  (TypeError, ("cpu", 1.5)), (TypeError, (None, 1)), (TypeError, ("cpu",))):

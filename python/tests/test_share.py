@@ -345,7 +345,7 @@ class WhatCannotBeShared(Sharing):
         local = types.SimpleNamespace(kind=Local())
         cases = (
             ({"f": lambda: 1}, "resource['f']: cannot pickle '"),
-            ([1, (2, open(os.devnull))], "resource[1][1]: cannot pickle '_io.TextIOWrapper' object"),
+            ([1, (2, open(os.devnull))], "resource[1][1]: cannot pickle '"),
             (types.SimpleNamespace(m=types.SimpleNamespace(gen=iter(x for x in []))),
              "resource.m.gen: cannot pickle 'generator' object"),
             (local, "resource.kind"),
@@ -357,6 +357,7 @@ class WhatCannotBeShared(Sharing):
                 self.assertIn(wanted, reason)
                 self.assertEqual(_pickling.load(parts), ("alone", reason))
         self.assertIn("<lambda>", _pickling.dump(cases[0][0], "resource", None)[1])
+        self.assertIn("TextIOWrapper", _pickling.dump(cases[1][0], "resource", None)[1])
         cases[1][0][1][1].close()
 
     def test_modules_are_passed_over_in_silence(self):

@@ -213,10 +213,10 @@ def test_a_deadline_fails_the_test_with_the_story(run, pytester, scripted):
     done = run("-o", "pool_timeout=0.1")
     done.assert_outcomes(errors=2)
     done.stdout.fnmatch_lines([
-        "resource pool: no room for 1003 B on cpu: waited 0.2? s",
+        "resource pool: no room for 1003 B on cpu: waited * s",
         "TimeoutError: no room now", "cpu: * free",
-        "resource pool: no room for 1003 B on cpu: waited 0.1? s"])
-    done.stdout.fnmatch_lines(["  test_a.py::test_it: timeout after 0.2? s"])
+        "resource pool: no room for 1003 B on cpu: waited * s"])
+    done.stdout.fnmatch_lines(["  test_a.py::test_it: timeout after * s"])
 
 
 def test_a_circle_and_a_refusal_fail_at_once(run, pytester, scripted):

@@ -32,8 +32,8 @@ def test_the_section_tells_loads_hits_and_what_they_saved(run, pytester):
     pytester.makepyfile(LOADS)
     done = run("--pool-report=r.json")
     done.stdout.fnmatch_lines([
-        "*= resource pool =*", "1 load in 0.0? s, 7 hits; 0.1? s saved, 7.0 MiB not loaded again", "slowest loads:",
-        "*0.0? s  embedding:bert on cpu, 1.0 MiB: 1 load, 7 hits"])
+        "*= resource pool =*", "1 load in * s, 7 hits; * s saved, 7.0 MiB not loaded again", "slowest loads:",
+        "*s  embedding:bert on cpu, 1.0 MiB: 1 load, 7 hits"])
     told = report(pytester)
     assert told["version"] == 1 and told["share"] == "process"
     assert (told["totals"]["loads"], told["totals"]["hits"], told["totals"]["requests"]) == (1, 7, 8)

@@ -52,7 +52,7 @@ def run(command, env=None, cwd=None):
 
 
 def build_environment():
-    """Ours, with this Python's tools found first, and the C header that tools/setup unpacked also for a tree elsewhere."""
+    """Ours, with this Python's tools found first, and the C header of tools/setup also for a tree elsewhere."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "MESON", "PIP_"))}
     env["PATH"] = os.pathsep.join([str(pathlib.Path(sys.executable).parent), env["PATH"]])
     headers = ROOT / "build/deps/include/onnxruntime"

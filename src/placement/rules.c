@@ -14,7 +14,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <math.h>
-#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -267,20 +267,11 @@ rp_status rp_rules_add(struct rp_rules *rules, const char *text, size_t length, 
 
 /* --- those of the process ------------------------------------------------------------------ */
 
-static pthread_mutex_t process_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct rp_rules
-    *process_rules; /* guarded by process_lock until it is there, then constant */
-static pthread_once_t fork_handler = PTHREAD_ONCE_INIT;
-
-/* The thread that had it is not in the child, and would never unlock; the rules are there whole or
- * not at all. */
-static void after_fork_in_child(void) {
-    pthread_mutex_init(&process_lock, NULL);
-}
-
-static void install_fork_handler(void) {
-    pthread_atfork(NULL, NULL, after_fork_in_child);
-}
+/*
+ * No lock: one that another thread held while this one forked would never be free in the child. Two
+ * that come first both make rules, and one of them throws its away.
+ */
+static _Atomic(struct rp_rules *) process_rules; /* acquire and release pair */
 
 static rp_status add_users_file(struct rp_rules *rules, const char *path, rp_error *err) {
     char *text = NULL;
@@ -297,26 +288,36 @@ static rp_status add_users_file(struct rp_rules *rules, const char *path, rp_err
     return status;
 }
 
+static rp_status make_process_rules(struct rp_rules **out, rp_error *err) {
+    const char *path = getenv("RESOURCE_POOL_COMPATIBILITY");
+    struct rp_rules *rules = rp_rules_create();
+    rp_status status = rules ? rp_rules_add(rules, rp_built_in_rules, rp_built_in_rules_bytes,
+                                            "compatibility.txt", err)
+                             : rp_fail(err, RP_ERR_MEMORY, "no memory for the rules of placement");
+    if (status == RP_OK && path && *path) status = add_users_file(rules, path, err);
+    if (status == RP_OK) {
+        *out = rules;
+    } else {
+        rp_rules_destroy(rules);
+    }
+    return status;
+}
+
 rp_status rp_rules_of_process(const struct rp_rules **out, rp_error *err) {
-    pthread_once(&fork_handler, install_fork_handler);
-    pthread_mutex_lock(&process_lock);
-    rp_status status = RP_OK;
-    if (!process_rules) {
-        const char *path = getenv("RESOURCE_POOL_COMPATIBILITY");
-        struct rp_rules *rules = rp_rules_create();
-        status = rules ? rp_rules_add(rules, rp_built_in_rules, rp_built_in_rules_bytes,
-                                      "compatibility.txt", err)
-                       : rp_fail(err, RP_ERR_MEMORY, "no memory for the rules of placement");
-        if (status == RP_OK && path && *path) status = add_users_file(rules, path, err);
-        if (status == RP_OK) {
-            process_rules = rules;
+    struct rp_rules *rules = atomic_load_explicit(&process_rules, memory_order_acquire);
+    if (!rules) {
+        struct rp_rules *made = NULL;
+        rp_status status = make_process_rules(&made, err);
+        if (status != RP_OK) return status;
+        if (atomic_compare_exchange_strong_explicit(&process_rules, &rules, made,
+                                                    memory_order_acq_rel, memory_order_acquire)) {
+            rules = made;
         } else {
-            rp_rules_destroy(rules);
+            rp_rules_destroy(made);
         }
     }
-    if (status == RP_OK) *out = process_rules;
-    pthread_mutex_unlock(&process_lock);
-    return status;
+    *out = rules;
+    return RP_OK;
 }
 
 /* --- asking -------------------------------------------------------------------------------- */

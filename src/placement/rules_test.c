@@ -6,8 +6,14 @@
 #include "base/memory.h"
 #include "placement/built_in_rules.h"
 
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static struct rp_rules *rules_of(const char *text) {
     rp_error err = RP_ERROR_INIT;
@@ -387,6 +393,48 @@ static void after_a_failure_the_nearest_problem_that_speaks_of_it_is_found(void 
     rp_rules_destroy(rules);
 }
 
+/* The thread sanitizer does not follow a fork of several threads. */
+#ifndef RP_THREAD_SANITIZER
+static void *ask_for_rules(void *user) {
+    (void)user;
+    const struct rp_rules *rules = NULL;
+    return rp_rules_of_process(&rules, NULL) == RP_OK ? (void *)(uintptr_t)rules : NULL;
+}
+
+/* The user's file is a pipe: who reads it is in the midst of making the rules until it is closed.
+ */
+static void a_child_of_fork_has_rules_while_its_parent_makes_them(void **state) {
+    (void)state;
+    char path[64];
+    pthread_t maker;
+    void *made = NULL;
+    const struct rp_rules *rules = NULL;
+    int status = -1;
+    snprintf(path, sizeof path, "rules_test.%d", (int)getpid());
+    assert_int_equal(mkfifo(path, 0600), 0);
+    setenv("RESOURCE_POOL_COMPATIBILITY", path, 1);
+    assert_int_equal(pthread_create(&maker, NULL, ask_for_rules, NULL), 0);
+    int fd = open(path, O_WRONLY | O_CLOEXEC); /* returns once the other end was opened */
+    assert_true(fd >= 0);
+    pid_t child = fork();
+    if (child == 0) {
+        alarm(20); /* a hang ends the child with a signal */
+        unsetenv("RESOURCE_POOL_COMPATIBILITY");
+        _exit(rp_rules_of_process(&rules, NULL) == RP_OK && rules ? 0 : 1);
+    }
+    assert_true(child > 0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    close(fd);
+    pthread_join(maker, &made);
+    unlink(path);
+    unsetenv("RESOURCE_POOL_COMPATIBILITY");
+    assert_non_null(made);
+    assert_int_equal(rp_rules_of_process(&rules, NULL), RP_OK);
+    assert_ptr_equal(rules, made);
+}
+#endif
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(levels_are_those_that_were_said_last),
@@ -401,6 +449,9 @@ int main(void) {
         cmocka_unit_test(want_of_memory_leaves_the_rules_as_they_were),
         cmocka_unit_test(conditions_on_a_failure_are_met_by_nothing_before_it),
         cmocka_unit_test(after_a_failure_the_nearest_problem_that_speaks_of_it_is_found),
+#ifndef RP_THREAD_SANITIZER
+        cmocka_unit_test(a_child_of_fork_has_rules_while_its_parent_makes_them),
+#endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
