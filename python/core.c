@@ -309,8 +309,20 @@ static struct PyModuleDef definition = {
     .m_slots = slots,
 };
 
+/* Objects are laid out otherwise there: nothing that touches one may run. */
+static bool is_free_threaded(void) {
+    PyObject *flags = PySys_GetObject("abiflags");
+    const char *text = flags ? PyUnicode_AsUTF8AndSize(flags, NULL) : NULL;
+    return text && strchr(text, 't');
+}
+
 PyMODINIT_FUNC PyInit__core(void);
 
 PyMODINIT_FUNC PyInit__core(void) {
+    if (is_free_threaded()) {
+        PyErr_SetString(PyExc_ImportError,
+                        "resource_pool is not made for a free-threaded Python: it needs the GIL");
+        return NULL;
+    }
     return PyModuleDef_Init(&definition);
 }

@@ -798,6 +798,29 @@ print(type(pool.get_model("a", "b", Thing)).__name__)
                 "module resource_pool._core does not support loading in subinterpreters\nThing")
         self.assertEqual(said, "")
 
+    def test_a_free_threaded_python_is_refused_clearly(self):
+        program = "import sys; sys.abiflags = 't'; import resource_pool"
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+        self.assertEqual(done.stderr.splitlines()[-1:],
+                         ["ImportError: resource_pool is not made for a free-threaded Python: it needs the GIL"])
+
+    def test_what_is_destroyed_at_the_close_does_not_come_in_again(self):
+        said = self.assert_program("""
+told = []
+class Last:
+    def __del__(self):
+        try:
+            told.append(pool.get_resource("another", constructor=Thing))
+        except resource_pool.StateError as problem:
+            told.append(str(problem))
+last = pool.get_resource("last", constructor=Last)
+pool.clear()
+del last
+pool.close()
+print(told)
+""", "['the pool is closed']")
+        self.assertEqual(said, "")
+
 
 if __name__ == "__main__":
     unittest.main()
