@@ -86,6 +86,7 @@ struct rp_python_held {
     bool is_plain;         /* a request without a device or precision of its own led here      */
     PyObject *segment;     /* what it shares with other processes, owned; NULL: nothing */
     uint64_t shared_bytes; /* of it; RP_UNKNOWN_U64: it is not shared */
+    bool is_attached;      /* another process made it */
     size_t same_count;     /* entries of the pool with this very object, this one too */
     struct rp_python_held *previous;
     struct rp_python_held *next;
@@ -106,6 +107,7 @@ struct rp_python_call {
     PyObject *raised;      /* what the constructor raised on this thread; owned                   */
     PyObject *segment;     /* rp_python_share()'s, for the one that holds it; owned, or NULL */
     uint64_t shared_bytes; /* likewise; RP_UNKNOWN_U64 */
+    bool is_attached;      /* likewise: another process made it */
     bool only_loaded;      /* NULL, and nothing raised, where it is not loaded                    */
     PyObject *finish;      /* waits for the coroutine of a constructor; NULL: they are refused    */
     PyObject *load;        /* the constructor that runs, as async.c has it; owned; mostly NULL    */

@@ -213,6 +213,18 @@ PyObject *rp_python_construct(struct rp_python_call *call, rp_build *build, rp_e
     return made;
 }
 
+/* What it takes of this process. Of something in shared memory the rest was counted (`counted`);
+ * what has no part there is this process's own, and sized as if nobody shared it. */
+static uint64_t settle_bytes(const struct rp_python_call *call, const struct rp_python_held *held,
+                             rp_build *build, uint64_t counted) {
+    bool is_said = call->bytes != RP_UNKNOWN_U64;
+    bool is_there = held->shared_bytes != RP_UNKNOWN_U64 && held->shared_bytes > 0;
+    uint64_t bytes = is_there ? counted : call->bytes;
+    if (!is_there && !is_said) return rp_python_measure(held->object, build);
+    rp_build_set_bytes_by(build, bytes, is_said ? RP_BYTES_CONSTRUCTOR : RP_BYTES_SHARED);
+    return bytes;
+}
+
 static rp_status make(rp_build *build, struct rp_python_call *call, void **object, rp_error *err) {
     uint64_t bytes = RP_UNKNOWN_U64;
     rp_error why = RP_ERROR_INIT;
@@ -234,14 +246,9 @@ static rp_status make(rp_build *build, struct rp_python_call *call, void **objec
     held->cache = rp_python_cache_of(build);
     held->segment = call->segment;
     held->shared_bytes = call->segment ? call->shared_bytes : RP_UNKNOWN_U64;
+    held->is_attached = call->segment && call->is_attached;
     call->segment = NULL;
-    if (bytes == RP_UNKNOWN_U64) bytes = call->bytes;
-    if (bytes != RP_UNKNOWN_U64) {
-        rp_build_set_bytes(build, bytes);
-    } else {
-        bytes = rp_python_measure(made, build);
-    }
-    held->bytes = bytes;
+    held->bytes = settle_bytes(call, held, build, bytes);
     *object = held;
     return RP_OK;
 }
@@ -470,6 +477,22 @@ static bool is_path(const struct rp_python_call *call) {
            stat(call->request.name, &found) == 0;
 }
 
+/* What would have made it. */
+static void hint_maker(const struct rp_python_call *call, rp_error *err) {
+    const char *name = call->request.name ? call->request.name : "";
+    const char *start = "give a constructor: it is called once, however many ask";
+    size_t length = strlen(name);
+    bool is_file = length > 5 && strcmp(name + length - 5, ".onnx") == 0;
+    if (call->kind != RP_KIND_MODEL) {
+        rp_hint(err, "%s", start);
+    } else if (is_file || name[0] == '/' || name[0] == '.') {
+        rp_hint(err, "there is no file or folder '%.60s': give the path of a model's file, or %s",
+                name, start);
+    } else {
+        rp_hint(err, "%s; or as the name the path of a model's file, which an engine loads", start);
+    }
+}
+
 /* Load it, or wait for who does. NULL raised. */
 static rp_lease *acquire_slowly(struct rp_python_call *call) {
     rp_error err = RP_ERROR_INIT;
@@ -494,10 +517,7 @@ static rp_lease *acquire_slowly(struct rp_python_call *call) {
         rp_fail(&err, status, "no %s '%s%s%s' is loaded, and there is no constructor",
                 rp_kind_name(call->kind), call->request.type, call->request.name ? ":" : "",
                 call->request.name ? call->request.name : "");
-        rp_hint(&err, "give a constructor: it is called once, however many ask%s",
-                call->kind == RP_KIND_MODEL
-                    ? "; or as the name the path of a model's file, which an engine loads"
-                    : "");
+        hint_maker(call, &err);
     }
     if (status != RP_OK) raise_failure(call, &err);
     Py_CLEAR(call->raised);

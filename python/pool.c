@@ -43,14 +43,22 @@ static void hear(rp_log_level level, const char *line, void *user) {
     rp_python_log(level, line);
 }
 
+/* Says which argument it was, which Python's own TypeError does not. -1. */
+static int refuse_type(PyObject *value, const char *what, const char *wanted) {
+    if (!PyErr_ExceptionMatches(PyExc_TypeError)) return -1;
+    PyErr_Clear();
+    PyErr_Format(PyExc_TypeError, "%s must be %s, not %R", what, wanted, Py_TYPE(value));
+    return -1;
+}
+
 /* A number of seconds or minutes as milliseconds; -1 raised. */
 static int64_t milliseconds_of(PyObject *number, double unit_ms, const char *what) {
     double value = PyFloat_AsDouble(number);
-    if (value == -1.0 && PyErr_Occurred()) return -1;
+    if (value == -1.0 && PyErr_Occurred()) return refuse_type(number, what, "a number");
     double ms = value * unit_ms;
     if (ms >= 0 && ms < 9e15) return (int64_t)ms;
     rp_error err = RP_ERROR_INIT;
-    rp_fail(&err, RP_ERR_ARGUMENT, "%s of %g", what, value);
+    rp_fail(&err, RP_ERR_ARGUMENT, "%s of %g; it is 0 or more, and finite", what, value);
     rp_python_raise(&err);
     return -1;
 }
@@ -94,7 +102,7 @@ static int read_options(PyObject **values, rp_pool_options *options, char *budge
         if (!options->history) return -1;
     }
     if (values[OPEN_IDLE_EXPIRY] && values[OPEN_IDLE_EXPIRY] != Py_None) {
-        options->idle_expiry_ms = milliseconds_of(values[OPEN_IDLE_EXPIRY], 1e3, "an idle_expiry");
+        options->idle_expiry_ms = milliseconds_of(values[OPEN_IDLE_EXPIRY], 1e3, "idle_expiry");
         if (options->idle_expiry_ms < 0) return -1;
     }
     if (values[OPEN_SHARE] && values[OPEN_SHARE] != Py_None &&
@@ -227,7 +235,7 @@ static int read_constructor(PyObject *constructor, struct rp_python_call *call) 
 
 int rp_python_timeout(PyObject *timeout, int64_t *timeout_ms) {
     if (!timeout || timeout == Py_None) return 0;
-    int64_t ms = milliseconds_of(timeout, 1e3, "a timeout");
+    int64_t ms = milliseconds_of(timeout, 1e3, "timeout");
     *timeout_ms = ms == 0 ? 1 : ms;
     return ms < 0 ? -1 : 0;
 }
@@ -243,7 +251,7 @@ static int read_call(const struct way *way, PyObject **values, struct rp_python_
     if (rp_python_timeout(values[TIMEOUT], &call->request.timeout_ms) < 0) return -1;
     if (values[SIZE] && values[SIZE] != Py_None) {
         call->bytes = PyLong_AsUnsignedLongLong(values[SIZE]);
-        if (PyErr_Occurred()) return -1;
+        if (PyErr_Occurred()) return refuse_type(values[SIZE], "size", "an int, in bytes");
         call->request.memory_bytes = call->bytes;
     }
     if (values[SHARE] && values[SHARE] != Py_None) {
@@ -408,7 +416,7 @@ static PyObject *pool_cleanup(PyObject *object, PyObject *const *arguments, Py_s
     if (rp_python_arguments(&cleanup_signature, arguments, count, keywords, values) < 0) {
         return NULL;
     }
-    if (values[0]) age_ms = milliseconds_of(values[0], 60e3, "a max_age_minutes");
+    if (values[0]) age_ms = milliseconds_of(values[0], 60e3, "max_age_minutes");
     if (age_ms < 0 || !rp_python_pool_is_open(self)) return NULL;
     let_go(self);
     PyThreadState *thread = rp_python_pool_enter(self);

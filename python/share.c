@@ -500,6 +500,7 @@ static bool try_once(struct sharing *sharing, bool is_last, PyObject **made) {
         sharing->was_stale = true;
         return false;
     }
+    sharing->call->is_attached = found == FOUND_OBJECT;
     if (found == FOUND_END) rp_python_fail_as_raised(sharing->call, sharing->err);
     if (found == FOUND_NOTHING || found == FOUND_STALE) *made = make_alone(sharing);
     return true;
@@ -528,6 +529,7 @@ PyObject *rp_python_share(struct rp_python_call *call, rp_build *build, uint64_t
     PyObject *made = NULL;
     Py_CLEAR(call->segment);
     call->shared_bytes = RP_UNKNOWN_U64;
+    call->is_attached = false;
     if (sharing_init(&sharing) < 0) {
         rp_python_fail_as_raised(call, sharing.err);
     } else {

@@ -88,6 +88,7 @@ struct row {
     rp_kind kind;
     bool is_plain;
     uint64_t shared_bytes;      /* beside the entry's own; RP_UNKNOWN_U64: it is not shared       */
+    bool is_attached;           /* another process made it                                        */
     const rp_entry_info *entry; /* NULL: requests do not find it any more             */
 };
 
@@ -130,6 +131,7 @@ static int copy_rows(const rp_python_pool *pool, struct listing *listing, size_t
             .kind = at->kind,
             .is_plain = at->is_plain,
             .shared_bytes = at->shared_bytes,
+            .is_attached = at->is_attached,
         };
     }
     return 0;
@@ -190,6 +192,7 @@ static int add_engine_row(const rp_python_pool *pool, struct listing *listing,
     row->key = rp_python_text(entry->key);
     row->plain_key = plain_of(entry);
     row->kind = entry->kind;
+    row->shared_bytes = RP_UNKNOWN_U64; /* an engine's, whose bytes are the entry's */
     row->is_plain = rp_python_model_is_plain(pool, entry->key);
     row->entry = entry;
     return row->key && row->plain_key ? 0 : -1;
@@ -338,6 +341,7 @@ static int put_memory(PyObject *dict, const struct row *row) {
 static int put_entry(PyObject *dict, const struct row *row, int64_t taken_wall_ns) {
     const rp_entry_info *entry = row->entry;
     if (put_memory(dict, row) < 0) return -1;
+    if (row->is_attached && rp_python_put(dict, "attached", PyBool_FromLong(1)) < 0) return -1;
     if (put_field(dict, METHOD, word_of(METHOD, entry->memory_method)) < 0) return -1;
     if (put_field(dict, DEVICE, word_of(DEVICE, entry->placement.device)) < 0) return -1;
     if (put_field(dict, PRECISION, word_of(PRECISION, entry->placement.precision)) < 0) return -1;

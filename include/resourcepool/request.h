@@ -47,6 +47,7 @@ typedef enum rp_bytes_method {
     RP_BYTES_VOCABULARY = 7,  /* estimated from the number of words                             */
     RP_BYTES_NOT_ITS_OWN = 8, /* nobody can say, and what the process grew by stays behind when
                                  it goes: a library                                             */
+    RP_BYTES_SHARED = 9,      /* what it has beside memory that processes share was counted     */
 } rp_bytes_method;
 
 /** What is asked for. Zero and NULL mean the default; start from RP_REQUEST_INIT. */
@@ -96,8 +97,8 @@ RP_API void rp_build_set_bytes(rp_build *build, uint64_t memory_bytes);
 
 /**
  * The same, and how that is known: statistics have the method's name. What was counted whole (of
- * tensors, arrays and a buffer) stands, however much the process grew beside it. The bytes of
- * RP_BYTES_NOT_ITS_OWN are RP_UNKNOWN_U64.
+ * tensors, arrays, a buffer, beside what is shared) stands, however much the process grew beside
+ * it. The bytes of RP_BYTES_NOT_ITS_OWN are RP_UNKNOWN_U64.
  */
 RP_API void rp_build_set_bytes_by(rp_build *build, uint64_t memory_bytes, rp_bytes_method method);
 

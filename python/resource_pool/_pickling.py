@@ -18,6 +18,7 @@ import io
 import json
 import os
 import pickle
+import re
 import struct
 import sys
 import types
@@ -59,6 +60,16 @@ def _typed_storage(storage, dtype):
     return torch.storage.TypedStorage(wrap_storage=storage, dtype=dtype, _internal=True)
 
 
+def _parameter(kind, rebuild, arguments):
+    """A parameter of a class of somebody's own, as copy.deepcopy() would leave it: class and attributes."""
+    made = rebuild(*arguments)
+    torch = sys.modules["torch"]
+    found = torch.Tensor._make_subclass(kind, made.detach(), made.requires_grad)
+    found.__dict__.update(made.__dict__)
+    found._backward_hooks = made._backward_hooks
+    return found
+
+
 def _memmap(array, attributes):
     import numpy
 
@@ -72,7 +83,13 @@ def _reduce_tensor(pickler, tensor):
     if tensor.device.type not in ("cpu", "meta"):
         raise _Refused(f"it is on {tensor.device}, and only what the CPU has can be shared")
     reduced = tensor.__reduce_ex__(5)
-    if getattr(reduced[0], "__name__", None) != "_rebuild_tensor_v3":
+    name = getattr(reduced[0], "__name__", None)
+    if name in ("_rebuild_parameter", "_rebuild_parameter_with_state"):
+        kind = type(tensor)
+        if kind is not sys.modules["torch"].nn.Parameter:  # torch forgets the class
+            return _parameter, (kind, *reduced)
+        return reduced
+    if name != "_rebuild_tensor_v3":
         return reduced
     # Of the newer number types: torch writes the one kind of storage there, and reads the other.
     untyped = reduced[1][0]
@@ -98,7 +115,9 @@ def _reduce_array(pickler, array):
     """numpy has buffers of what lies in one piece only; anything else it copies into the stream."""
     if array.flags.forc or array.dtype.hasobject or array.nbytes < IN_BAND_BYTES:
         return NotImplemented
-    return array.copy().__reduce_ex__(5)
+    whole = array.copy()
+    whole.flags.writeable = array.flags.writeable
+    return whole.__reduce_ex__(5)
 
 
 def _reduce_memmap(pickler, array):
@@ -109,6 +128,7 @@ def _reduce_memmap(pickler, array):
         return NotImplemented
     if not plain.flags.forc:
         plain = plain.copy()
+        plain.flags.writeable = array.flags.writeable
     attributes = {name: getattr(array, name, None) for name in ("filename", "offset", "mode")}
     return _memmap, (plain, attributes)
 
@@ -181,6 +201,10 @@ class _Buffers:
         self.packed_bytes = 0
         self.large = []
 
+    def close(self):
+        if self.mappings is not None:
+            self.mappings.close()
+
     def take(self, buffer):
         """Pickle's question, whether this buffer is to go with the stream."""
         raw = buffer.raw()
@@ -206,21 +230,30 @@ class _Buffers:
         return False
 
 
+# A line of /proc/self/maps. "rw-p", and "r--s", as numpy and Rust map what is only read: into "rw-s" anybody may write.
+_MAPPED = re.compile(rb"^([0-9a-f]+)-([0-9a-f]+) r(?:..p|-.s) ([0-9a-f]+) \S+ ([0-9]+) +(/.*)$", re.MULTILINE)
+
+# The highest byte of a page's entry: there (0x80) or swapped out (0x40), and not the file's own (0x20).
+_WRITTEN = bytes(1 if top & 0xC0 and not top & 0x20 else 0 for top in range(256))
+_PAGE_BYTES = os.sysconf("SC_PAGESIZE")
+
+
 class _Mappings:
-    """What of this process's memory is mapped from files, privately and readable."""
+    """What of this process's memory is mapped from files: privately, or only to be read."""
 
     def __init__(self):
         self.starts = []
         self.rows = []
         self.files = {}
+        self.pagemap = None
         with open("/proc/self/maps", "rb") as maps:
-            for line in maps:
-                words = line.split(None, 5)
-                if len(words) < 6 or not words[5].startswith(b"/") or words[1][:1] + words[1][3:] != b"rp":
-                    continue
-                start, end = (int(word, 16) for word in words[0].split(b"-"))
-                self.starts.append(start)
-                self.rows.append((end, int(words[2], 16), int(words[4]), os.fsdecode(words[5].rstrip(b"\n"))))
+            for start, end, offset, inode, path in _MAPPED.findall(maps.read()):
+                self.starts.append(int(start, 16))
+                self.rows.append((int(end, 16), int(offset, 16), int(inode), os.fsdecode(path)))
+
+    def close(self):
+        if self.pagemap is not None:
+            self.pagemap.close()
 
     def find(self, address, size):
         """([path, device, inode, mtime_ns, bytes], offset) of the file that has these bytes; None."""
@@ -234,9 +267,28 @@ class _Mappings:
             self.files[path] = _describe(path)
         row = self.files[path]
         offset += address - self.starts[at]
-        if not row or row[2] != inode or offset + size > row[4] or _is_written(address, size):
+        if not row or row[2] != inode or offset + size > row[4] or self.is_written(address, size):
             return None
         return row, offset
+
+    def is_written(self, address, size):
+        """Whether a page of a private mapping is this process's own by now, or nobody can say."""
+        first = address // _PAGE_BYTES
+        count = (address + size - 1) // _PAGE_BYTES - first + 1
+        try:
+            if self.pagemap is None:
+                self.pagemap = open("/proc/self/pagemap", "rb", buffering=0)
+            self.pagemap.seek(first * 8)
+            entries = b""
+            while len(entries) < count * 8:
+                more = self.pagemap.read(count * 8 - len(entries))
+                if not more:
+                    return True
+                entries += more
+        except OSError:
+            return True
+        tops = entries[7::8] if sys.byteorder == "little" else entries[::8]
+        return b"\1" in tops.translate(_WRITTEN)
 
 
 def _describe(path):
@@ -250,30 +302,6 @@ def _describe(path):
     if not stat.S_ISREG(found.st_mode):
         return None
     return [path, found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size]
-
-
-# The highest byte of a page's entry: there (0x80) or swapped out (0x40), and not the file's own (0x20).
-_WRITTEN = bytes(1 if top & 0xC0 and not top & 0x20 else 0 for top in range(256))
-
-
-def _is_written(address, size):
-    """Whether a page of a private mapping is this process's own by now, or nobody can say."""
-    page = os.sysconf("SC_PAGESIZE")
-    first = address // page
-    count = (address + size - 1) // page - first + 1
-    try:
-        with open("/proc/self/pagemap", "rb", buffering=0) as pagemap:
-            pagemap.seek(first * 8)
-            entries = b""
-            while len(entries) < count * 8:
-                more = pagemap.read(count * 8 - len(entries))
-                if not more:
-                    return True
-                entries += more
-    except OSError:
-        return True
-    tops = entries[7::8] if sys.byteorder == "little" else entries[::8]
-    return b"\1" in tops.translate(_WRITTEN)
 
 
 # ---- what it was made with --------------------------------------------------------------------
@@ -335,14 +363,16 @@ def _changed(meta):
         if path and _file_state(path) != [path, mtime_ns, size]:
             return "stale", f"'{path}' has changed"
         try:
-            __import__(name.partition(".")[0])
+            # With a file it is one that can be imported; unpickling would do so in a moment.
+            __import__(name if path and name != "__main__" else name.partition(".")[0])
         except Exception as error:  # noqa: BLE001  (whatever an import raises)
             return "alone", f"'{name}' cannot be imported here: {_text(error)}"
-        if _version(name) != version:
-            return "stale", f"'{name.partition('.')[0]}' was {version}, and is {_version(name)}"
         own = getattr(sys.modules.get(name), "__file__", None)
+        # First: two checkouts of different versions would have the object made anew at each other's cost for ever.
         if path and type(own) is str and os.path.abspath(own) != path:
             return "alone", f"its '{name}' is '{path}', and here it is '{os.path.abspath(own)}'"
+        if _version(name) != version:
+            return "stale", f"'{name.partition('.')[0]}' was {version}, and is {_version(name)}"
     for row in meta["files"]:
         if _describe(row[0]) != row:
             return "stale", f"'{row[0]}', which has a part of it, has changed"
@@ -354,7 +384,7 @@ def _changed(meta):
 
 def _text(error):
     lines = str(error).splitlines() or [type(error).__name__]
-    return lines[0][:TEXT_MAX]
+    return lines[0][:TEXT_MAX].rstrip(" .:") or type(error).__name__
 
 
 class _Tracer(_Reducing, pickle._Pickler):
@@ -454,6 +484,8 @@ def dump(obj, root, constructor):
     except Exception as error:  # noqa: BLE001  (whatever a __reduce__ raises)
         reason = _why(obj, root, error)
         return note(reason, constructor), reason
+    finally:
+        buffers.close()
     meta = _meta(constructor, pickler.modules, buffers=buffers.rows, files=buffers.files)
     body = stream.getbuffer()
     return [_head(meta, body), body, bytearray().join(buffers.packed), *buffers.large], None

@@ -564,11 +564,13 @@ class Child:
 
 
 def loading(kind, folder, name, is_pooled):
-    """The steps of a process: load, use, tell the memory."""
+    """The steps of a process: be there, look at the memory, load and use, tell the memory."""
     def work():
         from resource_pool import ResourcePool
 
+        yield {}  # once all are there: what forks share counts less with each that comes
         before = memory()
+        yield {}
         start = time.perf_counter()
         opening = 0.0
         if is_pooled:
@@ -594,6 +596,9 @@ def run_round(kind, folder, name, is_pooled):
     try:
         for _ in range(PROCESSES):
             children.append(Child(loading(kind, folder, name, is_pooled)))
+        for _ in range(2):  # all are there; all have looked at their memory
+            for child in children:
+                child.ask()
         loads = [child.ask() for child in children]
         sizes = [child.ask() for child in children]
     finally:
@@ -697,8 +702,22 @@ def bench_kind(table, kind, folder, rounds):
     add_kind(table, kind, plain, pooled)
 
 
-def bench_sharing(table, rounds, only=None):
+def bench_sharing_here(table, rounds, name):
+    """One kind, in this process and its forks."""
     small_machine()
+    kind = next(kind for kind in KINDS if kind.name == name)
+    for needed in kind.needs:
+        __import__(needed)
+    with tempfile.TemporaryDirectory(prefix="rpool-bench-") as folder:
+        try:
+            bench_kind(table, kind(), folder, rounds or 3)
+        except Exception as error:
+            skip(name, f"{type(error).__name__}: {error}")
+
+
+def bench_sharing(table, rounds, only=None):
+    """Each kind in a process of its own: what one leaves behind in the heap is not the next one's."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     for kind in KINDS:
         if only and only not in kind.name:
             continue
@@ -706,13 +725,12 @@ def bench_sharing(table, rounds, only=None):
         if lacks:
             skip(kind.name, f"{lacks} is not installed for this Python")
             continue
-        for name in kind.needs:
-            __import__(name)
-        with tempfile.TemporaryDirectory(prefix="rpool-bench-") as folder:
-            try:
-                bench_kind(table, kind(), folder, rounds or 3)
-            except Exception as error:
-                skip(kind.name, f"{type(error).__name__}: {error}")
+        command = [sys.executable, "-m", "resource_pool.bench", "--json", "--rounds", str(rounds), "--kind", kind.name]
+        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=False)
+        if done.returncode == 0:
+            table.rows += json.loads(done.stdout)
+        else:
+            skip(kind.name, f"it ended with {done.returncode}")
 
 
 # ---- a suite under pytest -----------------------------------------------------------------------------------------
@@ -860,10 +878,14 @@ def main(arguments=None):
     parser.add_argument("part", nargs="?", choices=["calls", "sharing", "suite"], help="one part only")
     parser.add_argument("--rounds", type=int, default=0, help="how often each figure is taken")
     parser.add_argument("--only", help="of sharing: only what has this in its name")
+    parser.add_argument("--kind", help=argparse.SUPPRESS)
     parser.add_argument("--json", action="store_true", help="rows as JSON")
     given = parser.parse_args(arguments)
     os.environ.setdefault("HARDWARE_DETECTION_CACHE", "off")
     table = Table()
+    if given.kind:
+        given.part = "kind"
+        bench_sharing_here(table, given.rounds, given.kind)
     if given.part in (None, "calls"):
         bench_calls(table, given.rounds)
     if given.part in (None, "sharing"):

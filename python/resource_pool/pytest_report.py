@@ -76,6 +76,8 @@ class Recorder:
                     seen["device"] = row["device"]
                 if row.get("memory_usage") is not None:
                     seen["memory_bytes"] = row["memory_usage"]
+                if row.get("attached"):
+                    seen["attached"] = True
                 self.objects[key, row.get("created")] = seen
 
     def summary(self) -> dict:
@@ -199,16 +201,17 @@ def read_record(path: str) -> dict | None:
 
 
 def _merge_objects(summaries: list[dict]) -> list[dict]:
-    """One row for each key: a load in each process, or after each clear(), counts as one."""
+    """One row for each key: a load in each process, or after each clear(), counts as one; what another process made, as
+    one attached."""
     rows: dict[str, dict] = {}
     for summary in summaries:
         for each in summary["objects"]:
             row = rows.setdefault(each["key"], {
-                "key": each["key"], "loads": 0, "hits": 0, "load_seconds": 0.0, "load_seconds_max": 0.0,
+                "key": each["key"], "loads": 0, "attached": 0, "hits": 0, "load_seconds": 0.0, "load_seconds_max": 0.0,
                 "saved_seconds": 0.0, "saved_bytes": None, "memory_bytes": None, "devices": [], "workers": []})
-            row["loads"] += 1
+            row["attached" if each.get("attached") else "loads"] += 1
             row["hits"] += each["hits"]
-            row["load_seconds"] += each["load_seconds"]
+            row["load_seconds"] += 0.0 if each.get("attached") else each["load_seconds"]
             row["load_seconds_max"] = max(row["load_seconds_max"], each["load_seconds"])
             row["saved_seconds"] += each["hits"] * each["load_seconds"]
             size = each.get("memory_bytes")
@@ -227,6 +230,8 @@ def merge(summaries: list[dict], deaths: list[dict]) -> dict:
     objects = _merge_objects(summaries)
     sizes = [row["saved_bytes"] for row in objects if row["saved_bytes"] is not None]
     totals = {name: sum(each["totals"][name] for each in summaries) for name in TOTALS}
+    totals["attached"] = sum(row["attached"] for row in objects)
+    totals["loads"] -= totals["attached"]
     totals["load_seconds"] = sum(row["load_seconds"] for row in objects)
     totals["saved_seconds"] = sum(row["saved_seconds"] for row in objects)
     totals["saved_bytes"] = sum(sizes) if sizes else None
@@ -270,6 +275,8 @@ def _plural(count: int, noun: str) -> str:
 
 def _first_line(totals: dict) -> str:
     line = f"{_plural(totals['loads'], 'load')} in {seconds_text(totals['load_seconds'])}"
+    if totals["attached"]:
+        line += f", {totals['attached']} attached to what another process made"
     line += f", {_plural(totals['hits'], 'hit')}"
     if totals["load_failures"]:
         line += f", {_plural(totals['load_failures'], 'load')} failed"
@@ -292,7 +299,10 @@ def _object_lines(objects: list[dict], verbosity: int) -> list[str]:
             line += f" on {', '.join(row['devices'])}"
         if row["memory_bytes"] is not None:
             line += f", {bytes_text(row['memory_bytes'])}"
-        line += f": {_plural(row['loads'], 'load')}, {_plural(row['hits'], 'hit')}"
+        line += f": {_plural(row['loads'], 'load')}"
+        if row["attached"]:
+            line += f", {row['attached']} attached"
+        line += f", {_plural(row['hits'], 'hit')}"
         if len(row["workers"]) > 1:
             line += f" in {' '.join(sorted(row['workers']))}"
         lines.append(line)

@@ -339,6 +339,31 @@ class Arguments(Case):
                 call("type", "name", Thing, constructor=Thing)
         self.assertEqual(self.pool.get_stats()["misses"], 0)
 
+    def test_a_wrong_type_names_its_argument(self):
+        pool = ResourcePool(history="off")
+        with self.assertRaisesRegex(TypeError, "size must be an int, in bytes, not <class 'str'>"):
+            pool.get_model("embedding", "bert", Thing, size="9")
+        with self.assertRaisesRegex(TypeError, "timeout must be a number"):
+            pool.get_model("embedding", "bert", Thing, timeout="9")
+        with self.assertRaisesRegex(TypeError, "max_age_minutes must be a number"):
+            pool.cleanup_unused_resources("9")
+
+    def test_a_file_that_is_not_there_is_said_to_be_missing(self):
+        pool = ResourcePool(history="off")
+        for name in ("/not/there", "./not/there", "not/there.onnx"):
+            with self.assertRaises(resource_pool.NotFoundError) as caught:
+                pool.get_model("embedding", name)
+            self.assertIn(f"there is no file or folder '{name}'", caught.exception.hint)
+        with self.assertRaises(resource_pool.NotFoundError) as caught:
+            pool.get_model("embedding", "bert")
+        self.assertIn("or as the name the path", caught.exception.hint)
+
+    def test_an_unknown_kind_of_device_is_told_the_known_ones(self):
+        pool = ResourcePool(history="off")
+        with self.assertRaises(resource_pool.DataError) as caught:
+            pool.get_model("embedding", "bert", Thing, {"priority_list": ["cuda", "toaster"]})
+        self.assertIn("cuda rocm mps", caught.exception.hint)
+
     def test_sizes_that_nothing_has_room_for(self):
         for size in ((1 << 64) - 2, 1 << 60):
             with self.assertRaises(resource_pool.ResourcePoolError):

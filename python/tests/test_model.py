@@ -600,6 +600,7 @@ class Holding(Files):
         self.assertEqual(details["instance"], model.key)
         self.assertEqual(details["memory_bytes"], model.memory_bytes)
         self.assertTrue(details["memory_estimation_method"])
+        self.assertNotIn("shared_bytes", details)
         self.assertEqual(sum(one["count"] for one in details["leases"]), 1)
         self.assertEqual(self.pool.get_resource_details(model.key)["key"], key)
 

@@ -38,6 +38,15 @@ class Blob:
     def view(self):
         return memoryview(self.data)
 
+class Greedy(Blob):
+    """Brings much with it when it is unpickled, as objects of a library that is imported then."""
+    def __reduce_ex__(self, protocol):
+        return grow, (pickle.PickleBuffer(self.data),)
+
+def grow(data):
+    Greedy.kept = bytearray(b"x" * (64 << 20))
+    return Greedy(data)
+
 class Dies:
     """Whoever pickles it first is killed."""
     def __reduce__(self):
@@ -181,6 +190,28 @@ class OneCopy(Sharing):
             self.assertEqual(stats["shared_bytes"], (1 << 20) + 9000)
             self.assertLess(stats["private_bytes"], 1000)
             self.assertEqual(stats["memory_usage"], stats["shared_bytes"] + stats["private_bytes"])
+            self.assertEqual(stats["memory_estimation_method"], "shared")
+        self.assertEqual(sum(each["stats"].get("attached", False) for each in found), len(found) - 1)
+
+    def test_an_import_on_the_way_is_no_part_of_what_is_shared(self):
+        found = self.run_all("""
+            pool = open_pool()
+            it = pool.get_resource("things", "a", constructor=lambda: Greedy(bytearray(1 << 20)))
+            tell(stats=pool.get_resource_details("things:a"), size=it.view.nbytes)
+        """, 2)
+        for each in found:
+            self.assertEqual((each["size"], each["stats"]["shared_bytes"]), (1 << 20, 1 << 20))
+            self.assertLess(each["stats"]["private_bytes"], 1000)
+
+    def test_what_has_no_part_there_is_sized_as_if_nobody_shared_it(self):
+        found = self.run_all("""
+            pool = open_pool()
+            pool.get_resource("bytes", "a", constructor=lambda: bytearray(1 << 20))
+            tell(stats=pool.get_resource_details("bytes:a"))
+        """, 2)
+        for each in found:
+            self.assertEqual((each["stats"]["shared_bytes"], each["stats"]["private_bytes"]), (0, 1 << 20))
+            self.assertEqual(each["stats"]["memory_estimation_method"], "buffer")
 
     def test_what_one_process_writes_no_other_sees(self):
         program = """
@@ -577,6 +608,14 @@ tell(ready=True)
         """, 1)
         self.assertEqual(found["size"], 8 << 20)
         self.assertEqual([line[0] for line in found["lines"]], ["WARNING"])
+        # What it holds itself is in the way, and it would wait for itself.
+        found, = self.run_all("""
+            pool = open_pool()
+            held = [pool.get_resource(f"big {i}", constructor=lambda: Blob(bytearray(600 << 10))) for i in range(3)]
+            tell(sizes=[it.view.nbytes for it in held], lines=heard.of("unshared"))
+        """, 1)
+        self.assertEqual(found["sizes"], [600 << 10] * 3)
+        self.assertEqual([line[0] for line in found["lines"]], ["WARNING"] * 2)
 
 
 class Changes(Sharing):
@@ -639,6 +678,27 @@ class Changes(Sharing):
             path = os.pathsep.join([str(self.folder / name), self.environment["PYTHONPATH"]])
             found += self.finish(self.start(program, environment={"PYTHONPATH": path}))
         self.assertEqual(found, [{"it": "one"}, {"it": "two"}])
+
+    def test_two_checkouts_of_a_package_are_apart_whatever_is_imported_so_far(self):
+        program = """
+            def make():
+                note("made")
+                import kinds.inner
+                return kinds.inner.Kind()
+            tell(it=open_pool().get_resource("thing", constructor=make).value())
+        """
+        found = []
+        for name in ("one", "two", "one", "two"):
+            folder = self.folder / name / "kinds"
+            if not folder.is_dir():
+                folder.mkdir(parents=True)
+                self.write(f"{name}/kinds/__init__.py", f"__version__ = '{name}'\n")
+                self.write(f"{name}/kinds/inner.py", f"class Kind:\n    def value(self):\n        return '{name}'\n")
+            path = os.pathsep.join([str(self.folder / name), self.environment["PYTHONPATH"]])
+            found += self.finish(self.start(program, environment={"PYTHONPATH": path}))
+        self.assertEqual([row["it"] for row in found], ["one", "two", "one", "two"])
+        self.assertEqual(self.count("made"), 3, "the second one does not take the first one's away")
+
 
 
 class Files(Sharing):

@@ -275,3 +275,6 @@ def test_it_works_below_rpool_run(pytester, below_rpool, run):
     assert done.returncode == 0, done.stdout + done.stderr
     told = report(pytester)
     assert told["share"] == "machine" and told["totals"]["requests"] == 8
+    (row,) = told["objects"]
+    assert (told["totals"]["loads"], row["loads"], row["attached"]) == (1, 1, 1)
+    assert "1 load, 1 attached, 6 hits in gw0 gw1" in done.stdout

@@ -32,7 +32,7 @@ class Examples(unittest.TestCase):
         done = run("-m", "unittest", "-v", EXAMPLES / "test_example_models.py")
         self.assertEqual(done.returncode, 0, done.stderr)
         if "skipped=" in done.stderr or "skipped '" in done.stderr:
-            self.skipTest(re.search(r"skipped '(.*)'", done.stderr).group(1))
+            self.skipTest(re.search(r"skipped (['\"])(.*)\1", done.stderr).group(2))
         self.assertIn("Ran 5 tests", done.stderr)
 
     @unittest.skipUnless(has("torch", "safetensors", "numpy", "pytest", "xdist"),

@@ -49,6 +49,10 @@ class Tied(torch.nn.Module):
         return self.head(self.norm(self.embed(tokens)))
 
 
+class Scaled(torch.nn.Parameter):
+    """A parameter of a class of one's own, as quantising libraries have them."""
+
+
 def double(module, inputs, output):
     return output * 2
 
@@ -104,6 +108,20 @@ class Torch(unittest.TestCase):
         empty = torch.empty(1000, device="meta")
         self.assertEqual(round_trip(empty)[0].device.type, "meta")
 
+    def test_parameters_keep_their_class_and_what_is_said_of_them(self):
+        made = torch.nn.Linear(64, 64)
+        made.weight = Scaled(torch.ones(64, 64), requires_grad=False)
+        made.weight.scale = 3
+        made.bias.scale = 4
+        made.again = made.weight
+        found, _, shared = round_trip(made)
+        self.assertIs(type(found.weight), Scaled)
+        self.assertIs(found.again, found.weight)
+        self.assertEqual((found.weight.scale, found.bias.scale), (3, 4))
+        self.assertEqual((found.weight.requires_grad, found.bias.requires_grad), (False, True))
+        self.assertTrue(torch.equal(found.weight, made.weight))
+        self.assertEqual(shared, 64 * 64 * 4)
+
     def test_what_is_on_another_device_is_refused_by_name(self):
         model = torch.nn.Sequential(torch.nn.Linear(4, 4))
         model[0].scale = torch.ones(4).as_subclass(OnAnotherDevice)
@@ -158,6 +176,26 @@ class Others(unittest.TestCase):
             self.assertTrue(numpy.array_equal(found, made))
             found[0] = 7
             self.assertEqual(made[0], 0)
+
+    @needs("numpy")
+    def test_what_is_only_read_is_mapped_and_stays_so(self):
+        import numpy
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "array.npy")
+            numpy.save(path, numpy.arange(10000))
+            made = {mode: numpy.load(path, mmap_mode=mode) for mode in ("r", "r+")}
+            parts, _ = _pickling.dump(made, "model", None)
+            self.assertEqual(sum(len(part) for part in parts[2:]), 80000, "what is written to is copied")
+            found = _pickling.load([bytearray(part) for part in parts])[1]
+            self.assertEqual([found[mode].flags.writeable for mode in made], [False, True])
+            for mode in made:
+                self.assertTrue(numpy.array_equal(found[mode], made[mode]))
+            found["r+"][0] = 5
+            self.assertEqual(made["r+"][0], 0)
+        pieces = numpy.broadcast_to(numpy.arange(1000), (20, 1000))
+        self.assertFalse(round_trip(pieces)[0].flags.writeable)
+        self.assertTrue(round_trip(numpy.arange(20000)[::2])[0].flags.writeable)
 
     @needs("scipy")
     def test_scipy(self):

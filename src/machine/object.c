@@ -28,7 +28,12 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { COUNT_MIN = 16 };
+enum {
+    COUNT_MIN = 16,
+    /* Long enough for a lease that is just coming back. Whoever made an object holds others, often
+     * just those that are in its way: to wait for each other's could go on for ever. */
+    ROOM_WAIT_MS = 250,
+};
 
 /* How many objects are kept. Shared by the registry and the objects, whichever ends last. */
 struct tally {
@@ -166,6 +171,7 @@ static void admit(void *argument) {
     request.destroy = destroy_kept;
     request.user = job;
     request.cancel = job->cancel;
+    request.timeout_ms = ROOM_WAIT_MS;
     request.memory_bytes = job->info.is_file ? 0 : job->info.size;
     job->status = rp_pool_get_present(job->pool, &request, &job->lease, &job->story);
 }

@@ -565,6 +565,12 @@ static void the_budget_of_the_pool_counts_and_idle_objects_make_room(void **stat
     assert_says(answer->why.message, "10.0 MiB");
     expect(&desk, &seen, 'f', cleo, 1);
     expect_no_more(&desk, seen);
+    /* Nor is it waited for what somebody holds, who may be waiting for this one. */
+    get(&desk, bert, 3, "second");
+    token = expect(&desk, &seen, 'b', bert, 3)->id;
+    rp_objects_put(desk.objects, from(bert, 4), token, make_segment(6 << 20));
+    answer = expect(&desk, &seen, 'f', bert, 4);
+    assert_int_equal(answer->why.status, RP_ERR_CAPACITY);
     /* An idle one goes, and whoever asks for it then builds it anew. */
     assert_true(rp_objects_release(desk.objects, anna, first));
     publish(&desk, bert, "second", 6 << 20);

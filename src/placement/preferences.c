@@ -95,7 +95,9 @@ static rp_status read_kind(const struct reading *at, const char *name, rp_device
     char word[32];
     snprintf(word, sizeof word, "%.*s", (int)strcspn(name, ":"), name);
     if (rp_device_kind_parse(word, kind, NULL) == RP_OK) return RP_OK;
-    return refuse(at, "'%.40s' is no kind of device", name);
+    rp_status status = refuse(at, "'%.40s' is no kind of device", name);
+    rp_hint(at->err, "the kinds are cpu cuda rocm mps openvino qualcomm tpu webnn webgpu");
+    return status;
 }
 
 static rp_status read_priority(const struct reading *at) {

@@ -26,6 +26,7 @@ static const struct {
     [RP_BYTES_FILE] = {"file", false},
     [RP_BYTES_VOCABULARY] = {"vocabulary", false},
     [RP_BYTES_NOT_ITS_OWN] = {"not_its_own", true},
+    [RP_BYTES_SHARED] = {"shared", true},
 };
 
 const char *rp_bytes_method_name(rp_bytes_method method) {

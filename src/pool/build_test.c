@@ -146,7 +146,7 @@ static void what_was_counted_stands_however_much_the_process_grew(void **state) 
         {RP_BYTES_TENSORS, 50 * MIB, "tensors"},       {RP_BYTES_ARRAYS, 50 * MIB, "arrays"},
         {RP_BYTES_BUFFER, 50 * MIB, "buffer"},         {RP_BYTES_CONTENTS, 200 * MIB, "measured"},
         {RP_BYTES_FILE, 200 * MIB, "measured"},        {RP_BYTES_VOCABULARY, 200 * MIB, "measured"},
-        {RP_BYTES_CONSTRUCTOR, 200 * MIB, "measured"},
+        {RP_BYTES_CONSTRUCTOR, 200 * MIB, "measured"}, {RP_BYTES_SHARED, 50 * MIB, "shared"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         rp_pool *pool = open_pool();
@@ -179,11 +179,11 @@ static void a_library_is_not_charged_with_what_its_first_import_took(void **stat
 
 static void each_way_to_know_bytes_has_a_name(void **state) {
     (void)state;
-    for (int i = RP_BYTES_CONSTRUCTOR; i <= RP_BYTES_NOT_ITS_OWN; i++) {
+    for (int i = RP_BYTES_CONSTRUCTOR; i <= RP_BYTES_SHARED; i++) {
         assert_non_null(rp_bytes_method_name((rp_bytes_method)i));
     }
     assert_null(rp_bytes_method_name((rp_bytes_method)0));
-    assert_null(rp_bytes_method_name((rp_bytes_method)(RP_BYTES_NOT_ITS_OWN + 1)));
+    assert_null(rp_bytes_method_name((rp_bytes_method)(RP_BYTES_SHARED + 1)));
 }
 
 static void what_unloads_beside_a_load_is_not_taken_off_its_bytes(void **state) {
