@@ -695,9 +695,10 @@ void rp_objects_leave(struct rp_objects *objects, void *client) {
     forget(objects, (struct rp_objects_asker){.client = client}, true);
 }
 
-bool rp_objects_release(struct rp_objects *objects, void *client, uint64_t lease_id) {
+bool rp_objects_release(struct rp_objects *objects, void *client, uint64_t lease_id, bool retires) {
     struct share *share = find_share(objects, lease_id);
     if (!share || share->asker.client != client) return false;
+    if (retires) rp_pool_retire(share->lease);
     remove_share(objects, share);
     return true;
 }
