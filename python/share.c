@@ -130,7 +130,7 @@ struct sharing {
     PyObject *key;      /* at the broker; a str    */
     rp_machine *machine;
     uint64_t private_bytes;
-    bool was_stale; /* what the broker has, at a look before */
+    bool is_mine; /* what is attached was published here */
     rp_error *err;
 };
 
@@ -235,24 +235,13 @@ static enum found attach_take(struct sharing *sharing, rp_object *object, PyObje
     } else if (PyErr_Occurred()) {
         tell_raised(sharing, "what another process made cannot be read");
     }
+    /* Everybody is to make it anew. */
+    bool is_useless = found == FOUND_STALE || (found == FOUND_NOTHING && sharing->is_mine);
+    if (is_useless) rp_machine_object_retire(object);
     /* Kept with the object: what has no arrays would give the share up at once. */
     if (found == FOUND_OBJECT) sharing->call->segment = Py_NewRef(whole);
     Py_DECREF(whole);
     return found;
-}
-
-/* Everybody is to make it anew. Whether that works the next request tells. */
-static void evict(struct sharing *sharing) {
-    PyObject *entry = PyUnicode_FromFormat("object:%U@cpu", sharing->key);
-    const char *text = entry ? PyUnicode_AsUTF8AndSize(entry, NULL) : NULL;
-    if (text) {
-        PyThreadState *thread = PyEval_SaveThread();
-        rp_status status = rp_machine_evict(sharing->machine, text, false, NULL, NULL);
-        (void)status;
-        PyEval_RestoreThread(thread);
-    }
-    Py_XDECREF(entry);
-    PyErr_Clear();
 }
 
 /* ---- publishing ------------------------------------------------------------------------- */
@@ -350,7 +339,6 @@ static void publish_note(struct sharing *sharing, const char *reason) {
     PyObject *parts =
         PyObject_CallMethod(sharing->pickling, "note", "sO", reason, sharing->call->constructor);
     if (parts && key) {
-        evict(sharing);
         PyThreadState *thread = PyEval_SaveThread();
         /* Who builds it by now will find out himself. */
         rp_status status =
@@ -366,6 +354,7 @@ static void publish_note(struct sharing *sharing, const char *reason) {
 /* Go on with what was published: its own copy is given up. Takes both. */
 static PyObject *replace_take(struct sharing *sharing, PyObject *made, rp_object *object) {
     PyObject *attached = NULL;
+    sharing->is_mine = true;
     enum found found = attach_take(sharing, object, &attached);
     if (found == FOUND_OBJECT && sharing->call->shared_bytes == 0) {
         Py_DECREF(attached); /* it can be read back; nothing is gained by going on with that */
@@ -493,13 +482,7 @@ static bool try_once(struct sharing *sharing, bool is_last, PyObject **made) {
         return true;
     }
     enum found found = attach_take(sharing, object, made);
-    if (found == FOUND_STALE && !is_last) {
-        /* While this one looked, another may have evicted it and made a fresh one, which is not to
-         * go: what is stale at a second look is evicted. */
-        if (sharing->was_stale) evict(sharing);
-        sharing->was_stale = true;
-        return false;
-    }
+    if (found == FOUND_STALE && !is_last) return false;
     sharing->call->is_attached = found == FOUND_OBJECT;
     if (found == FOUND_END) rp_python_fail_as_raised(sharing->call, sharing->err);
     if (found == FOUND_NOTHING || found == FOUND_STALE) *made = make_alone(sharing);

@@ -176,6 +176,13 @@ RP_API void *rp_object_part_data(const rp_object *object, size_t index, size_t *
 /** From now on a write to it ends this process: for those who would rather know. */
 RP_API rp_status rp_object_protect(rp_object *object, rp_error *err);
 
+/**
+ * Let nobody get this object any more, since what it was made of has changed: the next who asks for
+ * its key makes it anew. Another one of that key, made meanwhile, stays. Who has it attached keeps
+ * it, and so does this caller, until rp_machine_object_release(). Accepts NULL.
+ */
+RP_API void rp_machine_object_retire(rp_object *object);
+
 /** Accepts NULL. */
 RP_API void rp_machine_object_release(rp_object *object);
 

@@ -317,19 +317,21 @@ def _wait_at(pool, place: str, need: Need, test: str, seconds: float):
     before = signal.signal(number, over)
     timer = threading.Timer(seconds, _thread.interrupt_main, (number,))
     timer.daemon = True
+    lease = None
     try:
         timer.start()
         lease = pool.reserve(place, need.memory, name=test)
         timer.cancel()
         timer.join()
-        return lease
     except _Over:
         pass
     finally:
-        timer.cancel()
         with contextlib.suppress(_Over):
+            timer.cancel()
             timer.join()
         signal.signal(number, before if before is not None else signal.SIG_DFL)
+    if lease is not None:  # also where the time was over just then
+        return lease
     # Once more, for what the library has to say.
     return pool.reserve(place, need.memory, name=test, timeout=0)
 

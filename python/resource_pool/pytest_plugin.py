@@ -192,8 +192,10 @@ def pytest_fixture_setup(fixturedef, request: pytest.FixtureRequest):
 
 
 def pytest_fixture_post_finalizer(fixturedef, request: pytest.FixtureRequest) -> None:
+    if fixturedef.scope == "function":
+        return
     state = request.config.stash.get(_state_key, None)
-    if state is not None and fixturedef.scope != "function":
+    if state is not None:
         state.recorder.finalized(fixturedef)
 
 

@@ -32,15 +32,6 @@ def seconds_text(seconds: float) -> str:
     return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
 
 
-def memory_of(pid: int | str = "self") -> int | None:
-    """The resident bytes of a process; None: not known."""
-    try:
-        with open(f"/proc/{pid}/statm", "rb") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
-        return None
-
-
 class Recorder:
     """Follows the pool, and the leases, of this process from test to test."""
 
@@ -58,6 +49,8 @@ class Recorder:
         self._marks: list[set] = []
         self._record = record
         self._file = -1
+        self._statm = -1  # stays open: a run of short tests would notice it
+        self._page = os.sysconf("SC_PAGE_SIZE") if record else 0
         self._begun: dict = {}
         self._text = ""
 
@@ -100,8 +93,17 @@ class Recorder:
         out = _core._leases()
         self._before = out[0][0] if out else 0
         if self._record:
-            self._begun = {"begun_bytes": memory_of(), "begun_at": time.monotonic()}
+            self._begun = {"begun_bytes": self._memory(), "begun_at": time.monotonic()}
             self.write()
+
+    def _memory(self) -> int | None:
+        """The resident bytes of this process; None: not known."""
+        try:
+            if self._statm < 0:
+                self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+            return int(os.pread(self._statm, 128, 0).split()[1]) * self._page
+        except (OSError, ValueError, IndexError):
+            return None
 
     def end(self) -> None:
         if os.getpid() != self.pid:
@@ -109,8 +111,8 @@ class Recorder:
         self.look()
         self._tell_leaks(self._unowned(), test=self.test)
         self.test = None
-        if self._record:
-            self.write()
+        if self._record and not self._text:
+            self.write()  # else the record lacks nothing but that the test is over, which pytest knows
 
     def _unowned(self) -> dict[int, str]:
         """Leases that came since the test began and are only its own."""
@@ -178,10 +180,11 @@ class Recorder:
             self.write()
 
     def close(self) -> None:
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
-            self._record = None
+        for file in (self._file, self._statm):
+            if file >= 0:
+                os.close(file)
+        self._file = self._statm = -1
+        self._record = None
 
 
 def read_record(path: str) -> dict | None:

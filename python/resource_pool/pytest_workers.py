@@ -19,9 +19,11 @@ import time
 
 import pytest
 
-from .pytest_report import bytes_text, memory_of, read_record, seconds_text
+from .pytest_report import bytes_text, read_record, seconds_text
 
 _LOOK_SECONDS = 0.1
+# A look at the waits takes longer, and nobody needs it that often.
+_LOOKS_PER_WAIT = 5
 _QUIET_SECONDS = 1.0
 
 
@@ -29,30 +31,42 @@ _QUIET_SECONDS = 1.0
 
 
 def _words(path: str) -> dict[str, int]:
-    """Files such as /proc/meminfo and memory.events: a name and a number on each line."""
+    """Files such as /proc/meminfo and memory.events: a name and a number on a line."""
     found = {}
-    with contextlib.suppress(OSError, ValueError), open(path, encoding="ascii") as file:
+    with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
         for line in file:
-            name, number = line.split()[:2]
-            found[name.rstrip(":")] = int(number)
+            with contextlib.suppress(ValueError):  # a line of another kind
+                name, number = line.split()[:2]
+                found[name.rstrip(":")] = int(number)
     return found
 
 
-def _group_folders() -> list[str]:
-    """Control groups that this process is in, the innermost first (version 2)."""
-    try:
-        with open("/proc/self/cgroup", encoding="utf-8") as file:
-            path = next(line.rstrip("\n")[3:] for line in file if line.startswith("0::"))
-    except (OSError, StopIteration):
-        return []
-    folders = []
-    while True:
-        folder = "/sys/fs/cgroup" + path.rstrip("/")
-        if os.path.exists(folder + "/memory.max"):
-            folders.append(folder)
-        if path in ("", "/"):
-            return folders
-        path = os.path.dirname(path)
+# Where a control group says its limit, what it has, and how often the kernel killed in it.
+_VERSION_2 = ("/sys/fs/cgroup", "memory.max", "memory.current", "memory.events")
+_VERSION_1 = ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "memory.oom_control")
+# What version 1 says where there is no limit is a little below 2^63.
+_NO_LIMIT = 1 << 62
+
+
+def _groups() -> list[tuple[str, str, str, str]]:
+    """Control groups of memory that this process is in, the innermost first: the folder, and its three files."""
+    path, files = None, _VERSION_2
+    with contextlib.suppress(OSError, ValueError), open("/proc/self/cgroup", encoding="utf-8") as file:
+        for line in file:
+            number, controllers, its_path = line.rstrip("\n").split(":", 2)
+            if "memory" in controllers.split(","):
+                path, files = its_path, _VERSION_1
+                break
+            if number == "0":
+                path = its_path
+    found = []
+    while path is not None:
+        folder = files[0] + path.rstrip("/")
+        each = (folder, *(f"{folder}/{name}" for name in files[1:]))
+        if os.path.exists(each[1]):
+            found.append(each)
+        path = os.path.dirname(path) if path not in ("", "/") else None
+    return found
 
 
 def _number(path: str) -> int | None:
@@ -64,19 +78,21 @@ def _number(path: str) -> int | None:
 
 
 def machine_now() -> dict:
-    """Free memory of the machine and of the tightest control group, and how often either ran out."""
+    """Free memory of the machine and of the tightest control group, and how often the kernel killed for memory."""
     memory = _words("/proc/meminfo")
     seen = {"free_bytes": memory.get("MemAvailable"), "total_bytes": memory.get("MemTotal"),
             "kills": _words("/proc/vmstat").get("oom_kill")}
     for name in ("free_bytes", "total_bytes"):
         seen[name] = None if seen[name] is None else seen[name] << 10
+    groups = _groups()
+    # Who is killed is counted where he was: the workers are where this process is.
+    seen["group_kills"] = _words(groups[0][3]).get("oom_kill") if groups else None
     tightest = None
-    for folder in _group_folders():
-        limit, used = _number(folder + "/memory.max"), _number(folder + "/memory.current")
-        if limit is None or used is None:
+    for folder, limit_file, used_file, _ in groups:
+        limit, used = _number(limit_file), _number(used_file)
+        if limit is None or used is None or limit >= _NO_LIMIT:
             continue
-        row = {"group": folder, "group_limit_bytes": limit, "group_used_bytes": used,
-               "group_kills": _words(folder + "/memory.events").get("oom_kill")}
+        row = {"group": folder, "group_limit_bytes": limit, "group_used_bytes": used}
         if tightest is None or limit - used < tightest["group_limit_bytes"] - tightest["group_used_bytes"]:
             tightest = row
     return {**seen, **(tightest or {})}
@@ -120,10 +136,11 @@ class Watched:
         self.shown: tuple | None = None
 
     def look(self) -> None:
-        size = memory_of(self.pid)
+        words = _words(f"/proc/{self.pid}/status")
+        size = words.get("VmRSS")
         if size:  # a zombie has none
-            self.last_bytes, self.last_at = size, time.monotonic()
-            self.peak_bytes = max(self.peak_bytes or 0, size)
+            self.last_bytes, self.last_at = size << 10, time.monotonic()
+            self.peak_bytes = words.get("VmHWM", size) << 10
 
     def wait(self) -> dict | None:
         """What its test waits for, if that is long enough to be told, and was not yet."""
@@ -184,13 +201,19 @@ def _machine_line(machine: dict) -> str | None:
     return line
 
 
-def _kills_since(machine: dict, before: dict) -> int | None:
-    """Processes that the kernel killed for memory meanwhile; None: nobody counts them."""
-    counts = []
-    for name in ("kills", "group_kills"):
+def _kills_since(machine: dict, before: dict) -> tuple[int | None, str]:
+    """Processes that the kernel killed for memory meanwhile, and where; None: nobody counts them.
+
+    Of the machine's some may be of others: they only count where the control group has none, or is not known.
+    """
+    counts = {}
+    for name in ("group_kills", "kills"):
         if machine.get(name) is not None and before.get(name) is not None:
-            counts.append(machine[name] - before[name])
-    return max(counts, default=None)
+            counts[name] = machine[name] - before[name]
+    if counts.get("group_kills"):
+        return counts["group_kills"], "in this run"
+    count = counts.get("kills", counts.get("group_kills"))
+    return count, "on this machine in this run"
 
 
 def _pool_line(summary: dict) -> str | None:
@@ -221,6 +244,7 @@ class Workers:
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
         self._before: dict = {}
+        self._kills_told = 0
 
     def close(self) -> None:
         self._stop.set()
@@ -289,12 +313,14 @@ class Workers:
 
         reporter = self._config.pluginmanager.getplugin("terminalreporter")
         shown = False
+        looks = 0
         while not self._stop.wait(_LOOK_SECONDS):
+            looks += 1
             for worker in list(self._workers.values()):
                 if worker.pid is None:
                     continue
                 worker.look()
-                wait = worker.wait()
+                wait = worker.wait() if looks % _LOOKS_PER_WAIT == 0 else None
                 if wait and reporter is not None:
                     show(reporter, wait["test"], wait["what"], worker.name)
                     shown = True
@@ -307,19 +333,24 @@ class Workers:
     def _death(self, worker: Watched, told: dict) -> dict:
         machine = machine_now()
         now = told.get("now", {})
-        kills = _kills_since(machine, self._before)
+        kills, where = _kills_since(machine, self._before)
         process = f"process {worker.pid}" if worker.pid else "its process"
         first = f"{process} {worker.end_text()}"
-        if kills:
-            first += f"; the kernel killed {kills} process{'es' if kills > 1 else ''} for memory in this run"
-        elif kills == 0 and worker.signal == signal.SIGKILL:
-            first += "; not by the kernel for memory: it killed nobody in this run"
+        # The kernel kills by this signal. Each that it counts is the end of one process.
+        is_kill = kills is not None and worker.signal == signal.SIGKILL
+        is_killed = is_kill and kills > self._kills_told
+        if is_killed:
+            self._kills_told += 1
+            first += f"; the kernel killed {kills} process{'es' if kills > 1 else ''} for memory {where}"
+        elif is_kill:
+            first += "; not by the kernel for memory: it killed nobody " + (
+                "else " if kills else "") + "in this run"
         lines = [first, _memory_line(worker, now), _machine_line(machine), _pool_line(told.get("summary", {}))]
         if now.get("waiting"):
             lines.append(f"it waited for {now['waiting']['what']}, since "
                          f"{seconds_text(max(0.0, time.time() - now['waiting']['since']))}")
         lines.extend(broker_knows(worker.pid))
-        if kills:
+        if is_killed:
             lines.append("hint: let such tests wait for room, by the mark 'resources', or use fewer workers")
         return {"test": now.get("test"), "worker": worker.name, "pid": worker.pid, "signal": worker.signal,
                 "memory_bytes": worker.last_bytes, "memory_bytes_peak": worker.peak_bytes,

@@ -189,7 +189,7 @@ def test_no_pool_is_opened_and_nothing_is_imported_before_a_test_asks(pytester, 
             assert resource_pool._pool is None
             assert not {"torch", "numpy", "asyncio", "resource_pool.pytest_admission"} & set(sys.modules)
     """)
-    done = run()
+    done = run(PYTEST_DISABLE_PLUGIN_AUTOLOAD=1, PYTEST_PLUGINS="resource_pool.pytest_plugin")  # others import asyncio
     done.assert_outcomes(passed=1)
     done.stdout.no_fnmatch_line("*= resource pool =*")
 

@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The closing section, the report, and runs that are spread over processes or end early."""
 
+import contextlib
 import json
+import os
+import pathlib
+import subprocess
+import sys
 
 import pytest
 
@@ -128,6 +133,56 @@ KILLED = """
     def test_after(model):
         model("embedding", "bert", list, size=3 << 20)
 """
+
+
+@pytest.fixture
+def memory_group():
+    """A control group with 120 MiB, below the one that we are in."""
+    lines = [line.split(":", 2) for line in pathlib.Path("/proc/self/cgroup").read_text().splitlines()]
+    paths = {controllers: path.lstrip("/") for _, controllers, path in lines}
+    groups = [("/sys/fs/cgroup/memory", "memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "", "memory.max")]
+    for root, controllers, limit in groups:
+        group = pathlib.Path(root, paths.get(controllers, ""), f"resource-pool-{os.getpid()}")
+        with contextlib.suppress(OSError):
+            group.mkdir()
+            try:
+                (group / limit).write_text(str(120 << 20))
+                with contextlib.suppress(OSError):  # only where nothing may be swapped out
+                    (group / "memory.swap.max").write_text("0")
+                yield group
+            finally:
+                group.rmdir()
+            return
+    pytest.skip("no memory control group can be made here")
+
+
+def test_whom_the_kernel_killed_is_told_from_whom_it_did_not(pytester, run, memory_group):
+    pytester.makepyfile("""
+        import os
+        def test_1_eats():
+            eaten = []
+            while True:
+                eaten.append(b"x" * (4 << 20))
+        def test_2_is_killed_by_somebody():
+            os.kill(os.getpid(), 9)
+        def test_3_exits():
+            os._exit(3)
+    """)
+    done = subprocess.run(
+        ["sh", "-c", f'echo $$ > {memory_group}/cgroup.procs; exec "$@"', "sh", sys.executable, "-m", "pytest", "-n1",
+         "-p", "no:cacheprovider", "-p", "no:randomly", "--pool-report=r.json"],
+        cwd=pytester.path, text=True, capture_output=True, timeout=120, check=False)
+    deaths = {each["test"].rpartition("::")[2]: each for each in report(pytester)["deaths"]}
+    assert len(deaths) == 3, done.stdout + done.stderr
+    first = {name: each["story"][0] for name, each in deaths.items()}
+    assert "(SIGKILL); the kernel killed 1 process for memory in this run" in first["test_1_eats"]
+    assert "(SIGKILL); not by the kernel for memory" in first["test_2_is_killed_by_somebody"]
+    assert first["test_3_exits"].endswith("ended with exit code 3")
+    hinted = [name for name, each in deaths.items() if any(line.startswith("hint:") for line in each["story"])]
+    assert hinted == ["test_1_eats"]
+    machine = deaths["test_1_eats"]["machine"]
+    assert machine["group"] == str(memory_group) and machine["group_limit_bytes"] == 120 << 20
+    assert any("of 120.0 MiB used" in line for line in deaths["test_1_eats"]["story"])
 
 
 def test_a_worker_that_died_is_named_with_its_memory(run, pytester):

@@ -93,8 +93,9 @@ struct rp_broker_store {
     /* Nobody waits for the answer of that number any more; what it leased is given back. */
     void (*cancel)(void *store, struct rp_broker_client *client, uint32_t number);
 
-    /* A lease that an OBJECT told; false when it is not one of the store's. */
-    bool (*release)(void *store, struct rp_broker_client *client, uint64_t lease_id);
+    /* A lease that an OBJECT told; false when it is not one of the store's. retires: nobody is to
+     * get that object any more. */
+    bool (*release)(void *store, struct rp_broker_client *client, uint64_t lease_id, bool retires);
     void (*client_gone)(void *store, struct rp_broker_client *client);
     size_t (*lease_count)(void *store); /* builds count too: while there is one, nothing is idle */
     void (*tell_status)(void *store, json_t *status); /* adds "objects" */

@@ -240,9 +240,10 @@ static bool handle(struct rp_broker_client *client, const struct rp_message *mes
         return true;
     case RP_MESSAGE_RELEASE:
         if (!rp_broker_give_back(client, message->release.lease_id,
-                                 message->release.keeps_ring != 0) &&
+                                 message->release.how == RP_RELEASE_KEEPS_RING) &&
             broker->store) {
-            broker->store_ops.release(broker->store, client, message->release.lease_id);
+            broker->store_ops.release(broker->store, client, message->release.lease_id,
+                                      message->release.how == RP_RELEASE_RETIRES);
         }
         return true;
     case RP_MESSAGE_RING_CLOSE:

@@ -174,6 +174,8 @@ static void admit(void *argument) {
     request.timeout_ms = ROOM_WAIT_MS;
     request.memory_bytes = job->info.is_file ? 0 : job->info.size;
     job->status = rp_pool_get_present(job->pool, &request, &job->lease, &job->story);
+    /* The time was ours, not that of those who wait for it. */
+    if (job->status == RP_ERR_TIMEOUT) job->status = job->story.status = RP_ERR_CAPACITY;
 }
 
 /* --- builds and waits ---------------------------------------------------------------------- */
@@ -693,9 +695,10 @@ void rp_objects_leave(struct rp_objects *objects, void *client) {
     forget(objects, (struct rp_objects_asker){.client = client}, true);
 }
 
-bool rp_objects_release(struct rp_objects *objects, void *client, uint64_t lease_id) {
+bool rp_objects_release(struct rp_objects *objects, void *client, uint64_t lease_id, bool retires) {
     struct share *share = find_share(objects, lease_id);
     if (!share || share->asker.client != client) return false;
+    if (retires) rp_pool_retire(share->lease);
     remove_share(objects, share);
     return true;
 }

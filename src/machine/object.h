@@ -98,8 +98,9 @@ void rp_objects_abort(struct rp_objects *objects, void *client, uint64_t token,
 /* Nobody waits for the answer of that number any more: no wait, build or lease of it is left. */
 void rp_objects_cancel(struct rp_objects *objects, struct rp_objects_asker asker);
 
-/* False: there is no such lease of that client's. */
-bool rp_objects_release(struct rp_objects *objects, void *client, uint64_t lease_id);
+/* False: there is no such lease of that client's. retires: nobody is to get that object any more,
+ * and the next who asks makes it. */
+bool rp_objects_release(struct rp_objects *objects, void *client, uint64_t lease_id, bool retires);
 
 /* The connection ended. Its builds go to the next who waits. */
 void rp_objects_leave(struct rp_objects *objects, void *client);

@@ -19,8 +19,8 @@
 struct rp_object {
     struct rp_client *client;
     struct rp_segment *segment;
-    uint64_t lease_id;
-    pid_t pid; /* whose lease it is */
+    uint64_t lease_id; /* 0: given back */
+    pid_t pid;         /* whose lease it is */
 };
 
 struct rp_object_build {
@@ -243,10 +243,22 @@ rp_status rp_object_protect(rp_object *object, rp_error *err) {
     return rp_segment_protect(object->segment, err);
 }
 
+void rp_machine_object_retire(rp_object *object) {
+    if (!object || object->pid != getpid() || object->lease_id == 0) return;
+    const struct rp_message release = {
+        .type = RP_MESSAGE_RELEASE,
+        .release = {.lease_id = object->lease_id, .how = RP_RELEASE_RETIRES},
+    };
+    rp_client_tell(object->client, &release);
+    object->lease_id = 0;
+}
+
 void rp_machine_object_release(rp_object *object) {
     if (!object) return;
     rp_segment_detach(object->segment);
-    if (object->pid == getpid()) release_lease(object->client, object->lease_id);
+    if (object->pid == getpid() && object->lease_id != 0) {
+        release_lease(object->client, object->lease_id);
+    }
     rp_client_drop(object->client);
     rp_free(object);
 }

@@ -460,6 +460,39 @@ static void a_plain_file_is_shared_where_it_is(void **state) {
     rp_machine_close(machine);
 }
 
+static rp_object *make(rp_machine *machine, const char *key, bool is_made_here) {
+    rp_error err = RP_ERROR_INIT;
+    rp_object *object = NULL;
+    rp_object_build *build = NULL;
+    assert_ok(rp_machine_object_get(machine, key, 0, NULL, &object, &build, &err));
+    assert_int_equal(build != NULL, is_made_here);
+    if (build) assert_ok(publish(build, &object, &err));
+    return object;
+}
+
+/* Two who hold the old one find that it is outdated, one after the other. */
+static void what_took_the_place_of_a_retired_object_stays(void **state) {
+    (void)state;
+    rp_machine *machine = open_machine();
+    rp_object *first = make(machine, "retired", true);
+    rp_object *second = make(machine, "retired", false);
+    rp_machine_object_retire(first);
+    rp_object *fresh = make(machine, "retired", true);
+    rp_machine_object_retire(second);
+    rp_machine_object_retire(second);
+    rp_object *again = make(machine, "retired", false);
+    assert_int_equal(use(second, 1), 0); /* attached still */
+    rp_machine_object_retire(NULL);
+    rp_machine_object_retire(again);
+    rp_object *third = make(machine, "retired", true);
+    rp_machine_object_release(first);
+    rp_machine_object_release(second);
+    rp_machine_object_release(fresh);
+    rp_machine_object_release(again);
+    rp_machine_object_release(third);
+    rp_machine_close(machine);
+}
+
 static void a_child_of_a_builder_publishes_nothing(void **state) {
     (void)state;
     rp_error err = RP_ERROR_INIT;
@@ -595,6 +628,7 @@ int main(void) {
         cmocka_unit_test(over_the_budget_is_told_with_figures),
         cmocka_unit_test(without_descriptors_one_request_fails_and_no_more),
         cmocka_unit_test(a_plain_file_is_shared_where_it_is),
+        cmocka_unit_test(what_took_the_place_of_a_retired_object_stays),
         cmocka_unit_test(a_child_of_a_builder_publishes_nothing),
         cmocka_unit_test(getting_500_times_leaks_nothing_anywhere),
         cmocka_unit_test(what_is_attached_survives_the_broker),

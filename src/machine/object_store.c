@@ -190,9 +190,9 @@ static void cancel(void *user, struct rp_broker_client *client, uint32_t number)
     settle(store);
 }
 
-static bool release(void *user, struct rp_broker_client *client, uint64_t lease_id) {
+static bool release(void *user, struct rp_broker_client *client, uint64_t lease_id, bool retires) {
     struct store *store = user;
-    bool was_ours = rp_objects_release(store->objects, client, lease_id);
+    bool was_ours = rp_objects_release(store->objects, client, lease_id, retires);
     settle(store);
     return was_ours;
 }

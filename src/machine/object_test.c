@@ -296,9 +296,9 @@ static void one_builds_and_all_others_wait(void **state) {
     expect(&desk, &seen, 'h', bert, 2);
     expect_no_more(&desk, seen);
     assert_int_equal(rp_objects_use_count(desk.objects), 4);
-    assert_false(rp_objects_release(desk.objects, anna, berts)); /* is not hers */
-    assert_true(rp_objects_release(desk.objects, bert, berts));
-    assert_false(rp_objects_release(desk.objects, bert, berts));
+    assert_false(rp_objects_release(desk.objects, anna, berts, false)); /* is not hers */
+    assert_true(rp_objects_release(desk.objects, bert, berts, false));
+    assert_false(rp_objects_release(desk.objects, bert, berts, false));
     rp_objects_leave(desk.objects, bert);
     rp_objects_leave(desk.objects, cleo);
     rp_objects_leave(desk.objects, anna);
@@ -572,7 +572,7 @@ static void the_budget_of_the_pool_counts_and_idle_objects_make_room(void **stat
     answer = expect(&desk, &seen, 'f', bert, 4);
     assert_int_equal(answer->why.status, RP_ERR_CAPACITY);
     /* An idle one goes, and whoever asks for it then builds it anew. */
-    assert_true(rp_objects_release(desk.objects, anna, first));
+    assert_true(rp_objects_release(desk.objects, anna, first, false));
     publish(&desk, bert, "second", 6 << 20);
     seen = desk.count;
     get(&desk, anna, 5, "first");
@@ -825,7 +825,7 @@ static void loop_handle(struct loop *loop, int *client) {
         rp_objects_put(loop->objects, asker, message.object_put.token,
                        rp_descriptors_take(&descriptors));
     } else if (message.type == RP_MESSAGE_RELEASE) {
-        assert_true(rp_objects_release(loop->objects, client, message.release.lease_id));
+        assert_true(rp_objects_release(loop->objects, client, message.release.lease_id, false));
     }
     rp_descriptors_close(&descriptors);
 }

@@ -60,7 +60,7 @@ static const struct field leased_fields[] = {
     TEXT_OF(leased.reason, RP_LIMIT_KEY_BYTES),
     MAYBE(leased.memory_method, RP_LIMIT_ENGINE_BYTES - 1),
     BYTES_OF(leased.inputs), BYTES_OF(leased.outputs), LAST};
-static const struct field release_fields[] = {LONG(release.lease_id), NUMBER(release.keeps_ring), LAST};
+static const struct field release_fields[] = {LONG(release.lease_id), NUMBER(release.how), LAST};
 static const struct field cancel_fields[] = {NUMBER(cancel.number), LAST};
 static const struct field object_get_fields[] = {
     TEXT_OF(object_get.key, RP_LIMIT_KEY_BYTES), LONG(object_get.timeout_ms),

@@ -73,6 +73,13 @@ struct rp_bytes {
     uint32_t size;
 };
 
+/* How a lease is given back. */
+enum rp_release_how {
+    RP_RELEASE_PLAIN = 0,
+    RP_RELEASE_KEEPS_RING = 1, /* the client has its ring mapped still, for its next lease */
+    RP_RELEASE_RETIRES = 2,    /* an object's: nobody is to get it any more                */
+};
+
 /* An error whose texts are in a frame. */
 struct rp_error_text {
     uint32_t status;
@@ -132,7 +139,7 @@ struct rp_message {
         } leased;
         struct {
             uint64_t lease_id;
-            uint32_t keeps_ring; /* the client has it mapped still, for its next lease */
+            uint32_t how; /* enum rp_release_how */
         } release;
         struct {
             uint32_t number; /* of the request that nobody waits for any more */

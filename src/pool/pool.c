@@ -375,6 +375,16 @@ rp_status rp_pool_evict(rp_pool *pool, const char *key, rp_cleared *cleared, rp_
     return status;
 }
 
+void rp_pool_retire(const rp_lease *lease) {
+    struct rp_entry *entry = RP_READ(rp_ticket_slot(lease)->holder)->entry;
+    rp_pool *pool = entry->pool;
+    uint64_t freed_bytes = 0;
+    rp_lock_acquire(&pool->lock);
+    struct rp_entry *dead = entry->is_detached ? NULL : rp_pool_detach(pool, is_made_of, entry);
+    rp_lock_release(&pool->lock);
+    rp_pool_bury(pool, dead, &freed_bytes);
+}
+
 rp_status rp_pool_find(rp_pool *pool, const char *key, rp_lease **lease, rp_error *err) {
     if (!pool || !key || !lease) {
         return rp_fail(err, RP_ERR_ARGUMENT, "no pool, no key, or no place for a lease");

@@ -142,6 +142,10 @@ rp_status rp_pool_lease_room_take(rp_pool *pool, const rp_request *request,
  */
 rp_lease *rp_pool_hit_model(rp_pool *pool, const rp_request *request);
 
+/* Take out what is leased, and what was made of it: nobody else gets it, and it goes with its last
+ * lease. What took its place under the same key stays. */
+void rp_pool_retire(const rp_lease *lease);
+
 /* Whether the file of a leased model is another one by now than when it was loaded. */
 bool rp_pool_lease_is_outdated(const rp_lease *lease);
 
