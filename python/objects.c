@@ -92,6 +92,18 @@ static rp_status status_of(PyObject *exception, const rp_error *told) {
     return is_memory ? RP_ERR_MEMORY : RP_ERR_LOAD;
 }
 
+/* Frames of a constructor that found no memory hold what it had made so far, and the pool is about
+ * to make room: their variables go, their lines stay. */
+static void clear_frames(PyObject *exception) {
+    PyObject *traceback = PyException_GetTraceback(exception);
+    PyObject *module = traceback ? PyImport_ImportModule("traceback") : NULL;
+    PyObject *done = module ? PyObject_CallMethod(module, "clear_frames", "O", traceback) : NULL;
+    PyErr_Clear();
+    Py_XDECREF(done);
+    Py_XDECREF(module);
+    Py_XDECREF(traceback);
+}
+
 /* What is raised here is what every waiter raises. */
 rp_status rp_python_fail_as_raised(struct rp_python_call *call, rp_error *err) {
     rp_error told = RP_ERROR_INIT;
@@ -99,6 +111,7 @@ rp_status rp_python_fail_as_raised(struct rp_python_call *call, rp_error *err) {
     if (!exception) return rp_fail(err, RP_ERR_LOAD, "its constructor failed and raised nothing");
     tell(exception, RP_ERR_LOAD, &told);
     told.status = status_of(exception, &told);
+    if (told.status == RP_ERR_MEMORY) clear_frames(exception);
     told.os_errno = -remember(exception);
     Py_XDECREF(call->raised);
     call->raised = exception;

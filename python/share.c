@@ -99,8 +99,9 @@ static PyObject *core_address(PyObject *module, PyObject *buffer) {
 }
 
 static PyMethodDef share_functions[] = {
-    {"_memory", core_memory, METH_VARARGS, NULL},
-    {"_address", core_address, METH_O, NULL},
+    {"_memory", core_memory, METH_VARARGS,
+     "_memory(address, length, owner, /)\n--\n\nA buffer of those bytes, which keeps its owner."},
+    {"_address", core_address, METH_O, "_address(buffer, /)\n--\n\nWhere it begins."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -14,6 +14,7 @@ import threading
 import time
 import tracemalloc
 import unittest
+import weakref
 
 import resource_pool
 from resource_pool import ResourcePool, get_global_resource_pool
@@ -210,6 +211,20 @@ class Wrong(unittest.TestCase):
 
         with self.assertRaises(RecursionError):
             self.pool.get_model("embedding", "a", make)
+
+    def test_what_found_no_memory_is_gone_before_it_is_tried_once_more(self):
+        parts = []
+
+        def make():
+            part = Thing()
+            alive = [each() for each in parts if each() is not None]
+            parts.append(weakref.ref(part))
+            if len(parts) == 1:
+                raise MemoryError()
+            return alive
+
+        self.assertEqual(self.pool.get_model("embedding", "a", make), [])
+        self.assertEqual(len(parts), 2)
 
     def test_out_of_memory_is_tried_once_more_after_room_was_made(self):
         tries = []
