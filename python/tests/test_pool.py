@@ -223,6 +223,7 @@ class Wrong(unittest.TestCase):
                 raise MemoryError()
             return alive
 
+        self.pool.get_model("embedding", "idle", Thing, size=1000)
         self.assertEqual(self.pool.get_model("embedding", "a", make), [])
         self.assertEqual(len(parts), 2)
 
