@@ -50,6 +50,7 @@ import os, signal, sys, threading, time
 import resource_pool
 from resource_pool import ResourcePool
 class Thing: pass
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started the tests may ignore it
 pool = ResourcePool(history="off")
 """
 
