@@ -366,6 +366,7 @@ static void find_precision(const struct pieces *pieces, rp_model_facts *facts) {
             if (!is_word(pieces, i, precisions[j].word)) continue;
             const char *number = precisions[j].number;
             if (number && (!is_followed || !is_word(pieces, i + 1, number))) continue;
+            if (number && is_close(pieces, i)) continue; /* "tmp2nf4x" is a folder of somebody's */
             take_precision(facts, precisions[j].precision, precisions[j].scheme);
         }
     }

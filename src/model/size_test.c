@@ -152,6 +152,7 @@ static void precisions_are_read_from_names(void **state) {
         {"b-7b-bf16", "bf16", ""},
         {"b-7b-fp16", "fp16", ""},
         {"b-7b-seq2seq", "", ""},
+        {"tmp2nf4x", "", ""},
         {"b-7b-24bit", "", ""},
     };
     for (size_t i = 0; i < sizeof samples / sizeof samples[0]; i++) {
