@@ -649,7 +649,12 @@ class Processes(Case):
     @unittest.skipIf("libasan" in os.environ.get("LD_PRELOAD", ""),
                      "a child of fork() may wait for ever for AddressSanitizer's own lock")
     def test_fork_with_a_pool_in_use_by_threads(self):
+        # What the pool imports when first used is there before: a fork in the midst of an import leaves Python's own
+        # lock of that module with a thread that the child does not have.
         self.assert_program("""
+pool.get_model("a", "b0", Thing)
+with pool.lease_model("a", "c0", Thing): pass
+pool.cleanup_unused_resources(0)
 stop = threading.Event()
 def work():
     i = 0
