@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* rpool: the table of commands, and all that follows from it: parsing, help, exit codes. */
 #include "command.h"
+#include "keeper.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -242,9 +243,12 @@ static int run(int argc, char **argv) {
         print_help();
         return 0;
     }
-    /* What a broker starts, and nobody types: no row in the table, no help. */
+    /* What a broker or a launcher starts, and nobody types: no row in the table, no help. */
     if (argc == 4 && strcmp(argv[1], "serve") == 0 && strcmp(argv[2], "--worker") == 0) {
         return worker_run(argv[3]);
+    }
+    if (argc == 6 && strcmp(argv[1], "serve") == 0 && strcmp(argv[2], "--fork-server") == 0) {
+        return fs_keeper_run(argv[3], argv[4], argv[5]);
     }
     const char *name = strcmp(argv[1], "--version") == 0 ? "version" : argv[1];
     const struct command *command = find_command(name);
