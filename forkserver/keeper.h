@@ -10,8 +10,8 @@
 
 /*
  * Be one: `rpool serve --fork-server KEY READY_FD INTERPRETER`. The modules to preload come from
- * stdin, a line each ("# ..." lines are comments; "-name" is one that must not be loaded). A byte is
- * written to READY_FD once it listens, or another one of that key does. Returns the exit code.
+ * stdin, a line each. A byte is written to READY_FD once it listens, or another one of that key
+ * does. Returns the exit code.
  */
 int fs_keeper_run(const char *key, const char *ready_fd, const char *interpreter);
 
