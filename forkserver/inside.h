@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What server and child share in the interpreter: the functions of inside.py, and the events file.
+ */
+#ifndef RP_FORKSERVER_INSIDE_H
+#define RP_FORKSERVER_INSIDE_H
+
+/* First, since it says which of the system's interfaces are there. */
+#include <Python.h>
+
+#include "child.h"
+
+/* Call one of inside.py with up to five arguments, ended by NULL. NULL with an exception. */
+PyObject *fs_inside_call(const char *function, ...);
+
+/* A child's lines in $RESOURCE_POOL_PYTHON_EVENTS; nothing where there is no such file. */
+void fs_events_open(void);
+void fs_events_forked(const struct fs_request *request, const struct fs_imports *imports);
+void fs_events_imported(void);
+
+#endif

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a fork server and its children do in Python: called by the extension, and part of no module.
+
+Nothing is imported here that a plain start has not imported already, but when it is needed.
+"""
+
+import io
+import os
+import sys
+
+# Names of modules of a plain start, and those at the time of the freeze.
+plain = frozenset()
+frozen = frozenset()
+reads = {}
+
+
+class Environment(dict):
+    """The data of os.environ while modules are imported: remembers what they looked for."""
+
+    def __getitem__(self, name):
+        reads.setdefault(name, self.get(name))
+        return super().__getitem__(name)
+
+
+environment = os.environ._data
+
+
+def open_for_imports():
+    """Before the first import."""
+    global plain
+    plain = frozenset(sys.modules)
+    if sys.path and sys.path[0] == "":
+        del sys.path[0]
+    os.environ._data = Environment(environment)
+
+
+def flush():
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+
+
+def module_files(module):
+    """The files that a module was made of; none of a built-in one."""
+    spec = getattr(module, "__spec__", None)
+    for name in {getattr(module, "__file__", None), getattr(spec, "origin", None)}:
+        if isinstance(name, str) and os.path.isabs(name):
+            yield name
+
+
+def inventory(began_ns):
+    """The lines of wire.h. What changed after the server began is told as stale."""
+    lines = []
+    known = set()
+    for module in list(sys.modules.values()):
+        known.update(module_files(module))
+    for name in sorted(known):
+        try:
+            found = os.stat(name)
+        except OSError:
+            continue  # a name that never was a file: "<frozen>", a member of a zip
+        changed_ns = max(found.st_mtime_ns, found.st_ctime_ns)
+        stamp = found.st_mtime_ns if changed_ns < began_ns else 0
+        lines.append(f"file\t{name}\t{found.st_size}\t{stamp}")
+    for name in sys.path:
+        try:
+            lines.append(f"folder\t{name}\t{os.stat(name).st_mtime_ns}")
+        except OSError:
+            lines.append(f"folder\t{name}\t0")
+    for name in sorted({name.partition(".")[0] for name in sys.modules} - plain):
+        lines.append(f"name\t{name}")
+    for name, value in sorted(reads.items()):
+        lines.append("env\t" + os.fsdecode(name) + "=" + os.fsdecode(value) if value is not None
+                     else "unset\t" + os.fsdecode(name))
+    return os.fsencode("\n".join(line for line in lines if "\n" not in line) + "\n")
+
+
+def freeze():
+    """All is imported. What is alive now is no business of a child's collector, which would write to its pages."""
+    global frozen
+    os.environ._data = environment
+    is_known = "gc" in sys.modules
+    import gc
+    gc.collect()
+    gc.freeze()
+    if not is_known:
+        del sys.modules["gc"]
+    frozen = frozenset(sys.modules)
+
+
+def open_stream(name, number, is_unbuffered):
+    """A standard stream as the interpreter opens it; the object that was there stays, since libraries keep it."""
+    before = getattr(sys, f"__{name}__")
+    try:
+        os.fstat(number)
+    except OSError:
+        stream = None
+    else:
+        mode = "r" if name == "stdin" else "w"
+        is_raw = is_unbuffered and name != "stdin"
+        buffer = io.open(number, mode + "b", 0 if is_raw else -1, closefd=False)
+        raw = buffer if is_raw else buffer.raw
+        raw.name = f"<{name}>"
+        is_terminal = raw.isatty()
+        options = {"newline": "\n", "line_buffering": not is_unbuffered and (is_terminal or name == "stderr"),
+                   "write_through": is_unbuffered}
+        if before is None:
+            stream = io.TextIOWrapper(buffer, streams[name][0], streams[name][1], **options)
+        else:
+            before.__init__(buffer, before.encoding, before.errors, **options)
+            stream = before
+        stream.mode = mode
+    setattr(sys, name, stream)
+    setattr(sys, f"__{name}__", stream)
+
+
+streams = {name: (stream.encoding, stream.errors)
+           for name, stream in (("stdin", sys.stdin), ("stdout", sys.stdout), ("stderr", sys.stderr))
+           if stream is not None}
+
+
+def reseed():
+    """What a fresh process draws from the system: a child does so again. (random does it by itself.)"""
+    mtrand = sys.modules.get("numpy.random.mtrand")
+    if mtrand is not None:
+        mtrand._rand.seed()
+    process = sys.modules.get("multiprocessing.process")
+    if process is not None:
+        key = process.AuthenticationString(os.urandom(32))
+        process._current_process._config["authkey"] = key
+
+
+def become(argv, original, variables, is_unbuffered, ignored):
+    """A child's view of itself. Variables and arguments are bytes."""
+    environment.clear()
+    for item in variables:
+        name, equals, value = item.partition(b"=")
+        if equals and name:
+            environment.setdefault(name, value)
+    sys.argv = [os.fsdecode(each) for each in argv]
+    sys.orig_argv = [os.fsdecode(each) for each in original]
+    for name, number in (("stdin", 0), ("stdout", 1), ("stderr", 2)):
+        open_stream(name, number, is_unbuffered)
+    if ignored:
+        import _signal
+        for number in ignored:
+            try:
+                _signal.signal(number, _signal.SIG_IGN)
+            except (OSError, ValueError):
+                pass
+    reseed()
+
+
+def put_first(name):
+    """The folder of the program, where a plain start puts it."""
+    if not getattr(sys.flags, "safe_path", False):
+        sys.path.insert(0, name)
+
+
+def script_folder(name):
+    return os.path.dirname(os.path.realpath(name))
+
+
+def library_folders():
+    """Where the interpreter has its libraries."""
+    import site
+    folders = [os.path.dirname(os.__file__), *site.getsitepackages()]
+    if site.ENABLE_USER_SITE:
+        folders.append(site.getusersitepackages())
+    return tuple(os.path.join(folder, "") for folder in folders)
+
+
+def is_test(name):
+    return any(part in ("test", "tests", "conftest", "__main__") or part.startswith("test_") for part in name.split("."))
+
+
+def imported():
+    """Names of modules from the folders of libraries, in the order in which they came; none of tests."""
+    folders = library_folders()
+    names = []
+    for name, module in list(sys.modules.items()):
+        files = list(module_files(module))
+        is_library = files and all(file.startswith(folders) for file in files)
+        if is_library and not is_test(name) and name.isprintable() and "," not in name:
+            names.append(name)
+    return os.fsencode(",".join(names))
+
+
+def clear_module(values):
+    """As the interpreter clears a module that something keeps alive: private names first."""
+    for is_private in (True, False):
+        for name in list(values):
+            if not isinstance(name, str) or name == "__builtins__":
+                continue
+            if (name[:1] == "_" and name[:2] != "__") if is_private else name[:1] != "_" or name[:2] == "__":
+                values[name] = None
+
+
+def tear_down():
+    """
+    End what the child made: its modules, and what they hold. What the server made stays as it is, since taking it
+    apart writes to all its pages, which costs more than the whole child.
+    """
+    import gc
+    import weakref
+    modules = []
+    for name in ["__main__", *(name for name in sys.modules if name not in frozen)]:
+        module = sys.modules.pop(name, None)
+        try:
+            modules.append(weakref.ref(module))
+        except TypeError:
+            pass
+        del module
+    gc.collect()
+    for reference in reversed(modules):
+        module = reference()
+        if module is not None and module.__name__ not in ("gc", "weakref"):
+            clear_module(module.__dict__)
+        del module
+    gc.collect()
+
+
+def show_lines(code):
+    """What makes the lines of such code known to tracebacks; None: they are not shown in this version."""
+    del code
+    if sys.version_info < (3, 13):
+        return None
+    import linecache
+    return lambda code, text: linecache._register_code(code, text, "<string>")
+
+
+def name_script(names, name):
+    import _frozen_importlib_external
+    names["__file__"] = name
+    names["__cached__"] = None
+    names["__loader__"] = _frozen_importlib_external.SourceFileLoader("__main__", name)

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Importing what is to be there before the first fork, and seeing that it did nothing else. */
+#ifndef RP_FORKSERVER_PRELOAD_H
+#define RP_FORKSERVER_PRELOAD_H
+
+#include "inside.h"
+
+/* Before the first import. */
+void fs_preload_init(void);
+
+/* Import one module; the answer for the keeper. */
+struct fs_frame fs_preload_import(const char *name);
+
+/* All is imported. The answer, with the descriptor of the inventory in *fd; -1: there is none. */
+struct fs_frame fs_preload_freeze(int *fd);
+
+/* What the imports took, all together. */
+const struct fs_imports *fs_preload_sums(void);
+
+#endif
