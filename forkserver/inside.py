@@ -75,12 +75,20 @@ def inventory(began_ns):
     return os.fsencode("\n".join(line for line in lines if "\n" not in line) + "\n")
 
 
+def forget_finalizers():
+    """What weakref.finalize() would end with the process is the server's: no child ends it for the others."""
+    weakref = sys.modules.get("weakref")
+    for each in list(weakref.finalize._registry) if weakref else ():
+        each.atexit = False
+
+
 def freeze():
     """All is imported. What is alive now is no business of a child's collector, which would write to its pages."""
     global frozen
     os.environ._data = environment
     is_known = "gc" in sys.modules
     import gc
+    forget_finalizers()
     gc.collect()
     gc.freeze()
     if not is_known:
