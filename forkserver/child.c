@@ -115,12 +115,19 @@ static void set_oom_score(int score) {
 /* C's environment is a copy, since putenv() and setenv() may change it as they like. */
 static bool set_environment(const struct fs_request *request) {
     uint32_t count = request->head->environment_count;
-    char **copy = calloc(count + 1, sizeof *copy);
+    size_t bytes = (count + 1) * sizeof(char *);
+    for (uint32_t i = 0; i < count; i++)
+        bytes += strlen(request->environment[i]) + 1;
+    char **copy = malloc(bytes);
     if (!copy) return false;
+    char *at = (char *)(copy + count + 1);
     for (uint32_t i = 0; i < count; i++) {
-        copy[i] = strdup(request->environment[i]);
-        if (!copy[i]) return false;
+        size_t length = strlen(request->environment[i]) + 1;
+        memcpy(at, request->environment[i], length);
+        copy[i] = at;
+        at += length;
     }
+    copy[count] = NULL;
     environ = copy;
     return true;
 }

@@ -34,15 +34,15 @@ static void append(const char *line, size_t length) {
     struct stat found;
     bool is_file = fstat(fd, &found) == 0 && S_ISREG(found.st_mode);
     /* A line that is lost is missing in a sum; nobody is to fail for it. */
-    if (is_file && write(fd, line, length) < 0) length = 0;
+    ssize_t ignored = is_file ? write(fd, line, length) : 0;
+    (void)ignored;
     close(fd);
 }
 
 /* Mode and target, without what would end a field or a line. */
 static void name_group(const struct fs_request *request) {
     static const char *const modes[] = {"-c ", "-m ", "", "stdin "};
-    int length = snprintf(group, GROUP_BYTES, "%s%s", modes[request->head->mode], request->target);
-    (void)length;
+    snprintf(group, GROUP_BYTES, "%s%s", modes[request->head->mode], request->target);
     for (char *at = group; *at; at++) {
         if ((unsigned char)*at < ' ' || *at == 0x7f) *at = ' ';
     }

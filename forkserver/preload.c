@@ -41,12 +41,13 @@ static int64_t clock_ns(clockid_t clock) {
 /* Bytes that are there, and of those what no file has. */
 static void read_memory(uint64_t *all_bytes, uint64_t *private_bytes) {
     char text[128] = "";
-    unsigned long long pages = 0;
-    unsigned long long shared = 0;
+    char *at = text;
     int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
     ssize_t got = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
     if (fd >= 0) close(fd);
-    if (got <= 0 || sscanf(text, "%*u %llu %llu", &pages, &shared) != 2) pages = shared = 0;
+    if (got > 0) strtoull(at, &at, 10); /* of the address space: says nothing */
+    uint64_t pages = strtoull(at, &at, 10);
+    uint64_t shared = strtoull(at, &at, 10);
     uint64_t page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
     *all_bytes = pages * page_bytes;
     *private_bytes = pages > shared ? (pages - shared) * page_bytes : 0;
