@@ -193,6 +193,11 @@ bool fs_send(int socket, const struct fs_frame *frame, const int *fds, size_t fd
     return sent == (ssize_t)sizeof copy;
 }
 
+bool fs_send_now(int socket, const struct fs_frame *frame) {
+    return send(socket, frame, sizeof *frame, MSG_NOSIGNAL | MSG_DONTWAIT) ==
+           (ssize_t)sizeof *frame;
+}
+
 /* Descriptors that came; more than there is room for are closed. */
 static size_t take_fds(struct msghdr *message, int *fds, size_t room) {
     size_t count = 0;

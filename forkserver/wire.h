@@ -154,6 +154,9 @@ const void *fs_request_map(int fd, size_t *size);
 /* Frames. `fds` may be NULL when the count is 0. False with errno. Never SIGPIPE. */
 bool fs_send(int socket, const struct fs_frame *frame, const int *fds, size_t fd_count);
 
+/* The same without descriptors and without waiting for a reader: false if there is no room. */
+bool fs_send_now(int socket, const struct fs_frame *frame);
+
 /*
  * The next frame, waiting for it. *fd_count: room on the way in, what came on the way out; they are
  * closed on exec, and the caller's. 1; 0: the other side has gone; -1 with errno (EBADMSG: no

@@ -89,6 +89,15 @@ RP_API RP_MUST_CHECK rp_status rp_machine_status(rp_machine *machine, bool all, 
 RP_API RP_MUST_CHECK rp_status rp_machine_stats(rp_machine *machine, char **json, rp_error *err);
 
 /**
+ * Say what this program is and holds, as a JSON object of at most 32 KiB: it replaces what was said
+ * before, and is forgotten with the connection. One of kind "fork_server" is shown among
+ * fork_servers[] of the status, and its memory_bytes in the ledger of the processor. To say
+ * something keeps no broker from leaving when it is idle. RP_ERR_ARGUMENT: no JSON object.
+ */
+RP_API RP_MUST_CHECK rp_status rp_machine_tell(rp_machine *machine, const char *json,
+                                               rp_error *err);
+
+/**
  * Take one entry out, and those that were made of it. Leased by somebody: it takes no new leases
  * and goes with its last one (cleared->leased_count); with `force` its worker is ended under them,
  * and what they run on it fails. `cleared`, which may be NULL, tells what became of it: verified

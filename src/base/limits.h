@@ -131,6 +131,9 @@ enum {
     /* The command line of a process, for people. */
     RP_LIMIT_COMMAND_BYTES = 256,
 
+    /* What a program says of itself to the broker: a page of JSON, and half a frame. */
+    RP_LIMIT_TOLD_BYTES = 32 << 10,
+
     /* One text in a frame between processes: frames have 64 KiB. */
     RP_LIMIT_FRAME_TEXT_BYTES = 32 << 10,
 

@@ -58,6 +58,7 @@ void rp_broker_drop(struct rp_broker_client *client, const char *why) {
     if (client->readable) event_free(client->readable);
     if (client->writable) event_free(client->writable);
     close(client->fd);
+    json_decref(client->told);
     while (client->unread) {
         struct rp_unread *next = client->unread->next;
         free_unread(client->unread);
@@ -256,6 +257,9 @@ static bool handle(struct rp_broker_client *client, const struct rp_message *mes
     case RP_MESSAGE_OBJECT_PUT:
     case RP_MESSAGE_OBJECT_ABORT:
         handle_object(client, message, descriptors);
+        return true;
+    case RP_MESSAGE_TELL:
+        rp_broker_handle_told(client, message);
         return true;
     case RP_MESSAGE_STATUS:
     case RP_MESSAGE_STATS:

@@ -149,6 +149,7 @@ struct rp_broker_client {
     uint64_t kept_rings[RP_LIMIT_CLIENT_RINGS]; /* for its next leases; oldest first */
     size_t kept_count;
     size_t wait_count;
+    json_t *told; /* what it says of itself; NULL: nothing */
     struct rp_broker_client *next;
     struct rp_broker_client **link;
 };
@@ -272,6 +273,9 @@ const char *rp_broker_wait_reason(const struct rp_broker_job *job);
 rp_request rp_broker_request_of(const struct rp_message *message);
 
 /* ---- broker_orders.c ---- */
+
+/* TELL: what a client says of itself, until it says something else or goes. */
+void rp_broker_handle_told(struct rp_broker_client *client, const struct rp_message *message);
 
 /* STATUS, STATS, EVICT, CLEAR, MOVE, STOP. */
 void rp_broker_handle_order(struct rp_broker_client *client, const struct rp_message *message);

@@ -290,6 +290,50 @@ static json_t *describe_clients(const struct rp_broker *broker) {
     return list;
 }
 
+void rp_broker_handle_told(struct rp_broker_client *client, const struct rp_message *message) {
+    rp_error why = RP_ERROR_INIT;
+    json_t *told = json_loads(message->tell.about, 0, NULL);
+    struct rp_message answer = {.type = RP_MESSAGE_TEXT, .number = message->number};
+    if (json_is_object(told)) {
+        json_decref(client->told);
+        client->told = told;
+        answer.text.part = (struct rp_bytes){"{}", 2};
+        rp_broker_answer(client, &answer, NULL);
+        return;
+    }
+    json_decref(told);
+    rp_fail(&why, RP_ERR_ARGUMENT, "what a program says of itself is no JSON object");
+    rp_broker_fail(client, message->number, &why);
+}
+
+/* Processes that keep libraries loaded for others, as they say themselves. */
+static json_t *describe_fork_servers(const struct rp_broker *broker) {
+    json_t *list = json_array();
+    for (const struct rp_broker_client *at = broker->clients; at; at = at->next) {
+        const char *kind = json_string_value(json_object_get(at->told, "kind"));
+        if (!kind || strcmp(kind, "fork_server") != 0) continue;
+        json_t *row = json_pack("{s:i, s:s}", "pid", (int)at->pid, "command", at->command);
+        put_since(row, at->since_wall_ns);
+        json_object_update_missing(row, at->told);
+        json_array_append_new(list, row);
+    }
+    return list;
+}
+
+/* What they take is on the processor's account, though no model's. */
+static void put_fork_servers(json_t *document, json_t *list) {
+    json_int_t bytes = 0;
+    size_t i;
+    const json_t *row;
+    json_array_foreach(list, i, row) {
+        json_int_t taken = json_integer_value(json_object_get(row, "memory_bytes"));
+        if (taken > 0) bytes += taken;
+    }
+    json_t *cpu = json_object_get(json_object_get(document, "ledger"), "cpu");
+    if (cpu) json_object_set_new(cpu, "fork_server_bytes", json_integer(bytes));
+    json_object_set_new(document, "fork_servers", list);
+}
+
 /* Room is no entry, which would tell what it takes: its lease does. */
 static void put_kind(json_t *row, const rp_lease *ticket) {
     rp_kind kind = rp_pool_lease_kind(ticket);
@@ -396,6 +440,7 @@ json_t *rp_broker_tell_status(struct rp_broker *broker, const struct rp_broker_l
     json_object_set(document, "loading", look->loads);
     json_object_set_new(document, "leases", describe_leases(broker));
     json_object_set_new(document, "waiters", describe_waiters(broker, look->loads));
+    put_fork_servers(document, describe_fork_servers(broker));
     json_object_set(document, "events", look->events);
     json_object_set_new(document, "failures", describe_notes(&broker->failures, describe_failure));
     json_object_set_new(document, "leaks", describe_notes(&broker->leaks, describe_leak));

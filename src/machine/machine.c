@@ -87,6 +87,15 @@ rp_status rp_machine_stats(rp_machine *machine, char **json, rp_error *err) {
     return ask(machine, &message, json, err);
 }
 
+rp_status rp_machine_tell(rp_machine *machine, const char *json, rp_error *err) {
+    char *text = NULL;
+    if (!json) return rp_fail(err, RP_ERR_ARGUMENT, "nothing to tell the broker");
+    const struct rp_message message = {.type = RP_MESSAGE_TELL, .tell = {json}};
+    rp_status status = ask(machine, &message, &text, err);
+    rp_free(text);
+    return status;
+}
+
 static uint64_t number_in(const json_t *document, const char *key) {
     return (uint64_t)json_integer_value(json_object_get(document, key));
 }

@@ -78,6 +78,7 @@ static const struct field clear_fields[] = {NUMBER(clear.force), LAST};
 static const struct field move_fields[] = {
     TEXT_OF(move.key, RP_LIMIT_KEY_BYTES), TEXT_OF(move.device, RP_LIMIT_DEVICE_BYTES - 1),
     NUMBER(move.force), LAST};
+static const struct field tell_fields[] = {TEXT_OF(tell.about, RP_LIMIT_TOLD_BYTES), LAST};
 static const struct field load_fields[] = {
     TEXT_OF(load.path, RP_LIMIT_NAME_BYTES - 1), MAYBE(load.engine, RP_LIMIT_ENGINE_BYTES - 1),
     TEXT_OF(load.device, RP_LIMIT_DEVICE_BYTES - 1),
@@ -106,7 +107,7 @@ static const struct field *const fields_of[] = {
     [RP_MESSAGE_LOADED] = loaded_fields,           [RP_MESSAGE_RING] = ring_fields,
     [RP_MESSAGE_DONE] = nothing_fields,            [RP_MESSAGE_RING_CLOSE] = ring_close_fields,
     [RP_MESSAGE_UNLOAD] = nothing_fields,
-    [RP_MESSAGE_MOVE] = move_fields,
+    [RP_MESSAGE_MOVE] = move_fields,               [RP_MESSAGE_TELL] = tell_fields,
 };
 
 static const struct {

@@ -58,7 +58,8 @@ enum { RP_FRAME_MAGIC = 0x4D505231 /* "1RPM" */, RP_FRAME_VERSION = 2, RP_FRAME_
     X(DONE,         23, "done",        0, 0)        \
     X(RING_CLOSE,   24, "ring_close",  0, 0)        \
     X(UNLOAD,       25, "unload",      0, 0)        \
-    X(MOVE,         26, "move",        0, 0)
+    X(MOVE,         26, "move",        0, 0)        \
+    X(TELL,         27, "tell",        0, 0)
 /* clang-format on */
 
 enum rp_message_type {
@@ -184,6 +185,9 @@ struct rp_message {
             const char *device;
             uint32_t force;
         } move;
+        struct {
+            const char *about; /* a JSON object */
+        } tell;
         struct {
             const char *path;
             const char *engine;

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "job.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { FD_REQUEST, FD_FOLDER };
+
+struct fs_job *fs_job_new(int connection, pid_t launcher) {
+    static uint32_t last;
+    struct fs_job *job = calloc(1, sizeof *job);
+    if (!job) return NULL;
+    job->number = ++last ? last : ++last; /* 0 is nobody's */
+    job->connection = connection;
+    job->launcher = launcher;
+    job->process = -1;
+    job->since_ms = fs_now_ms();
+    return job;
+}
+
+static void close_fds(struct fs_job *job) {
+    for (size_t i = 0; i < job->fd_count; i++)
+        close(job->fds[i]);
+    job->fd_count = 0;
+}
+
+void fs_job_free(struct fs_job *job) {
+    close_fds(job);
+    if (job->process >= 0) close(job->process);
+    close(job->connection);
+    free(job);
+}
+
+/* The request for as long as `use` takes. NULL, or what is wrong. */
+static const char *read_request(const struct fs_job *job, struct fs_request *request,
+                                const void **map, size_t *size) {
+    *map = fs_request_map(job->fds[FD_REQUEST], size);
+    if (!*map) return "it is no sealed memory";
+    const char *wrong = fs_request_read(*map, *size, request);
+    if (!wrong && request->head->passed_count + 2 != job->fd_count) {
+        free(request->argv);
+        wrong = "it has not the descriptors that it says";
+    }
+    if (wrong) munmap((void *)(uintptr_t)*map, *size);
+    return wrong;
+}
+
+int fs_job_receive(struct fs_job *job, char *why, size_t room) {
+    struct fs_frame frame;
+    struct fs_request request;
+    const void *map;
+    size_t size;
+    job->fd_count = FS_JOB_FDS;
+    int rc = fs_receive(job->connection, &frame, job->fds, &job->fd_count);
+    if (rc == 0) return 0;
+    const char *wrong = NULL;
+    if (rc < 0 || frame.type != FS_ASK) {
+        wrong = "it is none of this version";
+        if (rc < 0) job->fd_count = 0;
+    } else if (job->fd_count < 2) {
+        wrong = "it came without its descriptors";
+    } else {
+        wrong = read_request(job, &request, &map, &size);
+    }
+    if (wrong) {
+        snprintf(why, room, "the request is damaged: %s", wrong);
+        return -1;
+    }
+    free(request.argv);
+    munmap((void *)(uintptr_t)map, size);
+    job->state = FS_JOB_QUEUED;
+    return 1;
+}
+
+bool fs_job_fits(const struct fs_job *job, const struct fs_inventory *inventory, char *why,
+                 size_t room) {
+    struct fs_request request;
+    const void *map;
+    size_t size;
+    const char *wrong = read_request(job, &request, &map, &size);
+    if (wrong) {
+        snprintf(why, room, "the request is damaged: %s", wrong);
+        return false;
+    }
+    bool fits = fs_inventory_fits(inventory, &request, job->fds[FD_FOLDER], why, room);
+    free(request.argv);
+    munmap((void *)(uintptr_t)map, size);
+    return fits;
+}
+
+bool fs_job_send(struct fs_job *job, int control) {
+    struct fs_frame frame = fs_frame_of(FS_FORK, job->number, 0, NULL);
+    int fds[FS_JOB_FDS + 1];
+    fds[0] = job->connection;
+    memcpy(fds + 1, job->fds, job->fd_count * sizeof fds[0]);
+    bool is_sent = fs_send(control, &frame, fds, job->fd_count + 1);
+    if (is_sent) close_fds(job);
+    return is_sent;
+}
+
+void fs_job_set_child(struct fs_job *job, pid_t pid, int process) {
+    job->state = FS_JOB_RUNNING;
+    job->pid = pid;
+    job->process = process >= 0 ? process : (int)syscall(SYS_pidfd_open, pid, 0);
+}
+
+/* Never waits: a launcher that does not read what it is told is told no more. */
+static void tell(const struct fs_job *job, const struct fs_frame *frame) {
+    fs_send_now(job->connection, frame);
+}
+
+void fs_job_tell(const struct fs_job *job, enum fs_type type, int32_t value, const char *text) {
+    struct fs_frame frame = fs_frame_of(type, 0, value, text);
+    tell(job, &frame);
+}
+
+static uint64_t us_of(const struct timeval *time) {
+    return (uint64_t)time->tv_sec * 1000000 + (uint64_t)time->tv_usec;
+}
+
+void fs_job_tell_ended(const struct fs_job *job, int status, const struct rusage *usage) {
+    struct fs_frame frame = fs_frame_of(FS_ENDED, 0, status, NULL);
+    frame.numbers[0] = us_of(&usage->ru_utime);
+    frame.numbers[1] = us_of(&usage->ru_stime);
+    frame.numbers[2] = (uint64_t)usage->ru_maxrss;
+    tell(job, &frame);
+}
+
+static void send_signal(const struct fs_job *job, int number) {
+    if (job->process >= 0) syscall(SYS_pidfd_send_signal, job->process, number, NULL, 0);
+}
+
+void fs_job_kill(const struct fs_job *job) {
+    send_signal(job, SIGKILL);
+}
+
+/* --- stops ----------------------------------------------------------------------------------- */
+
+/* 'T' for a process that is stopped; '\0': it cannot be told. */
+static char state_of(pid_t pid) {
+    char path[64];
+    char text[512];
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd >= 0 ? read(fd, text, sizeof text - 1) : 0;
+    if (fd >= 0) close(fd);
+    text[got > 0 ? got : 0] = '\0';
+    const char *at = strrchr(text, ')');
+    return at && at[1] == ' ' ? at[2] : '\0';
+}
+
+void fs_job_follow_stops(struct fs_job *job) {
+    bool is_launcher_stopped = state_of(job->launcher) == 'T';
+    bool is_child_stopped = is_launcher_stopped && state_of(job->pid) == 'T';
+    if (is_launcher_stopped && !is_child_stopped) {
+        bool both_were = job->was_launcher_stopped && job->was_child_stopped;
+        if (both_were) {
+            kill(job->launcher, SIGCONT);
+            is_launcher_stopped = false;
+        } else if (!job->was_launcher_stopped) {
+            send_signal(job, SIGSTOP);
+            is_child_stopped = true;
+        }
+    }
+    job->was_launcher_stopped = is_launcher_stopped;
+    job->was_child_stopped = is_child_stopped;
+}
+
+/* --- orphans --------------------------------------------------------------------------------- */
+
+static bool is_known(pid_t pid, const struct fs_job *jobs, const struct fs_server *servers) {
+    for (; jobs; jobs = jobs->next) {
+        if (jobs->pid == pid) return true;
+    }
+    for (; servers; servers = servers->next) {
+        if (servers->pid == pid) return true;
+    }
+    return false;
+}
+
+pid_t fs_job_find_orphan(const struct fs_job *jobs, const struct fs_server *servers) {
+    char path[64];
+    char text[8192];
+    snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd >= 0 ? read(fd, text, sizeof text - 1) : 0;
+    if (fd >= 0) close(fd);
+    text[got > 0 ? got : 0] = '\0';
+    for (char *at = text; *at;) {
+        char *end;
+        long pid = strtol(at, &end, 10);
+        if (end == at) break;
+        if (pid > 0 && !is_known((pid_t)pid, jobs, servers)) return (pid_t)pid;
+        at = end;
+    }
+    return 0;
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A launcher's request, from its connection to the end of its child. */
+#ifndef RP_FORKSERVER_JOB_H
+#define RP_FORKSERVER_JOB_H
+
+#include "inventory.h"
+#include "keeper_server.h"
+#include "wire.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/resource.h>
+#include <sys/types.h>
+
+enum { FS_JOBS_MAX = 2048, FS_JOB_FDS = FS_PASSED_MAX + 2 };
+
+enum fs_job_state {
+    FS_JOB_NEW,     /* has not asked yet */
+    FS_JOB_QUEUED,  /* waits for a server */
+    FS_JOB_FORKING, /* the server was asked */
+    FS_JOB_RUNNING
+};
+
+struct fs_job {
+    enum fs_job_state state;
+    uint32_t number;
+    int connection;
+    bool is_left;    /* the launcher has gone */
+    bool is_counted; /* as a child of its server */
+    pid_t launcher;
+    int fds[FS_JOB_FDS]; /* as they came: request, folder, passed; closed once they are the server's
+                          */
+    size_t fd_count;
+    struct fs_server *server; /* NULL: none, or it died */
+    pid_t pid;
+    int process; /* a pidfd; -1 */
+    bool was_launcher_stopped;
+    bool was_child_stopped;
+    int64_t since_ms;
+    struct fs_job *next;
+};
+
+/* Takes the connection. NULL: no memory. */
+struct fs_job *fs_job_new(int connection, pid_t launcher);
+
+/* 1: it has asked; 0: it went away; -1: its request is none, with why. */
+int fs_job_receive(struct fs_job *job, char *why, size_t room);
+
+bool fs_job_fits(const struct fs_job *job, const struct fs_inventory *inventory, char *why,
+                 size_t room);
+
+/* Hand it to a server: its descriptors are that one's from now on. */
+bool fs_job_send(struct fs_job *job, int control);
+
+void fs_job_set_child(struct fs_job *job, pid_t pid, int process);
+void fs_job_tell(const struct fs_job *job, enum fs_type type, int32_t value, const char *text);
+void fs_job_tell_ended(const struct fs_job *job, int status, const struct rusage *usage);
+void fs_job_kill(const struct fs_job *job);
+
+/*
+ * Keep launcher and child in step where nobody else can: SIGSTOP of a launcher, which it cannot
+ * catch, stops its child, and a child that somebody continued continues its launcher.
+ */
+void fs_job_follow_stops(struct fs_job *job);
+
+/* A child of this process that is neither a server nor known as a job's; 0: none. */
+pid_t fs_job_find_orphan(const struct fs_job *jobs, const struct fs_server *servers);
+
+void fs_job_free(struct fs_job *job);
+
+#endif

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A launcher whose child runs is a go-between: signals that came for it alone go on to the child,
+ * the child's stops and its end become its own. Everything else the two have in common: terminal,
+ * descriptors, and where the kernel allows it the process group.
+ */
+#include "launcher.h"
+
+#include "witness.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { SILENCE_MS = 150000, QUIET_MS = 1000 };
+
+static sigset_t before;
+static uint64_t ignored_before;
+
+struct wait {
+    int connection; /* -1: whoever could tell the end has gone */
+    int signals;
+    int child; /* a pidfd; -1: not started */
+    pid_t pid;
+    bool is_joined; /* the child is in this process group */
+    bool is_drawn;  /* a line of progress stands on the terminal */
+    bool is_started;
+    uint64_t early; /* signals that came before there was anybody to have them */
+    int64_t began_ms;
+    int64_t heard_ms;
+};
+
+/* --- signals that are the child's ------------------------------------------------------------ */
+
+void wait_begin(void) {
+    sigset_t all;
+    struct sigaction action;
+    sigfillset(&all);
+    sigprocmask(SIG_BLOCK, &all, &before);
+    for (int i = 1; i < NSIG; i++) {
+        if (sigaction(i, NULL, &action) != 0 || action.sa_handler != SIG_IGN) continue;
+        ignored_before |= UINT64_C(1) << (i - 1);
+        /* The child may come to handle what its caller ignores. */
+        if (i != SIGCHLD) signal(i, SIG_DFL);
+    }
+}
+
+void wait_undo(void) {
+    for (int i = 1; i < NSIG; i++) {
+        if (ignored_before >> (i - 1) & 1) signal(i, SIG_IGN);
+    }
+    sigprocmask(SIG_SETMASK, &before, NULL);
+}
+
+uint64_t wait_blocked(void) {
+    uint64_t blocked = 0;
+    for (int i = 1; i < NSIG; i++) {
+        if (sigismember(&before, i) == 1) blocked |= UINT64_C(1) << (i - 1);
+    }
+    return blocked;
+}
+
+uint64_t wait_ignored(void) {
+    return ignored_before;
+}
+
+/* Let one signal do to this process what it does by default. */
+static void take_default(int signal_number) {
+    sigset_t one;
+    signal(signal_number, SIG_DFL);
+    sigemptyset(&one);
+    sigaddset(&one, signal_number);
+    kill(getpid(), signal_number);
+    sigprocmask(SIG_UNBLOCK, &one, NULL);
+    sigprocmask(SIG_BLOCK, &one, NULL);
+}
+
+static void send_on(const struct wait *wait, int signal_number) {
+    if (syscall(SYS_pidfd_send_signal, wait->child, signal_number, NULL, 0) == 0) return;
+    if (errno == ENOSYS || errno == EPERM) kill(wait->pid, signal_number);
+}
+
+/* From the terminal, to each process of the group. */
+static bool is_of_terminal(const struct signalfd_siginfo *info) {
+    switch (info->ssi_signo) {
+    case SIGHUP:
+    case SIGINT:
+    case SIGQUIT:
+    case SIGTSTP:
+    case SIGTTIN:
+    case SIGTTOU:
+    case SIGCONT:
+    case SIGWINCH:
+        return info->ssi_code == SI_KERNEL;
+    default:
+        return false;
+    }
+}
+
+/* Whether a process catches or ignores a signal; unknown is no. */
+static bool minds(pid_t pid, int signal_number) {
+    static const char *const names[] = {"\nSigIgn:", "\nSigCgt:"};
+    char path[64];
+    char text[4096];
+    uint64_t mask = 0;
+    snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+    FILE *file = fopen(path, "re");
+    size_t size = file ? fread(text, 1, sizeof text - 1, file) : 0;
+    if (file) fclose(file);
+    text[size] = '\0';
+    for (size_t i = 0; i < 2; i++) {
+        const char *at = strstr(text, names[i]);
+        if (at) mask |= strtoull(at + strlen(names[i]), NULL, 16);
+    }
+    return (mask >> (signal_number - 1) & 1) != 0;
+}
+
+/*
+ * A child in a session of its own has no shell that could continue its group, so the kernel passes
+ * over the gentle stops; this process is the one that is stopped and continued.
+ */
+static int stop_for_orphan(const struct wait *wait, int signal_number) {
+    bool is_stop = signal_number == SIGTSTP || signal_number == SIGTTIN || signal_number == SIGTTOU;
+    return is_stop && !wait->is_joined && !minds(wait->pid, signal_number) ? SIGSTOP
+                                                                           : signal_number;
+}
+
+static void take_signal(struct wait *wait, const struct signalfd_siginfo *info) {
+    int number = (int)info->ssi_signo;
+    if (number == SIGCHLD && info->ssi_code != SI_USER && info->ssi_code != SI_QUEUE &&
+        info->ssi_code != SI_TKILL) {
+        return; /* of a child that we have not got */
+    }
+    if (!wait->is_started) {
+        if (number == SIGINT || number == SIGTERM || number == SIGHUP || number == SIGQUIT ||
+            number == SIGTSTP) {
+            take_default(number);
+        } else {
+            wait->early |= UINT64_C(1) << (number - 1);
+        }
+        return;
+    }
+    if (wait->is_joined && (is_of_terminal(info) || witness_saw(number))) return;
+    send_on(wait, stop_for_orphan(wait, number));
+}
+
+/* --- progress -------------------------------------------------------------------------------- */
+
+static int64_t now_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void wipe(struct wait *wait) {
+    if (wait->is_drawn) fprintf(stderr, "\r\033[K");
+    wait->is_drawn = false;
+}
+
+static void draw(struct wait *wait, const char *text) {
+    if (now_ms() - wait->began_ms < QUIET_MS || !isatty(STDERR_FILENO)) return;
+    fprintf(stderr, "\r\033[Krpool: %.70s", text);
+    wait->is_drawn = true;
+}
+
+/* --- the end --------------------------------------------------------------------------------- */
+
+static _Noreturn void end_as(int status) {
+    struct rlimit none = {0, 0};
+    witness_close();
+    if (WIFEXITED(status)) _exit(WEXITSTATUS(status));
+    /* The child's core is the one that tells something. */
+    setrlimit(RLIMIT_CORE, &none);
+    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    take_default(WTERMSIG(status));
+    _exit(128 + WTERMSIG(status));
+}
+
+/* --- the answers ----------------------------------------------------------------------------- */
+
+static void take_started(struct wait *wait, const struct fs_frame *frame, int *fds, size_t fd_count,
+                         const int32_t *passed, size_t passed_count) {
+    wipe(wait);
+    wait->pid = frame->value;
+    wait->child = fd_count > 0 ? fds[0] : -1;
+    wait->is_started = true;
+    wait->is_joined = getpgid(wait->pid) == getpgrp();
+    if (wait->is_joined && !witness_open()) wait->is_joined = false;
+    /* A reader of a pipe is to see its end when the child closes it. */
+    for (size_t i = 0; i < passed_count; i++)
+        close(passed[i]);
+    for (int i = 1; i < NSIG; i++) {
+        if (wait->early >> (i - 1) & 1) send_on(wait, i);
+    }
+}
+
+/* False: nothing was started, or will be. */
+static bool take_frame(struct wait *wait, const int32_t *passed, size_t passed_count,
+                       char why[WHY_BYTES]) {
+    struct fs_frame frame;
+    int fds[4];
+    size_t fd_count = 4;
+    int rc = fs_receive(wait->connection, &frame, fds, &fd_count);
+    if (rc < 0 && errno == EAGAIN) return true;
+    if (rc <= 0 && wait->is_started) {
+        close(wait->connection);
+        wait->connection = -1;
+        return true;
+    }
+    if (rc <= 0) {
+        snprintf(why, WHY_BYTES, "the server ended before it answered");
+        return false;
+    }
+    wait->heard_ms = now_ms();
+    if (frame.type == FS_WAIT) draw(wait, frame.text);
+    if (frame.type == FS_STARTED && !wait->is_started) {
+        take_started(wait, &frame, fds, fd_count, passed, passed_count);
+        return true;
+    }
+    for (size_t i = 0; i < fd_count; i++)
+        close(fds[i]);
+    if (frame.type == FS_ENDED && wait->is_started) end_as(frame.value);
+    if (frame.type == FS_STOPPED && wait->is_started) take_default(frame.value);
+    if (!wait->is_started && (frame.type == FS_REFUSED || frame.type == FS_ENDED)) {
+        snprintf(why, WHY_BYTES, "%s",
+                 frame.type == FS_REFUSED ? frame.text : "the child ended before it began");
+        return false;
+    }
+    return true;
+}
+
+static void drain_signals(struct wait *wait) {
+    struct signalfd_siginfo info;
+    while (read(wait->signals, &info, sizeof info) == (ssize_t)sizeof info) {
+        take_signal(wait, &info);
+    }
+}
+
+void wait_for(int connection, const int32_t *passed, size_t passed_count, char why[WHY_BYTES]) {
+    sigset_t all;
+    struct wait wait = {.connection = connection, .child = -1};
+    sigfillset(&all);
+    wait.signals = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
+    wait.began_ms = wait.heard_ms = now_ms();
+    for (;;) {
+        struct pollfd polled[] = {
+            {.fd = wait.connection, .events = POLLIN},
+            {.fd = wait.signals, .events = POLLIN},
+            /* Its end is told by the connection, as long as there is one. */
+            {.fd = wait.connection < 0 ? wait.child : -1, .events = POLLIN},
+        };
+        int rc = poll(polled, 3, wait.is_started ? -1 : QUIET_MS);
+        if (rc > 0 && polled[1].revents) drain_signals(&wait);
+        if (rc > 0 && polled[2].revents) break;
+        if (rc > 0 && polled[0].revents && !take_frame(&wait, passed, passed_count, why)) {
+            break;
+        }
+        if (!wait.is_started && now_ms() - wait.heard_ms > SILENCE_MS) {
+            snprintf(why, WHY_BYTES, "the server did not answer for %d s", SILENCE_MS / 1000);
+            break;
+        }
+    }
+    wipe(&wait);
+    /* Server and keeper were killed both, and what became of the child nobody can tell. */
+    if (wait.is_started) _exit(LAUNCHER_FAILED);
+    close(wait.signals);
+    close(wait.connection);
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Was a signal for this process, or for its whole process group? The kernel does not say, and a
+ * launcher must know: what the group got the child has already, and a second Ctrl-C is not what the
+ * first one is.
+ *
+ * A witness is a process of the same group that shares this one's memory, holds all signals back
+ * and does nothing. A signal that is pending there too was for the group.
+ */
+#ifndef RP_FORKSERVER_WITNESS_H
+#define RP_FORKSERVER_WITNESS_H
+
+#include <stdbool.h>
+
+/* All signals are blocked from now on, in the witness for good. False: there is none. */
+bool witness_open(void);
+
+/* Whether the signal that was just taken off the queue here went to the whole group. */
+bool witness_saw(int signal);
+
+void witness_close(void);
+
+#endif
