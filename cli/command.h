@@ -16,6 +16,9 @@ enum { OPTIONS_MAX = 12, ARGUMENTS_MAX = 64, EXIT_USAGE = 2 };
 /* Of a command that runs another: its exit codes are that one's, and its own failures this. */
 enum { COMMAND_LINE = ARGUMENTS_MAX + 1, EXIT_OWN_FAILURE = 125 };
 
+/* Of a command that is another program: all that follows its name is that one's, "--help" too. */
+enum { WHOLE_LINE = COMMAND_LINE + 1 };
+
 struct option_row {
     const char *name;  /* without the dashes; of one letter: "-n" */
     const char *value; /* what its value is called in the help; NULL: it takes none */
@@ -47,6 +50,7 @@ int classify_run(const struct arguments *arguments);
 int explain_run(const struct arguments *arguments);
 int load_run(const struct arguments *arguments);
 int run_run(const struct arguments *arguments);
+int python_run(const struct arguments *arguments);
 int serve_run(const struct arguments *arguments);
 int status_run(const struct arguments *arguments);
 int top_run(const struct arguments *arguments);

@@ -45,6 +45,8 @@ static const struct command commands[] = {
       {"json", "FILE", "what was loaded, shared and saved, as a JSON document in that file"},
       {"junit", "FILE", "the same as properties in the JUnit file that the command wrote"}},
      run_run},
+    {"python", "[--preload M,...] ARGS...", 0, WHOLE_LINE, "a Python forked from one that has its libraries loaded",
+     {{0}}, python_run},
     {"serve", "", 0, 0, "be the broker that keeps models for all processes of this user",
      {{"folder", "DIR", "where it listens (default: $RESOURCE_POOL_BROKER, else the user's)"},
       {"ready-fd", "N", "write the line 'ready PID' there once it serves"},
@@ -204,6 +206,10 @@ static bool take_option(const struct command *command, char **at, struct argumen
 
 static int run_command(const struct command *command, char **at) {
     struct arguments arguments = {0};
+    if (command->words_max == WHOLE_LINE) {
+        arguments.rest = at;
+        return command->run(&arguments);
+    }
     bool takes_rest = command->words_max == COMMAND_LINE;
     bool only_words = false;
     int used = 1;

@@ -106,6 +106,16 @@ static char *describe(const struct fs_report *report, const struct fs_server *se
 
 /* --- the thread ------------------------------------------------------------------------------ */
 
+/* Somebody is there who does not know what we say: an older broker. */
+static bool is_other_broker(void) {
+    rp_machine_options options = RP_MACHINE_OPTIONS_INIT;
+    rp_machine *machine = NULL;
+    options.no_start = true;
+    rp_status status = rp_machine_open(&options, &machine, NULL);
+    rp_machine_close(machine);
+    return status == RP_OK;
+}
+
 /* What is to be told; NULL: it is the end, or time to look whether the broker is there. */
 static char *take_text(struct fs_report *report, bool *is_ending) {
     struct timespec until;
@@ -141,7 +151,9 @@ static void *tell_broker(void *user) {
         }
         rp_status status = last ? rp_machine_tell(machine, last, &err) : RP_OK;
         if (status == RP_OK || status == RP_ERR_UNSUPPORTED) continue;
-        report->is_broker_gone = true;
+        report->is_broker_gone = !is_other_broker();
+        fprintf(stderr, "level=warning event=broker_%s reason=\"%s\" ignored\n",
+                report->is_broker_gone ? "gone" : "deaf", err.message);
         break;
     }
     free(last);
