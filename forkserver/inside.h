@@ -13,8 +13,8 @@
 PyObject *fs_inside_call(const char *function, ...);
 
 /* A child's lines in $RESOURCE_POOL_PYTHON_EVENTS; nothing where there is no such file. */
-void fs_events_open(void);
-void fs_events_forked(const struct fs_request *request, const struct fs_imports *imports);
+void fs_events_open(const struct fs_request *request);
+void fs_events_forked(const struct fs_imports *imports);
 void fs_events_imported(void);
 
 #endif

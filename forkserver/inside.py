@@ -189,7 +189,8 @@ def imported():
     for name, module in list(sys.modules.items()):
         files = list(module_files(module))
         is_library = files and all(file.startswith(folders) for file in files)
-        if is_library and not is_test(name) and name.isprintable() and "," not in name:
+        is_known = name in plain or name.partition(".")[0] == "resource_pool"
+        if is_library and not is_known and not is_test(name) and name.isprintable() and "," not in name:
             names.append(name)
     return os.fsencode(",".join(names))
 

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "keeper_server.h"
 
+#include "event.h"
+
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <signal.h>
 #include <spawn.h>
@@ -61,6 +64,7 @@ static void refuse(struct fs_preloads *preloads, size_t index, const char *why) 
     snprintf(row->why, sizeof row->why, "%s", why);
     fprintf(stderr, "level=warning event=preload_refused module=%s reason=\"%s\"\n", row->name,
             why);
+    fs_event_add(fs_event_path(), "refused\t%s\t%s", row->name, why);
     if (++preloads->refusals < REFUSALS_MAX) return;
     for (size_t i = 0; i < preloads->count; i++) {
         if (preloads->rows[i].is_refused) continue;
@@ -238,6 +242,7 @@ static bool take_import(struct fs_server *server, struct fs_preloads *preloads,
 /* What maps a device nobody could tell from the import alone: all of them are to blame. */
 static bool take_inventory(struct fs_server *server, struct fs_preloads *preloads,
                            const struct fs_frame *frame, int fd) {
+    size_t loaded = 0;
     if (frame->value != FS_IMPORT_GOOD) {
         for (size_t i = 0; i < preloads->count; i++) {
             if (!preloads->rows[i].is_refused) refuse(preloads, i, frame->text);
@@ -248,6 +253,10 @@ static bool take_inventory(struct fs_server *server, struct fs_preloads *preload
     server->import_us = frame->numbers[0];
     server->private_bytes = frame->numbers[2];
     server->state = FS_SERVER_READY;
+    for (size_t i = 0; i < preloads->count; i++)
+        loaded += preloads->rows[i].is_loaded;
+    fs_event_add(fs_event_path(), "server\t%d\t%.0f\t%" PRIu64 "\t%zu", (int)server->pid,
+                 (double)server->import_us / 1000, server->private_bytes, loaded);
     return server->inventory != NULL;
 }
 

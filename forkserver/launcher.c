@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "launcher.h"
 
+#include "event.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -13,7 +15,7 @@
 
 extern char **environ;
 
-enum { NOT_FOUND = 127, NOT_EXECUTABLE = 126, EVENT_BYTES = 512, WHAT_BYTES = 80 };
+enum { NOT_FOUND = 127, NOT_EXECUTABLE = 126 };
 
 /* What this process was given, and hands on. */
 struct given {
@@ -75,22 +77,9 @@ static bool is_traced(void) {
 
 /* A line for whoever collects what happened in a run. */
 static void tell_plain(const struct given *given, const char *why) {
-    const char *path = getenv("RESOURCE_POOL_PYTHON_EVENTS");
-    char line[EVENT_BYTES];
-    if (!path || path[0] != '/') return;
-    int length = snprintf(line, sizeof line, "plain\t%.200s\t%.40s%s%.40s", why,
-                          given->python[0] ? given->python[0] : "", given->python[0] ? " " : "",
-                          given->python[0] && given->python[1] ? given->python[1] : "");
-    for (int i = 6 + (int)strlen(why) + 1; i < length; i++) {
-        if ((unsigned char)line[i] < ' ') line[i] = ' ';
-    }
-    line[length++] = '\n';
-    struct stat found;
-    int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    bool is_file = fd >= 0 && fstat(fd, &found) == 0 && S_ISREG(found.st_mode);
-    ssize_t ignored = is_file ? write(fd, line, (size_t)length) : 0;
-    (void)ignored;
-    if (fd >= 0) close(fd);
+    const char *first = given->python[0] ? given->python[0] : "";
+    const char *second = given->python[0] && given->python[1] ? given->python[1] : "";
+    fs_event_add(fs_event_path(), "plain\t%s\t%.40s %.40s", why, first, second);
 }
 
 static int run_plain(const struct given *given, const char *why) {

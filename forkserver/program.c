@@ -367,8 +367,8 @@ void fs_program_run(const struct fs_request *request, int connection,
     }
     if (!find_program(request, &program, why)) refuse(connection, why);
     on_exit(leave, NULL);
-    fs_events_open();
-    fs_events_forked(request, imports);
+    fs_events_open(request);
+    fs_events_forked(imports);
     set_signal_mask(request->head->signals_blocked);
     tell_started(connection);
     PyObject *result = set_path(&program) ? run_program(&program) : NULL;
