@@ -89,16 +89,36 @@ rp_status isolated_make(char folder[FOLDER_BYTES], int *lock, rp_error *err) {
     return RP_OK;
 }
 
-/* What a run or a broker puts there; anything else keeps the folder. */
+/* The links to rpool-python, by which a run's Pythons are called. */
+static void empty_links(int above) {
+    int folder = openat(above, "python", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    DIR *listing = folder >= 0 ? fdopendir(folder) : NULL;
+    for (const struct dirent *at; listing && (at = readdir(listing));) {
+        if (strncmp(at->d_name, "python", 6) == 0) unlinkat(folder, at->d_name, 0);
+    }
+    if (listing) {
+        closedir(listing);
+        unlinkat(above, "python", AT_REMOVEDIR);
+    } else if (folder >= 0) {
+        close(folder);
+    }
+}
+
+/* What a run, a broker or a fork server puts there; anything else keeps the folder. */
 static void empty(const char *folder) {
-    char path[FOLDER_BYTES + sizeof(struct dirent)];
+    static const char *const names[] = {"broker.", "python-", "python."};
     DIR *listing = opendir(folder);
     for (const struct dirent *at; listing && (at = readdir(listing));) {
-        if (strncmp(at->d_name, "broker.", 7) != 0 && strcmp(at->d_name, "run.lock") != 0) continue;
-        snprintf(path, sizeof path, "%s/%s", folder, at->d_name);
-        unlink(path);
+        bool is_known = strcmp(at->d_name, "run.lock") == 0;
+        for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+            is_known = is_known || strncmp(at->d_name, names[i], strlen(names[i])) == 0;
+        }
+        if (is_known) unlinkat(dirfd(listing), at->d_name, 0);
     }
-    if (listing) closedir(listing);
+    if (listing) {
+        empty_links(dirfd(listing));
+        closedir(listing);
+    }
     rmdir(folder);
 }
 

@@ -42,6 +42,8 @@ static const struct command commands[] = {
       {"n", "N", "workers, told to pytest-xdist, ctest and cargo test; auto: as many as fit"},
       {"share", "S", "machine, or process: no broker, as without rpool (default: machine)"},
       {"isolated", NULL, "a broker of its own, which ends with the run"},
+      {"python", "HOW", "fork: from one that has its libraries loaded; or plain (default: fork)"},
+      {"preload", "M,...", "what forked Pythons have loaded (default: what earlier runs learnt)"},
       {"json", "FILE", "what was loaded, shared and saved, as a JSON document in that file"},
       {"junit", "FILE", "the same as properties in the JUnit file that the command wrote"}},
      run_run},

@@ -7,6 +7,7 @@
 #define RP_CLI_RUN_H
 
 #include "isolated.h"
+#include "run_python.h"
 
 #include <jansson.h>
 #include <resourcepool/resourcepool.h>
@@ -171,6 +172,12 @@ struct run_history {
 /* The file of all command lines; "": nothing is kept. */
 void run_history_find(char *path, size_t path_bytes);
 
+/*
+ * Make the folder of a file that is to be kept there: only that and the one above it, since a home
+ * that is not there stays away.
+ */
+void run_make_folders(const char *path);
+
 /* How many command lines that file knows. */
 size_t run_history_count(const char *path);
 
@@ -205,10 +212,12 @@ void run_line_draw(struct run_line *line, const struct run_broker *broker);
 void run_line_clear(struct run_line *line);
 
 /* A few lines on stderr; nothing where there is nothing to tell. */
-void run_summary_print(const struct run_broker *broker, const struct run_outcome *outcome);
+void run_summary_print(const struct run_broker *broker, const struct run_python *python,
+                       const struct run_outcome *outcome);
 
 /* The document of --json, written whole or not at all. */
 RP_MUST_CHECK rp_status run_summary_write(const char *path, const struct run_broker *broker,
+                                          const struct run_python *python,
                                           const struct run_outcome *outcome,
                                           const struct run_width *width, rp_error *err);
 

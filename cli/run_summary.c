@@ -156,7 +156,8 @@ static void print_reservations(const struct run_broker *broker, bool has_objects
     fputc('\n', stderr);
 }
 
-void run_summary_print(const struct run_broker *broker, const struct run_outcome *outcome) {
+void run_summary_print(const struct run_broker *broker, const struct run_python *python,
+                       const struct run_outcome *outcome) {
     const struct run_counts *counts = &broker->counts;
     bool has_objects = counts->leases + counts->load_failures > 0;
     if (broker->kind != RUN_BROKER_NONE && !has_objects && counts->reservations == 0) {
@@ -169,6 +170,7 @@ void run_summary_print(const struct run_broker *broker, const struct run_outcome
         if (has_objects) print_objects(broker);
         print_reservations(broker, has_objects);
     }
+    run_python_print(python);
     print_lists(broker, outcome);
 }
 
@@ -200,8 +202,8 @@ static const char saved_method[] = "estimate: seconds are hits x load; bytes are
                                    "(smaps_rollup) and of memory on devices; pages of files "
                                    "are not counted, which processes share anyway";
 
-static json_t *make_document(const struct run_broker *broker, const struct run_outcome *outcome,
-                             const struct run_width *width) {
+static json_t *make_document(const struct run_broker *broker, const struct run_python *python,
+                             const struct run_outcome *outcome, const struct run_width *width) {
     const struct run_counts *counts = &broker->counts;
     bool is_counted = broker->kind != RUN_BROKER_NONE;
     const struct {
@@ -229,6 +231,7 @@ static json_t *make_document(const struct run_broker *broker, const struct run_o
         {"left_behind", left_behind(outcome)},
         {"left_behind_count", json_integer((json_int_t)outcome->left_count)},
         {"broker", describe_broker(broker)},
+        {"python", run_python_describe(python)},
     };
     json_t *document = json_object();
     bool is_whole = document != NULL;
@@ -315,9 +318,9 @@ rp_status run_file_write(const char *path, const char *text, size_t length, rp_e
 }
 
 rp_status run_summary_write(const char *path, const struct run_broker *broker,
-                            const struct run_outcome *outcome, const struct run_width *width,
-                            rp_error *err) {
-    json_t *document = make_document(broker, outcome, width);
+                            const struct run_python *python, const struct run_outcome *outcome,
+                            const struct run_width *width, rp_error *err) {
+    json_t *document = make_document(broker, python, outcome, width);
     char *text = document ? json_dumps(document, JSON_INDENT(2) | JSON_REAL_PRECISION(6)) : NULL;
     char *ended = text ? realloc(text, strlen(text) + 2) : NULL;
     rp_status status;

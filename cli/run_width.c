@@ -121,8 +121,7 @@ static void forget_oldest(json_t *runs) {
     }
 }
 
-/* Only the last folder is made, and the one above it: a home that is not there stays away. */
-static void make_folders(const char *path) {
+void run_make_folders(const char *path) {
     char folder[4096];
     snprintf(folder, sizeof folder, "%s", path);
     char *last = strrchr(folder, '/');
@@ -178,7 +177,7 @@ static bool add_run(json_t *runs, void *user) {
 void run_history_add(const struct run_history *history, uint64_t process_bytes_peak) {
     struct added added = {history->key, process_bytes_peak};
     if (!history->path[0] || process_bytes_peak == RP_UNKNOWN_U64) return;
-    make_folders(history->path);
+    run_make_folders(history->path);
     /* A run is as good without being remembered. */
     (void)change_history(history->path, add_run, &added);
 }
