@@ -12,13 +12,23 @@ import sys
 plain = frozenset()
 frozen = frozenset()
 reads = {}
+own_files = ()  # of the server itself
 
 
 class Environment(dict):
-    """The data of os.environ while modules are imported: remembers what they looked for."""
+    """The data of os.environ while modules are imported: remembers what they looked for, but for copies of all."""
+
+    copied = ()
+
+    def __iter__(self):
+        self.copied = list(super().__iter__())
+        return iter(self.copied[:])
 
     def __getitem__(self, name):
-        reads.setdefault(name, self.get(name))
+        if self.copied and self.copied[0] == name:
+            del self.copied[0]
+        else:
+            reads.setdefault(name, self.get(name))
         return super().__getitem__(name)
 
 
@@ -51,7 +61,7 @@ def module_files(module):
 def inventory(began_ns):
     """The lines of wire.h. What changed after the server began is told as stale."""
     lines = []
-    known = set()
+    known = set(own_files)
     for module in list(sys.modules.values()):
         known.update(module_files(module))
     for name in sorted(known):
@@ -82,6 +92,37 @@ def forget_finalizers():
         each.atexit = False
 
 
+def packages_of_plugins():
+    """Top-level names of what is installed with plugins for pytest."""
+    for folder in sys.path:
+        try:
+            entries = [each for each in os.listdir(folder or ".") if each.endswith(".dist-info")]
+        except OSError:
+            continue
+        for entry in entries:
+            about = os.path.join(folder, entry)
+            try:
+                with open(os.path.join(about, "entry_points.txt"), encoding="utf-8", errors="replace") as file:
+                    if "[pytest11]" not in file.read():
+                        continue
+                with open(os.path.join(about, "RECORD"), encoding="utf-8", errors="replace") as file:
+                    for line in file:
+                        yield line.partition(",")[0].partition("/")[0].removesuffix(".py")
+            except OSError:
+                continue
+
+
+def excuse_plugins():
+    """
+    pytest warns of a plugin's package that is loaded before it could rewrite its assertions. A library may have
+    loaded one here; this is how a module says that it wants none of that.
+    """
+    for name in set(packages_of_plugins()):
+        module = sys.modules.get(name)
+        if module is not None:
+            module.__doc__ = (module.__doc__ or "") + "\n\nLoaded before pytest: PYTEST_DONT_REWRITE"
+
+
 def freeze():
     """All is imported. What is alive now is no business of a child's collector, which would write to its pages."""
     global frozen
@@ -89,6 +130,7 @@ def freeze():
     is_known = "gc" in sys.modules
     import gc
     forget_finalizers()
+    excuse_plugins()
     gc.collect()
     gc.freeze()
     if not is_known:
@@ -170,9 +212,9 @@ def script_folder(name):
 
 
 def library_folders():
-    """Where the interpreter has its libraries."""
+    """Where packages are installed. The standard library comes along with what uses it."""
     import site
-    folders = [os.path.dirname(os.__file__), *site.getsitepackages()]
+    folders = list(site.getsitepackages())
     if site.ENABLE_USER_SITE:
         folders.append(site.getusersitepackages())
     return tuple(os.path.join(folder, "") for folder in folders)
@@ -182,15 +224,25 @@ def is_test(name):
     return any(part in ("test", "tests", "conftest", "__main__") or part.startswith("test_") for part in name.split("."))
 
 
+def rewritten_by_pytest():
+    """Names that pytest makes another module of when it loads them, as it must be able to do."""
+    for module in list(sys.modules.values()):
+        loader = getattr(getattr(module, "__spec__", None), "loader", None)
+        if type(loader).__name__ == "AssertionRewritingHook":
+            return set(loader._must_rewrite)
+    return set()
+
+
 def imported():
     """Names of modules from the folders of libraries, in the order in which they came; none of tests."""
     folders = library_folders()
+    left_out = rewritten_by_pytest() | {"resource_pool"}
     names = []
     for name, module in list(sys.modules.items()):
         files = list(module_files(module))
         is_library = files and all(file.startswith(folders) for file in files)
-        is_known = name in plain or name.partition(".")[0] == "resource_pool"
-        if is_library and not is_known and not is_test(name) and name.isprintable() and "," not in name:
+        is_left_out = name in plain or any(each == name or name.startswith(each + ".") for each in left_out)
+        if is_library and not is_left_out and not is_test(name) and name.isprintable() and "," not in name:
             names.append(name)
     return os.fsencode(",".join(names))
 

@@ -227,8 +227,9 @@ static const char *find_variable(const struct fs_request *request, const char *n
 static bool is_same_variable(const struct fs_request *request, const char *variable) {
     size_t length = strcspn(variable, "=");
     const char *found = find_variable(request, variable, length);
-    /* It names the way to programs, and 'rpool run' puts a folder of its own first. */
+    /* Ways to programs, of which 'rpool run' puts its own first, and words of our own. */
     if (length == 4 && memcmp(variable, "PATH", 4) == 0) return true;
+    if (strncmp(variable, "RESOURCE_POOL_", 14) == 0) return true;
     return variable[length] == '=' ? found && strcmp(found, variable) == 0 : !found;
 }
 

@@ -390,6 +390,8 @@ static bool is_out_of_place(void) {
     struct stat found;
     pid_t session = getsid(0);
     if (stat(keeper.socket_path, &found) != 0 || found.st_ino != keeper.socket_inode) return true;
+    /* rpool was replaced by another: launchers are to meet that one. */
+    if (stat("/proc/self/exe", &found) != 0 || found.st_nlink == 0) return true;
     /* A session with a terminal: nobody else can use this server. */
     int terminal = open("/dev/tty", O_RDONLY | O_CLOEXEC | O_NOCTTY);
     if (terminal >= 0) close(terminal);

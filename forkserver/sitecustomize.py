@@ -23,10 +23,12 @@ def _begin():
     sys.modules.pop("sitecustomize", None)
 
     inside = {"__name__": "_forkserver"}
-    name = os.path.join(here, "inside.py")
+    files = [os.path.join(here, each) for each in ("sitecustomize.py", "inside.py", "_forkserver.abi3.so")]
+    name = files[1]
     with open(name, "rb") as file:
         exec(compile(file.read(), name, "exec"), inside)
-    name = os.path.join(here, "_forkserver.abi3.so")
+    inside["own_files"] = files
+    name = files[2]
     loader = _frozen_importlib_external.ExtensionFileLoader("_forkserver", name)
     spec = _frozen_importlib.ModuleSpec("_forkserver", loader, origin=name)
     extension = _imp.create_dynamic(spec)

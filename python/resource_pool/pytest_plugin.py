@@ -59,6 +59,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("resource pool")
     group.addoption("--pool-report", metavar="FILE", default=None,
                     help="write what the resource pool did into FILE, as JSON (docs/pytest.md)")
+    group.addoption("--pool-plain-workers", action="store_true", default=False,
+                    help="under 'rpool run': start xdist's workers plainly, not from a fork server (docs/pytest.md)")
     parser.addini("pool_timeout", default="600",
                   help="seconds that a test with the mark 'resources' waits for room, where the mark does not say it")
 
@@ -94,6 +96,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         config.pluginmanager.unregister(state.workers)
     state.recorder.close()
     del config.stash[_state_key]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config, specs: list) -> None:
+    if not config.getoption("pool_plain_workers"):
+        from .pytest_forked import fork_workers
+
+        fork_workers(specs)
 
 
 @pytest.hookimpl(trylast=True)
