@@ -174,6 +174,10 @@ void fs_job_follow_stops(struct fs_job *job) {
     job->was_child_stopped = is_child_stopped;
 }
 
+void fs_job_wake_launcher(const struct fs_job *job) {
+    if (state_of(job->launcher) == 'T') kill(job->launcher, SIGCONT);
+}
+
 /* --- orphans --------------------------------------------------------------------------------- */
 
 static bool is_known(pid_t pid, const struct fs_job *jobs, const struct fs_server *servers) {

@@ -18,7 +18,8 @@ enum fs_job_state {
     FS_JOB_NEW,     /* has not asked yet */
     FS_JOB_QUEUED,  /* waits for a server */
     FS_JOB_FORKING, /* the server was asked */
-    FS_JOB_RUNNING
+    FS_JOB_RUNNING,
+    FS_JOB_ENDED /* its launcher was told, and is about to end */
 };
 
 struct fs_job {
@@ -62,6 +63,9 @@ void fs_job_kill(const struct fs_job *job);
  * catch, stops its child, and a child that somebody continued continues its launcher.
  */
 void fs_job_follow_stops(struct fs_job *job);
+
+/* A launcher that is stopped cannot take the end of its child: it goes on. */
+void fs_job_wake_launcher(const struct fs_job *job);
 
 /* A child of this process that is neither a server nor known as a job's; 0: none. */
 pid_t fs_job_find_orphan(const struct fs_job *jobs, const struct fs_server *servers);
