@@ -70,6 +70,10 @@ static void drop_job(struct fs_job *job) {
 
 /* Its launcher was told the end; what is left is to see it go. */
 static void end_job(struct fs_job *job) {
+    if (job->is_left) {
+        drop_job(job);
+        return;
+    }
     if (job->server && job->is_counted) job->server->child_count--;
     job->server = NULL;
     job->state = FS_JOB_ENDED;
