@@ -685,14 +685,20 @@ print(set(codes))
         # A fork in the midst of that import would leave Python's lock of the module with a thread that the child does
         # not have. The import begins before the fork does, and ends a while after that has begun.
         self.assert_program("""
-import time
+import importlib.machinery
 importing, forking = threading.Event(), threading.Event()
 class Slow:
     def find_spec(self, name, path, target=None):
-        if name == "resource_pool._sizes":
+        if name != "resource_pool._sizes": return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        run = spec.loader.exec_module
+        def run_slowly(module):
             importing.set()
             forking.wait()
             time.sleep(0.3)
+            run(module)
+        spec.loader.exec_module = run_slowly
+        return spec
 sys.meta_path.insert(0, Slow())
 os.register_at_fork(before=forking.set)
 thread = threading.Thread(target=pool.get_model, args=("a", "b", Thing))
