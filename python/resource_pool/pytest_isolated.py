@@ -159,7 +159,8 @@ class _Alarm:
 
     def __exit__(self, *raised):
         if self._left and signal.getitimer(signal.ITIMER_REAL)[0]:  # else it has rung
-            signal.setitimer(signal.ITIMER_REAL, max(self._left - (time.monotonic() - self._began), 0.001))
+            left = self._left - (time.monotonic() - self._began)
+            signal.setitimer(signal.ITIMER_REAL, max(left, _ALARM_SECONDS))
 
 
 # ---- the plugin --------------------------------------------------------------------------------
@@ -245,7 +246,8 @@ class Isolation:
                 item.ihook.pytest_runtest_logreport(report=report)
         traces.close()
         self._state.recorder.fold((told_end or {}).get("summary"))
-        self._take_end(item, told_end or {})
+        if told_end and not said:
+            self._take_end(item, told_end)
 
     def _wait(self, pid: int) -> tuple[int | None, object, str | None]:
         """How the child ended: its status and what it used; and why it was ended, if it was."""
@@ -271,7 +273,7 @@ class Isolation:
         for name in ("shouldstop", "shouldfail"):
             if told.get(name) and not getattr(item.session, name):
                 setattr(item.session, name, told[name])
-        kind, *words = told.get("raised") or ("",)
+        kind, *words = told["raised"] or ("",)
         if kind == "exit":
             pytest.exit(*words)
         if kind == "interrupt":

@@ -414,7 +414,8 @@ def _forked_lines(forked: dict | None) -> list[str]:
 def _isolated_lines(isolated: dict | None) -> list[str]:
     if not isolated:
         return []
-    lines = [f"{_plural(isolated['tests'], 'test')} in forks of their own"]
+    count = isolated["tests"]
+    lines = ["1 test in a fork of its own" if count == 1 else f"{count} tests in forks of their own"]
     if isolated["threads"]:
         lines.append("modules that started threads when they were imported, which no fork has:")
         lines.extend(f"  {each['module']}: {', '.join(each['threads'])}" for each in isolated["threads"])
