@@ -401,7 +401,7 @@ def _forked_lines(forked: dict | None) -> list[str]:
     line = (f"{forked['forked']} of {_plural(forked['processes'], 'worker')}" if forked["are_workers"]
             else "this process was") + " forked from a Python"
     if not forked["forked"]:
-        return [f"{line} that has its libraries loaded: 'rpool run' says why not"]
+        return [f"{line} that has its libraries loaded"]
     if not forked["preloads"]:
         return [f"{line} that has no library loaded yet"]
     line += f" with {_plural(forked['preloads'], 'module')} loaded: {seconds_text(forked['spared_seconds'])} of imports"
