@@ -84,7 +84,7 @@ def test_the_launcher_is_given_what_execnet_splits(run, pytester, tmp_path):
     """With a stand-in for the launcher, in a folder with a blank and an equals sign in its name."""
     folder = tmp_path / "a b=c"
     folder.mkdir()
-    launcher = folder / "launcher"
+    launcher = folder / "rpool-python"
     launcher.write_text(f'#!/bin/sh\nprintf "%s|" "$@" >> "{tmp_path}/words"\nshift\nexec "$@"\n')
     launcher.chmod(0o755)
     pytester.makepyfile(TELLS)
@@ -92,6 +92,11 @@ def test_the_launcher_is_given_what_execnet_splits(run, pytester, tmp_path):
     done.assert_outcomes(passed=6)
     words = (tmp_path / "words").read_text()
     assert words == f"--interpreter|{sys.executable}|-u|-c|import sys;exec(eval(sys.stdin.readline()))|"
+
+
+def test_an_interpreter_is_no_launcher(run, pytester):
+    pytester.makepyfile(TELLS)
+    run("-n1", RESOURCE_POOL_PYTHON=sys.executable).assert_outcomes(passed=6)
 
 
 def test_a_worker_that_died_is_forked_again_and_told_by_its_own_pid(run, below_rpool, pytester, told):
