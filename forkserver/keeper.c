@@ -252,6 +252,10 @@ static void take_answer(struct fs_server *server, const struct fs_frame *frame, 
         job = find_job(FS_JOB_FORKING, frame->number, 0);
         fs_report_refusal(&keeper.report, frame->text);
         break;
+    case FS_CONTINUED:
+        job = find_job(FS_JOB_RUNNING, frame->number, 0);
+        if (job) fs_job_wake_launcher(job);
+        return;
     case FS_CHILD_ENDED:
         job = find_job(FS_JOB_RUNNING, frame->number, 0);
         break;
@@ -294,6 +298,7 @@ static void child_changed(pid_t pid, int status, const struct rusage *usage) {
         fs_job_tell(job, FS_STOPPED, WSTOPSIG(status), NULL);
     } else if (WIFCONTINUED(status)) {
         fs_job_tell(job, FS_CONTINUED, 0, NULL);
+        fs_job_wake_launcher(job);
     } else {
         fs_job_tell_ended(job, status, usage);
         end_job(job);
@@ -423,7 +428,7 @@ static void tick(void) {
     for (struct fs_job *job = keeper.jobs, *next; job; job = next) {
         next = job->next;
         bool is_old = fs_now_ms() - job->since_ms > ASK_MS;
-        if (job->state == FS_JOB_RUNNING) fs_job_follow_stops(job);
+        if (job->state == FS_JOB_RUNNING) fs_job_follow_stop(job);
         if (job->state == FS_JOB_ENDED) fs_job_wake_launcher(job);
         if (is_old && (job->state == FS_JOB_NEW || job->state == FS_JOB_ENDED)) drop_job(job);
     }

@@ -182,6 +182,9 @@ static void reap(void) {
         } else if (WIFCONTINUED(status)) {
             struct fs_frame frame = fs_frame_of(FS_CONTINUED, 0, 0, NULL);
             fs_send(child->connection, &frame, NULL, 0);
+            /* A launcher that is stopped itself cannot read that; the keeper wakes it. */
+            frame.number = child->number;
+            tell_keeper(&frame, -1);
         } else {
             tell_ended(child, status, &usage);
         }
