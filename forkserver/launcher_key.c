@@ -12,8 +12,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/personality.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -231,6 +233,50 @@ static int64_t session_with_terminal(void) {
     return fields[3] != 0 ? fields[2] : 0;
 }
 
+/* What a process can never raise again, and what its program looks at as it starts: the size of
+ * stacks, the memory and the time it may take. The others a child sets as its caller had them. */
+static void add_limits(XXH3_state_t *state) {
+    static const int at_start[] = {RLIMIT_STACK, RLIMIT_AS, RLIMIT_DATA, RLIMIT_CPU,
+                                   RLIMIT_MEMLOCK};
+    struct rlimit limit;
+    for (int i = 0; i < (int)RLIM_NLIMITS; i++) {
+        limit = (struct rlimit){RLIM_INFINITY, RLIM_INFINITY};
+        getrlimit((__rlimit_resource_t)i, &limit);
+        add_bytes(state, &limit.rlim_max, sizeof limit.rlim_max);
+    }
+    for (size_t i = 0; i < sizeof at_start / sizeof at_start[0]; i++) {
+        getrlimit((__rlimit_resource_t)at_start[i], &limit);
+        add_bytes(state, &limit.rlim_cur, sizeof limit.rlim_cur);
+    }
+}
+
+/* Rights and filters: a process that gave some up is to have no child that did not. */
+static void add_rights(XXH3_state_t *state) {
+    static const char *const names[] = {"\nCap", "\nNoNewPrivs:", "\nSeccomp"};
+    char text[PROC_BYTES];
+    int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd >= 0 ? read(fd, text, sizeof text - 1) : 0;
+    if (fd >= 0) close(fd);
+    text[got > 0 ? got : 0] = '\0';
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        for (const char *at = text; (at = strstr(at, names[i]));) {
+            at++;
+            add_bytes(state, at, strcspn(at, "\n"));
+        }
+    }
+}
+
+/* Of memory (numactl), disks (ionice) and the layout of a process (setarch). */
+static void add_policies(XXH3_state_t *state) {
+    enum { NODES_MAX = 4096, WHO_PROCESS = 1 };
+    int mode = 0;
+    unsigned long nodes[NODES_MAX / (8 * sizeof(unsigned long))] = {0};
+    if (syscall(SYS_get_mempolicy, &mode, nodes, NODES_MAX, NULL, 0) != 0) mode = 0;
+    int64_t facts[] = {mode, syscall(SYS_ioprio_get, WHO_PROCESS, 0), personality(0xffffffff)};
+    add_bytes(state, facts, sizeof facts);
+    add_bytes(state, nodes, sizeof nodes);
+}
+
 static void add_process(XXH3_state_t *state) {
     static const char *const spaces[] = {"mnt", "pid",    "net",  "user", "ipc",
                                          "uts", "cgroup", "time", NULL};
@@ -260,6 +306,9 @@ static void add_process(XXH3_state_t *state) {
     if (stat("/", &root) != 0) root.st_ino = 0;
     add_bytes(state, &root.st_ino, sizeof root.st_ino);
     add_file_text(state, "/proc/self/cgroup");
+    add_limits(state);
+    add_rights(state);
+    add_policies(state);
 }
 
 bool key_make(const char *interpreter, const struct preloads *preloads, char key[KEY_DIGITS + 1],
