@@ -157,21 +157,12 @@ static char state_of(pid_t pid) {
     return at && at[1] == ' ' ? at[2] : '\0';
 }
 
-void fs_job_follow_stops(struct fs_job *job) {
-    bool is_launcher_stopped = state_of(job->launcher) == 'T';
-    bool is_child_stopped = is_launcher_stopped && state_of(job->pid) == 'T';
-    if (is_launcher_stopped && !is_child_stopped) {
-        bool both_were = job->was_launcher_stopped && job->was_child_stopped;
-        if (both_were) {
-            kill(job->launcher, SIGCONT);
-            is_launcher_stopped = false;
-        } else if (!job->was_launcher_stopped) {
-            send_signal(job, SIGSTOP);
-            is_child_stopped = true;
-        }
-    }
-    job->was_launcher_stopped = is_launcher_stopped;
-    job->was_child_stopped = is_child_stopped;
+void fs_job_follow_stop(const struct fs_job *job) {
+    if (state_of(job->launcher) == 'T' && state_of(job->pid) != 'T') send_signal(job, SIGSTOP);
+}
+
+void fs_job_wake_launcher(const struct fs_job *job) {
+    if (state_of(job->launcher) == 'T') kill(job->launcher, SIGCONT);
 }
 
 /* --- orphans --------------------------------------------------------------------------------- */

@@ -18,7 +18,8 @@ enum fs_job_state {
     FS_JOB_NEW,     /* has not asked yet */
     FS_JOB_QUEUED,  /* waits for a server */
     FS_JOB_FORKING, /* the server was asked */
-    FS_JOB_RUNNING
+    FS_JOB_RUNNING,
+    FS_JOB_ENDED /* its launcher was told, and is about to end */
 };
 
 struct fs_job {
@@ -34,8 +35,6 @@ struct fs_job {
     struct fs_server *server; /* NULL: none, or it died */
     pid_t pid;
     int process; /* a pidfd; -1 */
-    bool was_launcher_stopped;
-    bool was_child_stopped;
     int64_t since_ms;
     struct fs_job *next;
 };
@@ -57,11 +56,11 @@ void fs_job_tell(const struct fs_job *job, enum fs_type type, int32_t value, con
 void fs_job_tell_ended(const struct fs_job *job, int status, const struct rusage *usage);
 void fs_job_kill(const struct fs_job *job);
 
-/*
- * Keep launcher and child in step where nobody else can: SIGSTOP of a launcher, which it cannot
- * catch, stops its child, and a child that somebody continued continues its launcher.
- */
-void fs_job_follow_stops(struct fs_job *job);
+/* SIGSTOP of a launcher, which it cannot catch, is its child's. */
+void fs_job_follow_stop(const struct fs_job *job);
+
+/* A launcher that is stopped cannot read that its child was continued, or has ended: it goes on. */
+void fs_job_wake_launcher(const struct fs_job *job);
 
 /* A child of this process that is neither a server nor known as a job's; 0: none. */
 pid_t fs_job_find_orphan(const struct fs_job *jobs, const struct fs_server *servers);

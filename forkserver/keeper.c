@@ -68,6 +68,19 @@ static void drop_job(struct fs_job *job) {
     keeper.used_ms = fs_now_ms();
 }
 
+/* Its launcher was told the end; what is left is to see it go. */
+static void end_job(struct fs_job *job) {
+    if (job->is_left) {
+        drop_job(job);
+        return;
+    }
+    if (job->server && job->is_counted) job->server->child_count--;
+    job->server = NULL;
+    job->state = FS_JOB_ENDED;
+    job->pid = 0;
+    job->since_ms = fs_now_ms();
+}
+
 static void refuse_job(struct fs_job *job, const char *why) {
     fs_job_tell(job, FS_REFUSED, 0, why);
     fs_report_refusal(&keeper.report, why);
@@ -239,6 +252,10 @@ static void take_answer(struct fs_server *server, const struct fs_frame *frame, 
         job = find_job(FS_JOB_FORKING, frame->number, 0);
         fs_report_refusal(&keeper.report, frame->text);
         break;
+    case FS_CONTINUED:
+        job = find_job(FS_JOB_RUNNING, frame->number, 0);
+        if (job) fs_job_wake_launcher(job);
+        return;
     case FS_CHILD_ENDED:
         job = find_job(FS_JOB_RUNNING, frame->number, 0);
         break;
@@ -246,7 +263,11 @@ static void take_answer(struct fs_server *server, const struct fs_frame *frame, 
         break;
     }
     if (fd >= 0) close(fd);
-    if (job) drop_job(job);
+    if (job && frame->type == FS_CHILD_ENDED) {
+        end_job(job);
+    } else if (job) {
+        drop_job(job);
+    }
 }
 
 static void hear_server(struct fs_server *server) {
@@ -277,9 +298,10 @@ static void child_changed(pid_t pid, int status, const struct rusage *usage) {
         fs_job_tell(job, FS_STOPPED, WSTOPSIG(status), NULL);
     } else if (WIFCONTINUED(status)) {
         fs_job_tell(job, FS_CONTINUED, 0, NULL);
+        fs_job_wake_launcher(job);
     } else {
         fs_job_tell_ended(job, status, usage);
-        drop_job(job);
+        end_job(job);
     }
 }
 
@@ -369,7 +391,7 @@ static void hear_launcher(struct fs_job *job, short events) {
     /* A child whose server lives is the server's to kill, and to report. */
     if (job->state == FS_JOB_RUNNING && !job->server) {
         fs_job_kill(job);
-    } else if (job->state == FS_JOB_QUEUED) {
+    } else if (job->state == FS_JOB_QUEUED || job->state == FS_JOB_ENDED) {
         drop_job(job);
         return;
     }
@@ -405,8 +427,10 @@ static void tick(void) {
     }
     for (struct fs_job *job = keeper.jobs, *next; job; job = next) {
         next = job->next;
-        if (job->state == FS_JOB_RUNNING) fs_job_follow_stops(job);
-        if (job->state == FS_JOB_NEW && fs_now_ms() - job->since_ms > ASK_MS) drop_job(job);
+        bool is_old = fs_now_ms() - job->since_ms > ASK_MS;
+        if (job->state == FS_JOB_RUNNING) fs_job_follow_stop(job);
+        if (job->state == FS_JOB_ENDED) fs_job_wake_launcher(job);
+        if (is_old && (job->state == FS_JOB_NEW || job->state == FS_JOB_ENDED)) drop_job(job);
     }
     tell_progress();
     if (keeper.is_ending || keeper.job_count > 0) return;

@@ -275,6 +275,7 @@ bool fs_server_take(struct fs_server *server, struct fs_preloads *preloads, stru
     switch (frame->type) {
     case FS_FORKED:
     case FS_FAILED:
+    case FS_CONTINUED:
     case FS_CHILD_ENDED:
         return true;
     case FS_READY:

@@ -85,6 +85,43 @@ static void take_default(int signal_number) {
     sigprocmask(SIG_BLOCK, &one, NULL);
 }
 
+static bool is_stopped(pid_t pid) {
+    char path[64];
+    char text[512];
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    FILE *file = fopen(path, "re");
+    size_t size = file ? fread(text, 1, sizeof text - 1, file) : 0;
+    if (file) fclose(file);
+    text[size] = '\0';
+    const char *at = strrchr(text, ')');
+    return at && at[1] == ' ' && at[2] == 'T';
+}
+
+/*
+ * The child has stopped, and so does this process, for its shell to see; unless somebody has
+ * continued both meanwhile. The stop is pending before the child is looked at, since a SIGCONT that
+ * comes then takes it away.
+ */
+static void stop_like(pid_t child, int signal_number) {
+    static const struct timespec none = {0};
+    sigset_t one;
+    sigemptyset(&one);
+    sigaddset(&one, signal_number);
+    if (signal_number != SIGSTOP) {
+        signal(signal_number, SIG_DFL);
+        kill(getpid(), signal_number);
+    }
+    witness_barrier();
+    if (!is_stopped(child)) {
+        sigtimedwait(&one, NULL, &none);
+    } else if (signal_number == SIGSTOP) {
+        kill(getpid(), SIGSTOP);
+    } else {
+        sigprocmask(SIG_UNBLOCK, &one, NULL);
+        sigprocmask(SIG_BLOCK, &one, NULL);
+    }
+}
+
 static void send_on(const struct wait *wait, int signal_number) {
     if (syscall(SYS_pidfd_send_signal, wait->child, signal_number, NULL, 0) == 0) return;
     if (errno == ENOSYS || errno == EPERM) kill(wait->pid, signal_number);
@@ -230,7 +267,7 @@ static bool take_frame(struct wait *wait, const int32_t *passed, size_t passed_c
     for (size_t i = 0; i < fd_count; i++)
         close(fds[i]);
     if (frame.type == FS_ENDED && wait->is_started) end_as(frame.value);
-    if (frame.type == FS_STOPPED && wait->is_started) take_default(frame.value);
+    if (frame.type == FS_STOPPED && wait->is_started) stop_like(wait->pid, frame.value);
     if (!wait->is_started && (frame.type == FS_REFUSED || frame.type == FS_ENDED)) {
         snprintf(why, WHY_BYTES, "%s",
                  frame.type == FS_REFUSED ? frame.text : "the child ended before it began");

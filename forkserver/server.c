@@ -124,7 +124,7 @@ static void take_request(uint32_t number, int *fds, size_t fd_count) {
         return;
     }
     const void *map = fs_request_map(fds[FS_FD_REQUEST], &size);
-    const char *wrong = map ? fs_request_read(map, size, &request) : "it cannot be read";
+    const char *wrong = map ? fs_request_read(map, size, &request) : strerror(errno);
     if (!wrong && request.head->passed_count != fd_count - FS_FD_PASSED) {
         free(request.argv);
         wrong = "it has not the descriptors that it says";
@@ -182,6 +182,9 @@ static void reap(void) {
         } else if (WIFCONTINUED(status)) {
             struct fs_frame frame = fs_frame_of(FS_CONTINUED, 0, 0, NULL);
             fs_send(child->connection, &frame, NULL, 0);
+            /* A launcher that is stopped itself cannot read that; the keeper wakes it. */
+            frame.number = child->number;
+            tell_keeper(&frame, -1);
         } else {
             tell_ended(child, status, &usage);
         }

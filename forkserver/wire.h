@@ -52,7 +52,7 @@ enum fs_type {
     FS_INVENTORY = 34,  /* descriptor: a memfd of lines, below; numbers as FS_IMPORTED, of all   */
     FS_FORKED = 35,     /* number; value: pid. Descriptor: pidfd                                 */
     FS_FAILED = 36,     /* number; text: why nothing was forked. The launcher was told           */
-    FS_CHILD_ENDED = 37 /* number; value: status. The launcher was told                         */
+    FS_CHILD_ENDED = 37 /* number; value: status. The launcher was told; as with FS_CONTINUED */
 };
 
 /* What became of a module that was to be preloaded. Whatever is not FS_IMPORT_GOOD left traces in

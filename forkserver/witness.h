@@ -15,6 +15,12 @@
 /* All signals are blocked from now on, in the witness for good. False: there is none. */
 bool witness_open(void);
 
+/*
+ * Comes back when a kill() of the group that is under way has reached all of it: such a call walks
+ * through the group under the kernel's lock of all tasks, and this one needs that lock for itself.
+ */
+void witness_barrier(void);
+
 /* Whether the signal that was just taken off the queue here went to the whole group. */
 bool witness_saw(int signal);
 
