@@ -42,6 +42,7 @@ static const char *const forbidden[][2] = {
     {"PYTHONDUMPREFS", "PYTHONDUMPREFS tells of an end"},
     {"PYTHONMALLOCSTATS", "PYTHONMALLOCSTATS tells of an end"},
     {"PYTHONTRACEMALLOC", "PYTHONTRACEMALLOC follows memory from the start"},
+    {"PYTHONPERFSUPPORT", "PYTHONPERFSUPPORT writes a file of its own for each process"},
     {"COVERAGE_PROCESS_START", "coverage begins with the start (COVERAGE_PROCESS_START)"},
     {"COVERAGE_PROCESS_CONFIG", "coverage begins with the start (COVERAGE_PROCESS_CONFIG)"},
     {"COV_CORE_SOURCE", "coverage begins with the start (COV_CORE_SOURCE)"},
@@ -194,16 +195,45 @@ static bool add_environment(XXH3_state_t *state) {
 }
 
 /* An entry of PYTHONPATH that is not absolute means another folder elsewhere. */
+static bool has_relative_path(void) {
+    const char *at = getenv("PYTHONPATH");
+    if (!at || !*at) return false;
+    while (at && *at == '/') {
+        const char *colon = strchr(at, ':');
+        at = colon ? colon + 1 : NULL;
+    }
+    return at != NULL;
+}
+
 static void add_folder(XXH3_state_t *state) {
+    char folder[PATH_MAX];
+    if (has_relative_path() && getcwd(folder, sizeof folder))
+        add_bytes(state, folder, strlen(folder));
+}
+
+/* Room for each entry behind the current folder. */
+bool path_make_absolute(void) {
     const char *at = getenv("PYTHONPATH");
     char folder[PATH_MAX];
-    bool is_relative = false;
-    for (; at && *at && !is_relative; at = strchr(at, ':') ? strchr(at, ':') + 1 : NULL) {
-        is_relative = *at != '/';
-        const char *colon = strchr(at, ':');
-        if (colon && colon[1] == '\0') is_relative = true;
+    if (!has_relative_path()) return true;
+    if (!getcwd(folder, sizeof folder)) return false;
+    size_t count = 1;
+    for (const char *colon = strchr(at, ':'); colon; colon = strchr(colon + 1, ':'))
+        count++;
+    size_t room = strlen(at) + count * (strlen(folder) + 2);
+    char *all = malloc(room);
+    size_t length = 0;
+    while (all && at) {
+        size_t bytes = strcspn(at, ":");
+        const char *before = *at == '/' ? "" : folder;
+        const char *slash = *before && bytes > 0 ? "/" : "";
+        length += (size_t)snprintf(all + length, room - length, "%s%s%s%.*s", length ? ":" : "",
+                                   before, slash, (int)bytes, at);
+        at = at[bytes] ? at + bytes + 1 : NULL;
     }
-    if (is_relative && getcwd(folder, sizeof folder)) add_bytes(state, folder, strlen(folder));
+    bool is_set = all && setenv("PYTHONPATH", all, 1) == 0;
+    free(all);
+    return is_set;
 }
 
 static void add_file_text(XXH3_state_t *state, const char *path) {
@@ -229,6 +259,35 @@ static int64_t session_with_terminal(void) {
     for (size_t i = 0; i < 4; i++)
         fields[i] = strtol(at, &at, 10);
     return fields[3] != 0 ? fields[2] : 0;
+}
+
+/*
+ * What a process may do, of /proc/self/status: capabilities, no new privileges, filters of system
+ * calls. A child has them from the server, so both must be the same.
+ */
+static void add_rights(XXH3_state_t *state) {
+    static const char *const names[] = {"Cap", "NoNewPrivs:", "Seccomp"};
+    char line[256];
+    FILE *file = fopen("/proc/self/status", "re");
+    while (file && fgets(line, sizeof line, file)) {
+        for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+            if (strncmp(line, names[i], strlen(names[i])) == 0)
+                add_bytes(state, line, strlen(line));
+        }
+    }
+    if (file) fclose(file);
+    add_file_text(state, "/proc/self/personality");
+    add_file_text(state, "/proc/self/attr/current");
+}
+
+/* Limits under which the server lives too, or that the C library reads when it starts (stack). */
+static void add_limits(XXH3_state_t *state) {
+    static const int limits[] = {RLIMIT_AS, RLIMIT_DATA, RLIMIT_STACK, RLIMIT_FSIZE, RLIMIT_CPU};
+    for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
+        struct rlimit limit = {0};
+        if (getrlimit((__rlimit_resource_t)limits[i], &limit) != 0) continue;
+        add_bytes(state, &limit.rlim_cur, sizeof limit.rlim_cur);
+    }
 }
 
 static void add_process(XXH3_state_t *state) {
@@ -260,6 +319,8 @@ static void add_process(XXH3_state_t *state) {
     if (stat("/", &root) != 0) root.st_ino = 0;
     add_bytes(state, &root.st_ino, sizeof root.st_ino);
     add_file_text(state, "/proc/self/cgroup");
+    add_rights(state);
+    add_limits(state);
 }
 
 bool key_make(const char *interpreter, const struct preloads *preloads, char key[KEY_DIGITS + 1],
@@ -289,5 +350,7 @@ const char *key_forbids(void) {
         const char *value = getenv(forbidden[i][0]);
         if (value && value[0]) return forbidden[i][1];
     }
+    const char *coerces = getenv("PYTHONCOERCECLOCALE");
+    if (coerces && strcmp(coerces, "warn") == 0) return "PYTHONCOERCECLOCALE=warn tells of a start";
     return NULL;
 }

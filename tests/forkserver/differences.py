@@ -86,7 +86,7 @@ class Runner:
         shutil.rmtree(self.root, ignore_errors=True)
 
     def environment(self, probe, home, events):
-        env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": home, "LC_ALL": "C.UTF-8", "TERM": "dumb",
+        env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": self.root, "LC_ALL": "C.UTF-8", "TERM": "dumb",
                "PYTHONDONTWRITEBYTECODE": "1", "RESOURCE_POOL_BROKER": self.broker, "RESOURCE_POOL_HISTORY": "off",
                "RESOURCE_POOL_PYTHON_EVENTS": events, "RESOURCE_POOL_PYTHON_IDLE": "60", "HARDWARE_DETECTION_CACHE": "off"}
         env |= probe.env
