@@ -221,6 +221,17 @@ def put_first(name):
         sys.path.insert(0, name)
 
 
+def absolute_name(name):
+    """Of a script. Where the folder is gone it stays as it is."""
+    try:
+        folder = os.getcwd()
+    except OSError:
+        return name
+    if name == "." and sys.version_info >= (3, 11):
+        return folder
+    return name if name.startswith("/") else f"{folder}/{name}"
+
+
 def script_folder(name):
     return os.path.dirname(os.path.realpath(name))
 
@@ -315,13 +326,19 @@ def flush_last():
             pass
 
 
-def show_lines(code):
-    """What makes the lines of such code known to tracebacks; None: they are not shown in this version."""
-    del code
-    if sys.version_info < (3, 13):
-        return None
-    import linecache
-    return lambda code, text: linecache._register_code(code, text, "<string>")
+def dedent(text):
+    """Of a program on the command line, since 3.14."""
+    if sys.version_info < (3, 14) or text[:1] not in " \t\n":
+        return text
+    import textwrap
+    return textwrap.dedent(text)
+
+
+def show_lines(code, text):
+    """Since 3.13 a traceback shows the lines of a program on the command line."""
+    if sys.version_info >= (3, 13):
+        import linecache
+        linecache._register_code(code if hasattr(linecache, "_interactive_cache") else "<string>", text, "<string>")
 
 
 def make_main(is_stdin):

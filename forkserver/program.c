@@ -9,9 +9,9 @@
 
 #include "child.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -127,16 +127,17 @@ static bool is_place_of_modules(const char *path) {
     return is_place;
 }
 
-/*
- * A script is known by its absolute name, as the interpreter makes it. NULL: no memory. Where the
- * folder is gone it stays as it is.
- */
+/* A script is known by its absolute name, as the interpreter makes it. NULL: no memory. */
 static char *absolute_name(const char *name) {
-    char folder[PATH_MAX];
-    char *all = NULL;
-    if (name[0] == '/' || !getcwd(folder, sizeof folder)) return strdup(name);
-    if (strcmp(name, ".") == 0) return strdup(folder);
-    return asprintf(&all, "%s/%s", folder, name) < 0 ? NULL : all;
+    PyObject *given = PyUnicode_DecodeFSDefault(name);
+    PyObject *made = given ? fs_inside_call("absolute_name", given, NULL) : NULL;
+    PyObject *bytes = made ? PyUnicode_EncodeFSDefault(made) : NULL;
+    char *copy = bytes ? strdup(PyBytes_AsString(bytes)) : NULL;
+    PyErr_Clear();
+    Py_XDECREF(bytes);
+    Py_XDECREF(made);
+    Py_XDECREF(given);
+    return copy;
 }
 
 /* False with why the plain interpreter should have it. */
@@ -227,21 +228,20 @@ static PyObject *run_module(const char *name, bool alters_argv) {
     return result;
 }
 
-/* Since 3.13 a traceback shows the lines of a program on the command line. */
+/* What the version makes of a program on the command line before and after it is compiled. */
 static PyObject *run_code(PyObject *names, const char *source) {
-    PyObject *code = Py_CompileString(source, "<string>", Py_file_input);
-    PyObject *shown = code ? fs_inside_call("show_lines", code, NULL) : NULL;
-    PyObject *result = NULL;
-    if (shown && shown != Py_None) {
-        PyObject *text = PyUnicode_FromString(source);
-        PyObject *done = text ? PyObject_CallFunctionObjArgs(shown, code, text, NULL, NULL) : NULL;
-        Py_XDECREF(text);
-        Py_XDECREF(done);
-        if (!done) PyErr_Clear();
-    }
+    PyObject *given = PyUnicode_FromString(source);
+    PyObject *text = given ? fs_inside_call("dedent", given, NULL) : NULL;
+    PyObject *bytes = text ? PyUnicode_AsUTF8String(text) : NULL;
+    const char *dedented = bytes ? PyBytes_AsString(bytes) : NULL;
+    PyObject *code = dedented ? Py_CompileString(dedented, "<string>", Py_file_input) : NULL;
+    PyObject *shown = code ? fs_inside_call("show_lines", code, text, NULL) : NULL;
+    PyObject *result = shown ? PyEval_EvalCode(code, names, names) : NULL;
     Py_XDECREF(shown);
-    if (code && !PyErr_Occurred()) result = PyEval_EvalCode(code, names, names);
     Py_XDECREF(code);
+    Py_XDECREF(bytes);
+    Py_XDECREF(text);
+    Py_XDECREF(given);
     return result;
 }
 
@@ -330,6 +330,21 @@ static int take_system_exit(void) {
     return code;
 }
 
+/*
+ * The exception as one that nobody could take. Versions from 3.13 on tell what was done then, by a
+ * function that the others have not.
+ */
+static void tell_unraisable(const char *what, PyObject *object) {
+    void (*format)(const char *, ...) = NULL;
+    void *found = dlsym(RTLD_DEFAULT, "PyErr_FormatUnraisable");
+    memcpy(&format, &found, sizeof format);
+    if (format && what) {
+        format("Exception ignored on %s", what);
+    } else {
+        PyErr_WriteUnraisable(object);
+    }
+}
+
 /* False when what was printed could not be written. */
 static bool flush_streams(void) {
     bool is_flushed = true;
@@ -346,7 +361,7 @@ static bool flush_streams(void) {
         if (done) {
             Py_DECREF(done);
         } else if (i == 0) {
-            PyErr_WriteUnraisable(stream);
+            tell_unraisable("flushing sys.stdout", stream);
             is_flushed = false;
         } else {
             PyErr_Clear();
@@ -356,11 +371,12 @@ static bool flush_streams(void) {
     return is_flushed;
 }
 
-static void call_last(const char *module, const char *function, bool is_imported) {
+static void call_last(const char *module, const char *function, const char *what,
+                      bool is_imported) {
     PyObject *name = PyUnicode_FromString(module);
     PyObject *found = !name ? NULL : is_imported ? PyImport_GetModule(name) : PyImport_Import(name);
     PyObject *done = found ? PyObject_CallMethod(found, function, NULL) : NULL;
-    if (found && !done) PyErr_WriteUnraisable(found);
+    if (found && !done) tell_unraisable(what, found);
     PyErr_Clear();
     Py_XDECREF(done);
     Py_XDECREF(found);
@@ -369,8 +385,8 @@ static void call_last(const char *module, const char *function, bool is_imported
 
 /* As Py_FinalizeEx() begins: threads, functions of atexit, streams; then what the child made. */
 static bool finish(void) {
-    call_last("threading", "_shutdown", true);
-    call_last("atexit", "_run_exitfuncs", false);
+    call_last("threading", "_shutdown", "threading shutdown", true);
+    call_last("atexit", "_run_exitfuncs", NULL, false);
     bool is_flushed = flush_streams();
     fs_events_imported();
     PyObject *grown = fs_names_grown();

@@ -24,7 +24,7 @@ RPOOL = str(BUILD / "cli/rpool")
 PATIENCE = 60
 
 # Libraries that a program finds loaded: what keeps state of the process, or does something when it is imported.
-PRELOADS = ("asyncio,concurrent.futures.process,concurrent.futures.thread,cProfile,ctypes,decimal,doctest,email.message,"
+PRELOADS = ("asyncio,concurrent.futures.process,concurrent.futures.thread,cProfile,ctypes,decimal,email.message,"
             "faulthandler,http.client,inspect,json,json.tool,logging.handlers,multiprocessing.managers,"
             "multiprocessing.pool,multiprocessing.shared_memory,pickle,pydoc,random,shutil,socket,sqlite3,ssl,"
             "subprocess,tempfile,threading,tracemalloc,typing,unittest,unittest.mock,uuid,weakref,zipfile")
