@@ -53,6 +53,18 @@ static const char *const forbidden[][2] = {
 
 /* --- preloads -------------------------------------------------------------------------------- */
 
+/* Whether a line of `kept_out` is that name, or a package that it is in. */
+static bool is_kept_out(const struct preloads *kept_out, const char *name, size_t name_bytes) {
+    const char *end = kept_out->text + kept_out->bytes;
+    for (const char *at = kept_out->text; at < end;) {
+        size_t length = strcspn(at, "\n");
+        bool is_begin = length <= name_bytes && memcmp(at, name, length) == 0;
+        if (is_begin && (length == name_bytes || name[length] == '.')) return true;
+        at += length + 1;
+    }
+    return false;
+}
+
 static bool add(struct preloads *preloads, const char *package, size_t package_bytes,
                 const char *name, size_t name_bytes) {
     size_t more = package_bytes + name_bytes + 3;
@@ -65,8 +77,9 @@ static bool add(struct preloads *preloads, const char *package, size_t package_b
     return true;
 }
 
-/* "NAME" or "NAME: sub sub.sub"; what is "-NAME" is never loaded. */
-static bool parse_line(const char *line, size_t length, struct preloads *preloads) {
+/* "NAME" or "NAME: sub sub.sub", into `preloads`; "-NAME" into `kept_out`. */
+static bool parse_line(const char *line, size_t length, struct preloads *preloads,
+                       struct preloads *kept_out) {
     static const char blanks[] = " \t\r";
     const char *hash = memchr(line, '#', length);
     const char *end = hash ? hash : line + length;
@@ -78,7 +91,8 @@ static bool parse_line(const char *line, size_t length, struct preloads *preload
     while (package_end > package && strchr(blanks, package_end[-1]))
         package_end--;
     size_t package_bytes = (size_t)(package_end - package);
-    if (package_bytes == 0 || *package == '-') return true;
+    if (package_bytes == 0) return true;
+    if (*package == '-') return add(kept_out, "", 0, package + 1, package_bytes - 1);
     if (!add(preloads, "", 0, package, package_bytes)) return false;
     for (const char *at = colon ? colon + 1 : end; at < end;) {
         if (strchr(blanks, *at)) {
@@ -93,16 +107,34 @@ static bool parse_line(const char *line, size_t length, struct preloads *preload
     return true;
 }
 
+/* Without the lines that are kept out, wherever in the file that was said. */
+static void keep_out(struct preloads *preloads, const struct preloads *kept_out) {
+    size_t kept = 0;
+    for (size_t at = 0; kept_out->bytes > 0 && at < preloads->bytes;) {
+        const char *name = preloads->text + at;
+        size_t length = strcspn(name, "\n");
+        at += length + 1;
+        if (is_kept_out(kept_out, name, length)) continue;
+        memmove(preloads->text + kept, name, length + 1);
+        kept += length + 1;
+    }
+    if (kept_out->bytes > 0) preloads->bytes = kept;
+}
+
 bool preloads_parse(const char *text, size_t bytes, struct preloads *preloads) {
+    struct preloads kept_out = {0};
+    bool is_whole = true;
     *preloads = (struct preloads){0};
-    for (const char *at = text, *end = text + bytes; at < end;) {
+    for (const char *at = text, *end = text + bytes; at < end && is_whole;) {
         const char *newline = memchr(at, '\n', (size_t)(end - at));
         size_t length = newline ? (size_t)(newline - at) : (size_t)(end - at);
         /* A NUL would end a word before the line ends. */
-        if (!memchr(at, '\0', length) && !parse_line(at, length, preloads)) return false;
+        is_whole = memchr(at, '\0', length) || parse_line(at, length, preloads, &kept_out);
         at += length + 1;
     }
-    return true;
+    if (is_whole) keep_out(preloads, &kept_out);
+    free(kept_out.text);
+    return is_whole;
 }
 
 static bool read_file(const char *path, struct preloads *preloads, char why[WHY_BYTES]) {
