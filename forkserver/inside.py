@@ -213,6 +213,20 @@ def become(argv, original, variables, is_unbuffered, ignored):
                 pass
     reseed()
     restart_clocks()
+    if environment.get(b"RESOURCE_POOL_PYTHON_CHILDREN") == b"1":
+        fork_children()
+
+
+def fork_children():
+    """What the program starts with its own interpreter goes through the launcher as well, as it asks for."""
+    launcher = os.fsdecode(environment.get(b"RESOURCE_POOL_PYTHON", b""))
+    if not os.path.isabs(launcher):
+        return
+    names = {"__name__": "_children"}
+    file_name = os.path.join(os.path.dirname(own_files[0]), "_children.py")
+    with open(file_name, "rb") as file:
+        exec(compile(file.read(), file_name, "exec"), names)
+    names["fork_children"](launcher)
 
 
 def put_first(name):
