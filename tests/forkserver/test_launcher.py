@@ -347,7 +347,7 @@ class Surroundings(ForkServer):
     def test_what_only_the_interpreter_can_do_it_does(self):
         for words, reason in ((["-X", "dev", "-c", "print(1)"], "the option -X"), (["-I", "-c", "print(1)"], "-I"),
                               (["-E", "-c", "print(1)"], "-E"), (["-W", "error", "-c", "print(1)"], "-W"),
-                              (["-O", "-c", "print(1)"], "-O"), (["-Bc", "print(1)"], "-B")):
+                              (["-O", "-c", "print(1)"], "-O")):
             done = self.run_forked(*words)
             self.assertEqual(done.stdout, b"1\n", words)
             self.assert_plain(reason)
