@@ -21,7 +21,7 @@ import zipfile
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("RP_TEST_BUILD", ROOT / "build"))
 RPOOL = str(BUILD / "cli/rpool")
-PATIENCE = 60
+PATIENCE = int(os.environ.get("RP_TEST_PATIENCE", "60"))
 
 # Libraries that a program finds loaded: what keeps state of the process, or does something when it is imported.
 PRELOADS = ("asyncio,concurrent.futures.process,concurrent.futures.thread,cProfile,ctypes,decimal,email.message,"
