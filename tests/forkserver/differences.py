@@ -207,6 +207,11 @@ class Runner:
         text = re.sub(r"0x[0-9a-f]{4,}", "0x..", text)
         return re.sub(probe.forget, "..", text) if probe.forget else text
 
+    def twice(self, probe):
+        """Both plain: None when a probe tells the same each time."""
+        one, other = self.run(probe, False)[0], self.run(probe, False)[0]
+        return None if one == other else f"{one!r} and then {other!r}"
+
     def both(self, probe):
         """What is to be told of a pair: None when all is well."""
         plain, _ = self.run(probe, False)
