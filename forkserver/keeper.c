@@ -30,7 +30,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { TICK_MS = 200, ASK_MS = 5000, IDLE_S = 300, STARTS_MAX = 3, OTHER_MS = 10000 };
+enum {
+    TICK_MS = 200,
+    ASK_MS = 5000,
+    IDLE_S = 300,
+    STARTS_MAX = 3,
+    START_AGAIN_MS = 20000,
+    OTHER_MS = 10000
+};
 
 static struct keeper {
     const char *interpreter;
@@ -43,6 +50,7 @@ static struct keeper {
     struct fs_job *jobs;
     size_t job_count;
     unsigned start_failures; /* in a row */
+    int64_t start_again_ms;  /* what is to blame may have been mended by then */
     char start_why[FS_TEXT_BYTES];
     uint64_t forked_count;
     int64_t used_ms; /* when somebody last wanted something */
@@ -166,7 +174,8 @@ static void server_ended(struct fs_server *server, int status) {
 /* The one that forks, started if there is none. NULL: it cannot be had, keeper.start_why. */
 static struct fs_server *need_server(void) {
     if (current()) return current();
-    if (keeper.start_failures >= STARTS_MAX) return NULL;
+    if (keeper.start_failures >= STARTS_MAX && fs_now_ms() < keeper.start_again_ms) return NULL;
+    keeper.start_again_ms = fs_now_ms() + START_AGAIN_MS;
     struct fs_server *server =
         fs_server_start(keeper.interpreter, keeper.start_why, sizeof keeper.start_why);
     if (!server) {
@@ -270,12 +279,20 @@ static void take_answer(struct fs_server *server, const struct fs_frame *frame, 
     }
 }
 
+/* A start that does more than to start: each plain one would do that, and no fork. */
+static void take_unfit(const struct fs_frame *ready) {
+    keeper.start_failures = STARTS_MAX;
+    snprintf(keeper.start_why, sizeof keeper.start_why, "a start of the interpreter %.140s",
+             ready->text);
+}
+
 static void hear_server(struct fs_server *server) {
-    struct fs_frame frame;
+    struct fs_frame frame = {0};
     int fd;
     enum fs_server_state before = server->state;
     if (!fs_server_take(server, &keeper.preloads, &frame, &fd)) {
         int status;
+        if (frame.type == FS_READY && frame.value != FS_IMPORT_GOOD) take_unfit(&frame);
         /* One that died is told as what it died of. */
         if (waitpid(server->pid, &status, WNOHANG) == server->pid) {
             server_ended(server, status);

@@ -282,7 +282,8 @@ bool fs_server_take(struct fs_server *server, struct fs_preloads *preloads, stru
     case FS_CHILD_ENDED:
         return true;
     case FS_READY:
-        is_good = server->state == FS_SERVER_STARTING && go_on(server, preloads);
+        is_good = server->state == FS_SERVER_STARTING && frame->value == FS_IMPORT_GOOD &&
+                  go_on(server, preloads);
         break;
     case FS_IMPORTED:
         is_good = server->state == FS_SERVER_IMPORTING && take_import(server, preloads, frame);
@@ -297,7 +298,7 @@ bool fs_server_take(struct fs_server *server, struct fs_preloads *preloads, stru
     }
     if (*fd >= 0) close(*fd);
     *fd = -1;
-    frame->type = 0;
+    if (is_good) frame->type = 0;
     return is_good;
 }
 

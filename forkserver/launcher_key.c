@@ -12,8 +12,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/personality.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -42,6 +44,7 @@ static const char *const forbidden[][2] = {
     {"PYTHONDUMPREFS", "PYTHONDUMPREFS tells of an end"},
     {"PYTHONMALLOCSTATS", "PYTHONMALLOCSTATS tells of an end"},
     {"PYTHONTRACEMALLOC", "PYTHONTRACEMALLOC follows memory from the start"},
+    {"PYTHONPERFSUPPORT", "PYTHONPERFSUPPORT writes a file of its own for each process"},
     {"COVERAGE_PROCESS_START", "coverage begins with the start (COVERAGE_PROCESS_START)"},
     {"COVERAGE_PROCESS_CONFIG", "coverage begins with the start (COVERAGE_PROCESS_CONFIG)"},
     {"COV_CORE_SOURCE", "coverage begins with the start (COV_CORE_SOURCE)"},
@@ -226,16 +229,45 @@ static bool add_environment(XXH3_state_t *state) {
 }
 
 /* An entry of PYTHONPATH that is not absolute means another folder elsewhere. */
+static bool has_relative_path(void) {
+    const char *at = getenv("PYTHONPATH");
+    if (!at || !*at) return false;
+    while (at && *at == '/') {
+        const char *colon = strchr(at, ':');
+        at = colon ? colon + 1 : NULL;
+    }
+    return at != NULL;
+}
+
 static void add_folder(XXH3_state_t *state) {
+    char folder[PATH_MAX];
+    if (has_relative_path() && getcwd(folder, sizeof folder))
+        add_bytes(state, folder, strlen(folder));
+}
+
+/* Room for each entry behind the current folder. */
+bool path_make_absolute(void) {
     const char *at = getenv("PYTHONPATH");
     char folder[PATH_MAX];
-    bool is_relative = false;
-    for (; at && *at && !is_relative; at = strchr(at, ':') ? strchr(at, ':') + 1 : NULL) {
-        is_relative = *at != '/';
-        const char *colon = strchr(at, ':');
-        if (colon && colon[1] == '\0') is_relative = true;
+    if (!has_relative_path()) return true;
+    if (!getcwd(folder, sizeof folder)) return false;
+    size_t count = 1;
+    for (const char *colon = strchr(at, ':'); colon; colon = strchr(colon + 1, ':'))
+        count++;
+    size_t room = strlen(at) + count * (strlen(folder) + 2);
+    char *all = malloc(room);
+    size_t length = 0;
+    while (all && at) {
+        size_t bytes = strcspn(at, ":");
+        const char *before = *at == '/' ? "" : folder;
+        const char *slash = *before && bytes > 0 ? "/" : "";
+        length += (size_t)snprintf(all + length, room - length, "%s%s%s%.*s", length ? ":" : "",
+                                   before, slash, (int)bytes, at);
+        at = at[bytes] ? at + bytes + 1 : NULL;
     }
-    if (is_relative && getcwd(folder, sizeof folder)) add_bytes(state, folder, strlen(folder));
+    bool is_set = all && setenv("PYTHONPATH", all, 1) == 0;
+    free(all);
+    return is_set;
 }
 
 static void add_file_text(XXH3_state_t *state, const char *path) {
@@ -261,6 +293,51 @@ static int64_t session_with_terminal(void) {
     for (size_t i = 0; i < 4; i++)
         fields[i] = strtol(at, &at, 10);
     return fields[3] != 0 ? fields[2] : 0;
+}
+
+/* What a process can never raise again, and what its program looks at as it starts: the size of
+ * stacks, the memory and the time it may take. The others a child sets as its caller had them. */
+static void add_limits(XXH3_state_t *state) {
+    static const int at_start[] = {RLIMIT_STACK, RLIMIT_AS,    RLIMIT_DATA,
+                                   RLIMIT_CPU,   RLIMIT_FSIZE, RLIMIT_MEMLOCK};
+    struct rlimit limit;
+    for (int i = 0; i < (int)RLIM_NLIMITS; i++) {
+        limit = (struct rlimit){RLIM_INFINITY, RLIM_INFINITY};
+        getrlimit((__rlimit_resource_t)i, &limit);
+        add_bytes(state, &limit.rlim_max, sizeof limit.rlim_max);
+    }
+    for (size_t i = 0; i < sizeof at_start / sizeof at_start[0]; i++) {
+        getrlimit((__rlimit_resource_t)at_start[i], &limit);
+        add_bytes(state, &limit.rlim_cur, sizeof limit.rlim_cur);
+    }
+}
+
+/* Rights and filters: a process that gave some up is to have no child that did not. */
+static void add_rights(XXH3_state_t *state) {
+    static const char *const names[] = {"\nCap", "\nNoNewPrivs:", "\nSeccomp"};
+    char text[PROC_BYTES];
+    int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd >= 0 ? read(fd, text, sizeof text - 1) : 0;
+    if (fd >= 0) close(fd);
+    text[got > 0 ? got : 0] = '\0';
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        for (const char *at = text; (at = strstr(at, names[i]));) {
+            at++;
+            add_bytes(state, at, strcspn(at, "\n"));
+        }
+    }
+    add_file_text(state, "/proc/self/attr/current");
+}
+
+/* Of memory (numactl), disks (ionice) and the layout of a process (setarch). */
+static void add_policies(XXH3_state_t *state) {
+    enum { NODES_MAX = 4096, WHO_PROCESS = 1 };
+    int mode = 0;
+    unsigned long nodes[NODES_MAX / (8 * sizeof(unsigned long))] = {0};
+    if (syscall(SYS_get_mempolicy, &mode, nodes, NODES_MAX, NULL, 0) != 0) mode = 0;
+    int64_t facts[] = {mode, syscall(SYS_ioprio_get, WHO_PROCESS, 0), personality(0xffffffff)};
+    add_bytes(state, facts, sizeof facts);
+    add_bytes(state, nodes, sizeof nodes);
 }
 
 static void add_process(XXH3_state_t *state) {
@@ -292,6 +369,9 @@ static void add_process(XXH3_state_t *state) {
     if (stat("/", &root) != 0) root.st_ino = 0;
     add_bytes(state, &root.st_ino, sizeof root.st_ino);
     add_file_text(state, "/proc/self/cgroup");
+    add_limits(state);
+    add_rights(state);
+    add_policies(state);
 }
 
 bool key_make(const char *interpreter, const struct preloads *preloads, char key[KEY_DIGITS + 1],
@@ -321,5 +401,7 @@ const char *key_forbids(void) {
         const char *value = getenv(forbidden[i][0]);
         if (value && value[0]) return forbidden[i][1];
     }
+    const char *coerces = getenv("PYTHONCOERCECLOCALE");
+    if (coerces && strcmp(coerces, "warn") == 0) return "PYTHONCOERCECLOCALE=warn tells of a start";
     return NULL;
 }

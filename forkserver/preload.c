@@ -81,8 +81,8 @@ static void name_threads(char *out, size_t room) {
     if (folder) closedir(folder);
 }
 
-/* The first descriptor that was not there before; -1: none. Those that are there are remembered. */
-static int find_new_fd(bool remembers) {
+/* A descriptor that was not there before; -1: none. */
+static int find_new_fd(void) {
     DIR *folder = opendir("/proc/self/fd");
     int found = -1;
     for (struct dirent *at; folder && (at = readdir(folder));) {
@@ -90,7 +90,6 @@ static int find_new_fd(bool remembers) {
         long number = strtol(at->d_name, NULL, 10);
         if (number == dirfd(folder) || number >= FDS_MAX) continue;
         uint64_t bit = UINT64_C(1) << (number % 64);
-        if (remembers) open_fds[number / 64] |= bit;
         if (!(open_fds[number / 64] & bit) && found < 0) found = (int)number;
     }
     if (folder) closedir(folder);
@@ -178,7 +177,7 @@ static enum fs_import look_behind(char *why, size_t room, unsigned forks_before)
         snprintf(why, room, "forks");
         return FS_IMPORT_FORKED;
     }
-    fd = find_new_fd(false);
+    fd = find_new_fd();
     if (fd >= 0) {
         char path[64];
         char target[128] = "?";
@@ -202,14 +201,15 @@ static void count_fork_once(void) {
     if (!is_set) is_set = pthread_atfork(count_fork, NULL, NULL) == 0;
 }
 
-void fs_preload_init(void) {
+enum fs_import fs_preload_init(int control, char *why, size_t room) {
     began_ns = clock_ns(CLOCK_REALTIME);
+    open_fds[0] = 7 | UINT64_C(1) << control;
     count_fork_once();
-    find_new_fd(true);
-    printed_bytes = output_bytes();
+    enum fs_import found = look_behind(why, room, fork_count);
     PyObject *done = fs_inside_call("open_for_imports", NULL);
     if (!done) PyErr_Print();
     Py_XDECREF(done);
+    return found;
 }
 
 struct fs_frame fs_preload_import(const char *name) {
@@ -275,6 +275,7 @@ struct fs_frame fs_preload_freeze(int *fd) {
     PyObject *done = fs_inside_call("freeze", NULL);
     if (!done) PyErr_Print();
     Py_XDECREF(done);
+    fs_names_remember();
     bool has_device = find_device(why, sizeof why);
     *fd = write_inventory();
     struct fs_frame answer =

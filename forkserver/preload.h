@@ -5,8 +5,11 @@
 
 #include "inside.h"
 
-/* Before the first import. */
-void fs_preload_init(void);
+/*
+ * Before the first import; `control` is the server's own descriptor. What the interpreter's start
+ * left (sitecustomize, .pth files): FS_IMPORT_GOOD, or what no fork of it could have, and why.
+ */
+enum fs_import fs_preload_init(int control, char *why, size_t room);
 
 /* Import one module; the answer for the keeper. */
 struct fs_frame fs_preload_import(const char *name);
