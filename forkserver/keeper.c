@@ -199,6 +199,10 @@ static bool check_fit(struct fs_job *job, const struct fs_server *server) {
 
 static void hand_over(struct fs_job *job, struct fs_server *server) {
     if (!fs_job_send(job, server->control)) {
+        if (errno == EPIPE || errno == ECONNRESET) {
+            kill_server(server); /* it has died already: the next one takes the request */
+            return;
+        }
         refuse_job(job, "the server does not take requests");
         return;
     }
