@@ -78,6 +78,9 @@ bool preloads_parse(const char *text, size_t bytes, struct preloads *preloads);
 bool key_make(const char *interpreter, const struct preloads *preloads, char key[KEY_DIGITS + 1],
               char why[WHY_BYTES]);
 
+/* PYTHONPATH for who starts in another folder. False: no memory, or the folder has no name. */
+bool path_make_absolute(void);
+
 /* Whether the environment asks for what only a plain start does; NULL: no. */
 const char *key_forbids(void);
 

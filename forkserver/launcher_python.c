@@ -9,9 +9,22 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* A link of another build's 'rpool run': two launchers that take each other for an interpreter
+ * would not come to an end. */
+static bool is_link_to_launcher(const char *path) {
+    static const char name[] = "rpool-python";
+    char target[PATH_MAX];
+    ssize_t length = readlink(path, target, sizeof target - 1);
+    if (length < (ssize_t)sizeof name - 1) return false;
+    target[length] = '\0';
+    const char *end = target + length - (sizeof name - 1);
+    return strcmp(end, name) == 0 && (end == target || end[-1] == '/');
+}
+
 bool python_is_other(const char *path) {
     struct stat self;
     struct stat found;
+    if (is_link_to_launcher(path)) return false;
     if (stat(path, &found) != 0 || !S_ISREG(found.st_mode) || access(path, X_OK) != 0) return false;
     return stat("/proc/self/exe", &self) != 0 || self.st_dev != found.st_dev ||
            self.st_ino != found.st_ino;
@@ -60,7 +73,7 @@ static bool choose_version(const char *root, char *version, size_t room) {
         return true;
     }
     if (!getcwd(folder, sizeof folder)) folder[0] = '\0';
-    while (folder[0]) {
+    while (folder[0] == '/') {
         snprintf(path, sizeof path, "%s/.python-version", folder);
         if (read_word(path, version, room)) return true;
         *strrchr(folder, '/') = '\0';
