@@ -226,14 +226,18 @@ int main(int argc, char **argv) {
     (void)argc;
     given.argv = argv;
     list_descriptors(&given);
-    const char *name = last_part(argv[0] ? argv[0] : "");
-    bool is_shim = strncmp(name, "python", 6) == 0;
+    const char *called = argv[0] ? argv[0] : "";
+    const char *name = last_part(called);
+    /* A program that starts its own interpreter by us leaves the arguments as they are. */
+    bool is_in_place = called[0] == '/' && python_is_other(called);
+    bool is_shim = is_in_place || strncmp(name, "python", 6) == 0;
     if (!is_shim && !line_split(argv + 1, &line, why)) {
         fprintf(stderr, "rpool: %s\nhint: 'rpool python --help' tells more\n", why);
         return LAUNCHER_FAILED;
     }
     if (line.is_help) return fputs(help, stdout) < 0 || fflush(stdout) != 0 ? LAUNCHER_FAILED : 0;
     given.python = is_shim ? argv + 1 : line.python;
+    if (is_in_place) line.interpreter = called;
     if (!python_find(line.interpreter, is_shim ? name : NULL, given.interpreter, why) ||
         !set_original(&given)) {
         fprintf(stderr, "rpool: %s\n", why[0] ? why : "no memory");

@@ -151,7 +151,7 @@ static _Noreturn void be_keeper(const char *rpool, const char *key, const char *
     close_range(4, ~0U, 0);
     setpgid(0, 0);
     set_signals_default();
-    if (chdir("/") != 0) _exit(LAUNCHER_FAILED);
+    if (!path_make_absolute() || chdir("/") != 0) _exit(LAUNCHER_FAILED);
     execl(rpool, "rpool", "serve", "--fork-server", key, "3", interpreter, (char *)NULL);
     _exit(LAUNCHER_FAILED);
 }

@@ -21,8 +21,7 @@ static bool is_link_to_launcher(const char *path) {
     return strcmp(end, name) == 0 && (end == target || end[-1] == '/');
 }
 
-/* Whether this is another program than ours, that can be executed. */
-static bool is_other_program(const char *path) {
+bool python_is_other(const char *path) {
     struct stat self;
     struct stat found;
     if (is_link_to_launcher(path)) return false;
@@ -46,7 +45,7 @@ static bool find_in_path(const char *name, char path[PATH_MAX]) {
     const char *at = getenv("PATH");
     if (!at) at = "/usr/local/bin:/usr/bin:/bin";
     while (next_in_path(&at, name, path)) {
-        if (path[0] && is_other_program(path)) return true;
+        if (path[0] && python_is_other(path)) return true;
     }
     return false;
 }
@@ -97,7 +96,7 @@ static void resolve_shim(char path[PATH_MAX]) {
     *shims = '\0';
     if (!choose_version(root, version, sizeof version) || strchr(version, '/')) return;
     int length = snprintf(real, sizeof real, "%s/versions/%s/bin/%s", root, version, name);
-    if (length < PATH_MAX && is_other_program(real)) memcpy(path, real, (size_t)length + 1);
+    if (length < PATH_MAX && python_is_other(real)) memcpy(path, real, (size_t)length + 1);
 }
 
 /* --- all of it ------------------------------------------------------------------------------- */
@@ -117,7 +116,7 @@ bool python_find(const char *given, const char *name, char path[PATH_MAX], char 
     bool is_found = true;
     if (given && strchr(given, '/')) {
         snprintf(path, PATH_MAX, "%s", given);
-        is_found = is_other_program(path);
+        is_found = python_is_other(path);
     } else if (given || name) {
         is_found = find_in_path(given ? given : name, path);
     } else {

@@ -169,14 +169,15 @@ static void forget_what_melted(void) {
     sigemptyset(&waiting);
     sigpending(&waiting);
     for (int i = 1; i < SIGRTMIN; i++) {
-        if (sigismember(&waiting, i) != 1) seen[i] = 0;
+        /* A handler takes SIGCONT, and asks afterwards. */
+        if (i != SIGCONT && sigismember(&waiting, i) != 1) seen[i] = 0;
     }
 }
 
 bool witness_saw(int signal) {
     if (witness <= 0) return false;
     /* Found with an earlier one already: to ask again would find the next of its kind too early. */
-    if (!seen[signal]) ask();
+    if (!seen[signal] || signal == SIGCONT) ask();
     bool is_seen = seen[signal] > 0;
     if (is_seen) seen[signal]--;
     forget_what_melted();
