@@ -23,7 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SILENCE_MS = 150000, QUIET_MS = 1000, LOOKS_MAX = 10 };
+enum { SILENCE_MS = 150000, QUIET_MS = 1000 };
 
 static sigset_t before;
 static uint64_t ignored_before;
@@ -217,9 +217,9 @@ static bool minds(pid_t pid, int signal_number) {
     return is_in_mask(pid, names, signal_number);
 }
 
-/* The kernel shows what is waited for as if it were not held back. Where it does not say in what a
- * process sleeps, nobody is found to wait. */
-static bool waits_for_signals(pid_t pid) {
+/* Whether a process is known to sleep in a call that does not wait for signals: the kernel shows
+ * those that are waited for as if they were not held back. */
+static bool sleeps_elsewhere(pid_t pid) {
     char path[64];
     char text[64];
     snprintf(path, sizeof path, "/proc/%d/wchan", (int)pid);
@@ -227,38 +227,19 @@ static bool waits_for_signals(pid_t pid) {
     size_t size = file ? fread(text, 1, sizeof text - 1, file) : 0;
     if (file) fclose(file);
     text[size] = '\0';
-    return strstr(text, "sigtimedwait") != NULL;
-}
-
-/* Neither waiting nor ended: what it waits for is not told before it sleeps. */
-static bool is_running(pid_t pid) {
-    char path[64];
-    char text[512];
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    FILE *file = fopen(path, "re");
-    size_t size = file ? fread(text, 1, sizeof text - 1, file) : 0;
-    if (file) fclose(file);
-    text[size] = '\0';
-    const char *at = strrchr(text, ')');
-    return at && at[1] == ' ' && at[2] == 'R';
+    return size > 1 && !strstr(text, "sigtimedwait");
 }
 
 /*
  * Whether a signal that the group got can have left the child as it is: it is caught, held back,
- * on its way or waited for. One that would have ended the child has not been there.
+ * on its way or waited for. One that would have ended a child which is seen to sleep has not been
+ * there.
  */
 static bool can_have_had(pid_t pid, int signal_number) {
     static const char *const names[] = {"\nSigCgt:", "\nSigBlk:", "\nShdPnd:", NULL};
     bool is_harmless = is_gentle_stop(signal_number) || signal_number == SIGCHLD ||
                        signal_number == SIGURG || signal_number == SIGWINCH;
-    static const struct timespec moment = {.tv_nsec = 1000000};
-    if (is_harmless) return true;
-    for (int looks = 0; looks < LOOKS_MAX; looks++) {
-        if (is_in_mask(pid, names, signal_number) || waits_for_signals(pid)) return true;
-        if (!is_running(pid)) break;
-        nanosleep(&moment, NULL);
-    }
-    return is_in_mask(pid, names, signal_number) || waits_for_signals(pid);
+    return is_harmless || !sleeps_elsewhere(pid) || is_in_mask(pid, names, signal_number);
 }
 
 /*

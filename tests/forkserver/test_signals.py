@@ -144,6 +144,14 @@ class Signals(Hurried):
         process = self.start("-c", "print(1, flush=True); import signal; signal.pause()", stdout=subprocess.PIPE,
                              preexec_fn=os.setpgrp)
         self.assertEqual(process.stdout.readline(), b"1\n")
+        child = self.event_lines("forked")[0][0]
+
+        def is_asleep():
+            with open(f"/proc/{child}/wchan", encoding="ascii") as file:
+                return "pause" in file.read()
+
+        # One that computes cannot be told from one that has just had the signal: docs/forkserver.md has it.
+        until(is_asleep, "that the child sleeps")
         for pid in [*children_of(process.pid), process.pid]:
             os.kill(pid, 15)
         self.assertEqual(process.wait(PATIENCE), -15)
