@@ -11,8 +11,10 @@ import sys
 # Names of modules of a plain start, and those at the time of the freeze.
 plain = frozenset()
 frozen = frozenset()
+names_of_main = ["__main__"]
 reads = {}
 own_files = ()  # of the server itself
+trial = None  # the extension's: call something in a fork
 
 
 class Environment(dict):
@@ -42,6 +44,12 @@ def open_for_imports():
     if sys.path and sys.path[0] == "":
         del sys.path[0]
     os.environ._data = Environment(environment)
+
+
+def load_model(line):
+    """A line of a model that is to be there before the first fork: see _inherit.py."""
+    import resource_pool._inherit
+    return resource_pool._inherit.load(line, trial)
 
 
 def flush():
@@ -125,7 +133,7 @@ def excuse_plugins():
 
 def freeze():
     """All is imported. What is alive now is no business of a child's collector, which would write to its pages."""
-    global frozen
+    global frozen, names_of_main
     os.environ._data = environment
     is_known = "gc" in sys.modules
     import gc
@@ -136,6 +144,8 @@ def freeze():
     if not is_known:
         del sys.modules["gc"]
     frozen = frozenset(sys.modules)
+    # multiprocessing knows it by another name too.
+    names_of_main = [name for name, module in sys.modules.items() if module is sys.modules["__main__"]]
 
 
 def open_stream(name, number, is_unbuffered):
@@ -184,8 +194,11 @@ def reseed():
         process._current_process._config["authkey"] = key
 
 
-def restart_clocks():
-    """Times that count from the start of a process."""
+def renew_process():
+    """What libraries keep of the process that they were loaded in: its start and its main thread's number."""
+    threading = sys.modules.get("threading")
+    if threading is not None:
+        threading.main_thread()._set_native_id()
     logging = sys.modules.get("logging")
     if logging is not None and hasattr(logging, "_startTime"):
         time = logging.time
@@ -212,7 +225,7 @@ def become(argv, original, variables, is_unbuffered, ignored):
             except (OSError, ValueError):
                 pass
     reseed()
-    restart_clocks()
+    renew_process()
     if environment.get(b"RESOURCE_POOL_PYTHON_CHILDREN") == b"1":
         fork_children()
 
@@ -304,7 +317,7 @@ def tear_down(grown):
     import gc
     import weakref
     modules = []
-    for name in ["__main__", *(name for name in sys.modules if name not in frozen)]:
+    for name in [*names_of_main, *(name for name in sys.modules if name not in frozen)]:
         module = sys.modules.pop(name, None)
         try:
             modules.append(weakref.ref(module))
@@ -362,7 +375,8 @@ def make_main(is_stdin):
     for name, value in before.__dict__.items():
         if is_stdin or name not in ("__file__", "__cached__"):
             main.__dict__[name] = {} if name == "__annotations__" else value
-    sys.modules["__main__"] = main
+    for name in names_of_main:
+        sys.modules[name] = main
     return main.__dict__
 
 

@@ -21,7 +21,7 @@ import zipfile
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("RP_TEST_BUILD", ROOT / "build"))
 RPOOL = str(BUILD / "cli/rpool")
-PATIENCE = 60
+PATIENCE = int(os.environ.get("RP_TEST_PATIENCE", "60"))
 
 # Libraries that a program finds loaded: what keeps state of the process, or does something when it is imported.
 PRELOADS = ("asyncio,concurrent.futures.process,concurrent.futures.thread,cProfile,ctypes,decimal,email.message,"
@@ -206,6 +206,11 @@ class Runner:
         text = value.decode("utf-8", "backslashreplace")
         text = re.sub(r"0x[0-9a-f]{4,}", "0x..", text)
         return re.sub(probe.forget, "..", text) if probe.forget else text
+
+    def twice(self, probe):
+        """Both plain: None when a probe tells the same each time."""
+        one, other = self.run(probe, False)[0], self.run(probe, False)[0]
+        return None if one == other else f"{one!r} and then {other!r}"
 
     def both(self, probe):
         """What is to be told of a pair: None when all is well."""
