@@ -442,7 +442,9 @@ static bool is_out_of_place(void) {
  * by the kernel, were their parent not this one's child: nobody else could continue them.
  */
 static void hang_up(void) {
-    if (keeper.session <= 0 || kill(keeper.session, 0) == 0 || errno != ESRCH) return;
+    if (keeper.session <= 0) return;
+    char state = fs_process_state(keeper.session);
+    if (state != '\0' && state != 'Z' && state != 'X') return;
     keeper.session = 0;
     for (struct fs_job *job = keeper.jobs; job; job = job->next) {
         if (job->state == FS_JOB_RUNNING) fs_job_hang_up(job);
