@@ -72,6 +72,7 @@ static void drop_job(struct fs_job *job) {
         at = &(*at)->next;
     *at = job->next;
     keeper.job_count--;
+    fs_report_touch(&keeper.report);
     if (job->server && job->is_counted) job->server->child_count--;
     fs_job_free(job);
     keeper.used_ms = fs_now_ms();

@@ -62,6 +62,9 @@ class Run(ForkServer):
         self.assertLessEqual(len(files), 1)
         return files[0] if files else None
 
+    def listed(self):
+        return [line for line in self.preloads().read_text().splitlines() if not line.startswith("#")]
+
 
 class Forking(Run):
     def test_python_is_forked_by_whichever_name_and_sees_nothing_of_it(self):
@@ -179,7 +182,7 @@ class Learning(Run):
         self.assertRegex(err, r"python: learnt 3 modules for the next run: (\S+)\n")
         path = self.preloads()
         self.assertEqual(report["preloads_file"], str(path))
-        lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
+        lines = self.listed()
         # In order, by package; not what one of two imported, and nothing of the suite itself.
         self.assertEqual(lines, ["light", "heavy: part"])
         code, _, err, report = self.rpool_run("--", "sh", "-c", both)
@@ -290,8 +293,7 @@ class Learning(Run):
         self.started.extend(started)
         for process in started:
             self.assertEqual(process.wait(PATIENCE), 0)
-        lines = self.preloads().read_text().splitlines()
-        self.assertEqual(sorted(lines[2:]), [f"light{number}" for number in range(6)])
+        self.assertEqual(sorted(self.listed()), [f"light{number}" for number in range(6)])
 
     def test_rubbish_among_the_events_is_passed_over(self):
         lines = ["", "\t", "plain", "plain\t", "forked\t1", "forked\tx\ty", "forked\t-1\t2\t3\t4\t5\t6", "imported\tx",
@@ -303,8 +305,7 @@ class Learning(Run):
         self.assertEqual(code, 0, err)
         self.assertEqual(report["forked"], 1, err)
         # Names that no import statement could have are not written down.
-        kept = self.preloads().read_text().splitlines()[2:]
-        self.assertEqual(kept, ["light"])
+        self.assertEqual(self.listed(), ["light"])
 
 
 class Status(Run):
@@ -315,7 +316,8 @@ class Status(Run):
         self.assertEqual(code, 0, err)
 
         def shown():
-            found = [row for row in self.fork_servers() if row["state"] == "ready" and row["preloads"]]
+            found = [row for row in self.fork_servers()
+                     if row["state"] == "ready" and row["preloads"] and row["forked"] == 1 and row["children"] == 0]
             return found[0] if found else None
         row = until(shown, "a fork server in the status")
         self.assertEqual([each["name"] for each in row["preloads"]], ["heavy"])
