@@ -12,6 +12,10 @@
 /* Call one of inside.py with up to five arguments, ended by NULL. NULL with an exception. */
 PyObject *fs_inside_call(const char *function, ...);
 
+/* How many names each module has now; later, a list of (names, that number) of those with more. */
+void fs_names_remember(void);
+PyObject *fs_names_grown(void);
+
 /* A child's lines in $RESOURCE_POOL_PYTHON_EVENTS; nothing where there is no such file. */
 void fs_events_open(const struct fs_request *request);
 void fs_events_forked(const struct fs_imports *imports);

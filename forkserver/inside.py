@@ -11,8 +11,10 @@ import sys
 # Names of modules of a plain start, and those at the time of the freeze.
 plain = frozenset()
 frozen = frozenset()
+names_of_main = ["__main__"]
 reads = {}
 own_files = ()  # of the server itself
+trial = None  # the extension's: call something in a fork
 
 
 class Environment(dict):
@@ -42,6 +44,12 @@ def open_for_imports():
     if sys.path and sys.path[0] == "":
         del sys.path[0]
     os.environ._data = Environment(environment)
+
+
+def load_model(line):
+    """A line of a model that is to be there before the first fork: see _inherit.py."""
+    import resource_pool._inherit
+    return resource_pool._inherit.load(line, trial)
 
 
 def flush():
@@ -125,7 +133,7 @@ def excuse_plugins():
 
 def freeze():
     """All is imported. What is alive now is no business of a child's collector, which would write to its pages."""
-    global frozen
+    global frozen, names_of_main
     os.environ._data = environment
     is_known = "gc" in sys.modules
     import gc
@@ -136,6 +144,8 @@ def freeze():
     if not is_known:
         del sys.modules["gc"]
     frozen = frozenset(sys.modules)
+    # multiprocessing knows it by another name too.
+    names_of_main = [name for name, module in sys.modules.items() if module is sys.modules["__main__"]]
 
 
 def open_stream(name, number, is_unbuffered):
@@ -169,6 +179,10 @@ streams = {name: (stream.encoding, stream.errors)
            if stream is not None}
 
 
+# As PYTHONUNBUFFERED has it, which is the same for all children.
+was_unbuffered = sys.stderr is not None and sys.stderr.write_through
+
+
 def reseed():
     """What a fresh process draws from the system: a child does so again. (random does it by itself.)"""
     mtrand = sys.modules.get("numpy.random.mtrand")
@@ -180,12 +194,24 @@ def reseed():
         process._current_process._config["authkey"] = key
 
 
+def renew_process():
+    """What libraries keep of the process that they were loaded in: its start and its main thread's number."""
+    threading = sys.modules.get("threading")
+    if threading is not None:
+        threading.main_thread()._set_native_id()
+    logging = sys.modules.get("logging")
+    if logging is not None and hasattr(logging, "_startTime"):
+        time = logging.time
+        logging._startTime = time.time_ns() if isinstance(logging._startTime, int) else time.time()
+
+
 def become(argv, original, variables, is_unbuffered, ignored):
     """A child's view of itself. Variables and arguments are bytes."""
+    is_unbuffered = is_unbuffered or was_unbuffered
     environment.clear()
     for item in variables:
         name, equals, value = item.partition(b"=")
-        if equals and name:
+        if equals:
             environment.setdefault(name, value)
     sys.argv = [os.fsdecode(each) for each in argv]
     sys.orig_argv = [os.fsdecode(each) for each in original]
@@ -199,12 +225,38 @@ def become(argv, original, variables, is_unbuffered, ignored):
             except (OSError, ValueError):
                 pass
     reseed()
+    renew_process()
+    if environment.get(b"RESOURCE_POOL_PYTHON_CHILDREN") == b"1":
+        fork_children()
+
+
+def fork_children():
+    """What the program starts with its own interpreter goes through the launcher as well, as it asks for."""
+    launcher = os.fsdecode(environment.get(b"RESOURCE_POOL_PYTHON", b""))
+    if not os.path.isabs(launcher):
+        return
+    names = {"__name__": "_children"}
+    file_name = os.path.join(os.path.dirname(own_files[0]), "_children.py")
+    with open(file_name, "rb") as file:
+        exec(compile(file.read(), file_name, "exec"), names)
+    names["fork_children"](launcher)
 
 
 def put_first(name):
     """The folder of the program, where a plain start puts it."""
     if not getattr(sys.flags, "safe_path", False):
         sys.path.insert(0, name)
+
+
+def absolute_name(name):
+    """Of a script. Where the folder is gone it stays as it is."""
+    try:
+        folder = os.getcwd()
+    except OSError:
+        return name
+    if name == "." and sys.version_info >= (3, 11):
+        return folder
+    return name if name.startswith("/") else f"{folder}/{name}"
 
 
 def script_folder(name):
@@ -257,15 +309,15 @@ def clear_module(values):
                 values[name] = None
 
 
-def tear_down():
+def tear_down(grown):
     """
-    End what the child made: its modules, and what they hold. What the server made stays as it is, since taking it
+    End what the child made: its modules, and what they hold, and what it hung on others (`grown`). What the server made stays as it is, since taking it
     apart writes to all its pages, which costs more than the whole child.
     """
     import gc
     import weakref
     modules = []
-    for name in ["__main__", *(name for name in sys.modules if name not in frozen)]:
+    for name in [*names_of_main, *(name for name in sys.modules if name not in frozen)]:
         module = sys.modules.pop(name, None)
         try:
             modules.append(weakref.ref(module))
@@ -279,15 +331,64 @@ def tear_down():
             clear_module(module.__dict__)
         del module
     gc.collect()
+    for names, count in grown:
+        for name in list(names)[count:]:
+            names.pop(name, None)
+    flush_last()
 
 
-def show_lines(code):
-    """What makes the lines of such code known to tracebacks; None: they are not shown in this version."""
-    del code
-    if sys.version_info < (3, 13):
-        return None
-    import linecache
-    return lambda code, text: linecache._register_code(code, text, "<string>")
+def flush_last():
+    """What was written since, and to files that something in the server still holds; the interpreter tells of no error."""
+    import gc
+    for each in gc.get_objects():
+        if isinstance(each, (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)):
+            try:
+                each.flush()
+            except Exception:
+                pass
+    for each in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+        try:
+            each.flush()
+        except Exception:
+            pass
+
+
+def dedent(text):
+    """Of a program on the command line, since 3.14."""
+    if sys.version_info < (3, 14) or text[:1] not in " \t\n":
+        return text
+    import textwrap
+    return textwrap.dedent(text)
+
+
+def show_lines(code, text):
+    """Since 3.13 a traceback shows the lines of a program on the command line."""
+    if sys.version_info >= (3, 13):
+        import linecache
+        linecache._register_code(code if hasattr(linecache, "_interactive_cache") else "<string>", text, "<string>")
+
+
+def make_main(is_stdin):
+    """The names of a new __main__, in the order in which the interpreter makes them."""
+    before = sys.modules["__main__"]
+    main = type(sys)("__main__")
+    for name, value in before.__dict__.items():
+        if is_stdin or name not in ("__file__", "__cached__"):
+            main.__dict__[name] = {} if name == "__annotations__" else value
+    for name in names_of_main:
+        sys.modules[name] = main
+    return main.__dict__
+
+
+def forget_module(name):
+    """What runs as __main__ was loaded for others; a plain start has not, and would say that it is there twice."""
+    parent, _, last = name.rpartition(".")
+    module = sys.modules.get(name)
+    if parent and name in frozen and module is not None and not hasattr(module, "__path__"):
+        del sys.modules[name]
+        above = sys.modules.get(parent)
+        if above is not None and above.__dict__.get(last) is module:
+            delattr(above, last)
 
 
 def name_script(names, name):

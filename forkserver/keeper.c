@@ -30,7 +30,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { TICK_MS = 200, ASK_MS = 5000, IDLE_S = 300, STARTS_MAX = 3, OTHER_MS = 10000 };
+enum {
+    TICK_MS = 200,
+    ASK_MS = 5000,
+    IDLE_S = 300,
+    STARTS_MAX = 3,
+    START_AGAIN_MS = 20000,
+    OTHER_MS = 10000
+};
 
 static struct keeper {
     const char *interpreter;
@@ -43,10 +50,12 @@ static struct keeper {
     struct fs_job *jobs;
     size_t job_count;
     unsigned start_failures; /* in a row */
+    int64_t start_again_ms;  /* what is to blame may have been mended by then */
     char start_why[FS_TEXT_BYTES];
     uint64_t forked_count;
     int64_t used_ms; /* when somebody last wanted something */
     bool is_ending;
+    pid_t session; /* whose terminal the children have; 0: it has none, or is over */
     struct fs_report report;
 } keeper = {.listener = -1, .signals = -1};
 
@@ -166,7 +175,8 @@ static void server_ended(struct fs_server *server, int status) {
 /* The one that forks, started if there is none. NULL: it cannot be had, keeper.start_why. */
 static struct fs_server *need_server(void) {
     if (current()) return current();
-    if (keeper.start_failures >= STARTS_MAX) return NULL;
+    if (keeper.start_failures >= STARTS_MAX && fs_now_ms() < keeper.start_again_ms) return NULL;
+    keeper.start_again_ms = fs_now_ms() + START_AGAIN_MS;
     struct fs_server *server =
         fs_server_start(keeper.interpreter, keeper.start_why, sizeof keeper.start_why);
     if (!server) {
@@ -190,6 +200,10 @@ static bool check_fit(struct fs_job *job, const struct fs_server *server) {
 
 static void hand_over(struct fs_job *job, struct fs_server *server) {
     if (!fs_job_send(job, server->control)) {
+        if (errno == EPIPE || errno == ECONNRESET) {
+            kill_server(server); /* it has died already: the next one takes the request */
+            return;
+        }
         refuse_job(job, "the server does not take requests");
         return;
     }
@@ -270,12 +284,20 @@ static void take_answer(struct fs_server *server, const struct fs_frame *frame, 
     }
 }
 
+/* A start that does more than to start: each plain one would do that, and no fork. */
+static void take_unfit(const struct fs_frame *ready) {
+    keeper.start_failures = STARTS_MAX;
+    snprintf(keeper.start_why, sizeof keeper.start_why, "a start of the interpreter %.140s",
+             ready->text);
+}
+
 static void hear_server(struct fs_server *server) {
-    struct fs_frame frame;
+    struct fs_frame frame = {0};
     int fd;
     enum fs_server_state before = server->state;
     if (!fs_server_take(server, &keeper.preloads, &frame, &fd)) {
         int status;
+        if (frame.type == FS_READY && frame.value != FS_IMPORT_GOOD) take_unfit(&frame);
         /* One that died is told as what it died of. */
         if (waitpid(server->pid, &status, WNOHANG) == server->pid) {
             server_ended(server, status);
@@ -410,14 +432,31 @@ static int64_t idle_ms(void) {
 
 static bool is_out_of_place(void) {
     struct stat found;
-    pid_t session = getsid(0);
     if (stat(keeper.socket_path, &found) != 0 || found.st_ino != keeper.socket_inode) return true;
     /* rpool was replaced by another: launchers are to meet that one. */
-    if (stat("/proc/self/exe", &found) != 0 || found.st_nlink == 0) return true;
-    /* A session with a terminal: nobody else can use this server. */
+    return stat("/proc/self/exe", &found) != 0 || found.st_nlink == 0;
+}
+
+/*
+ * The terminal has gone with its session's leader. Processes that are stopped there would be told
+ * by the kernel, were their parent not this one's child: nobody else could continue them.
+ */
+static void hang_up(void) {
+    if (keeper.session <= 0) return;
+    char state = fs_process_state(keeper.session);
+    if (state != '\0' && state != 'Z' && state != 'X') return;
+    keeper.session = 0;
+    for (struct fs_job *job = keeper.jobs; job; job = job->next) {
+        if (job->state == FS_JOB_RUNNING) fs_job_hang_up(job);
+    }
+    begin_to_end();
+}
+
+static pid_t session_of_terminal(void) {
     int terminal = open("/dev/tty", O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    if (terminal >= 0) close(terminal);
-    return terminal >= 0 && kill(session, 0) != 0 && errno == ESRCH;
+    if (terminal < 0) return 0;
+    close(terminal);
+    return getsid(0);
 }
 
 static void tick(void) {
@@ -433,6 +472,7 @@ static void tick(void) {
         if (is_old && (job->state == FS_JOB_NEW || job->state == FS_JOB_ENDED)) drop_job(job);
     }
     tell_progress();
+    hang_up();
     if (keeper.is_ending || keeper.job_count > 0) return;
     if (is_out_of_place() || fs_report_is_broker_gone(&keeper.report) ||
         fs_now_ms() - keeper.used_ms >= idle_ms()) {
@@ -605,6 +645,7 @@ int fs_keeper_run(const char *key, const char *ready_fd, const char *interpreter
         return 1;
     }
     say_ready(ready);
+    keeper.session = session_of_terminal();
     fs_report_open(&keeper.report, key, interpreter);
     run();
     stop_listening();

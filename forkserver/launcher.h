@@ -54,6 +54,9 @@ bool line_read(char **python, bool is_stdin_terminal, struct program *program, c
  */
 bool python_find(const char *given, const char *name, char path[PATH_MAX], char why[WHY_BYTES]);
 
+/* Whether this is another program than ours, that can be executed. */
+bool python_is_other(const char *path);
+
 /* Whether it is one that a server can be made of: a program and no script. False with why not. */
 bool python_is_program(const char *path, char why[WHY_BYTES]);
 
@@ -74,6 +77,9 @@ bool preloads_parse(const char *text, size_t bytes, struct preloads *preloads);
 /* The key of the server that fits, in hex. False with why none can. */
 bool key_make(const char *interpreter, const struct preloads *preloads, char key[KEY_DIGITS + 1],
               char why[WHY_BYTES]);
+
+/* PYTHONPATH for who starts in another folder. False: no memory, or the folder has no name. */
+bool path_make_absolute(void);
 
 /* Whether the environment asks for what only a plain start does; NULL: no. */
 const char *key_forbids(void);

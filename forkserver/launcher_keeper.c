@@ -28,6 +28,10 @@ static bool find_folder(char folder[PATH_MAX], char why[WHY_BYTES]) {
     const char *runtime = getenv("XDG_RUNTIME_DIR");
     struct stat found;
     if (given && given[0]) {
+        if (given[0] != '/') {
+            snprintf(why, WHY_BYTES, "RESOURCE_POOL_BROKER does not begin with '/'");
+            return false;
+        }
         snprintf(folder, PATH_MAX, "%s", given);
     } else if (runtime && runtime[0] == '/') {
         snprintf(folder, PATH_MAX, "%s/resourcepool", runtime);
@@ -58,6 +62,9 @@ static int connect_to(const char *path) {
     memcpy(address.sun_path, path, strlen(path) + 1);
     int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     if (fd < 0) return -1;
+    /* A keeper that takes no more callers or requests is none. */
+    static const struct timeval patience = {.tv_sec = READY_MS / 1000};
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     int rc = connect(fd, (const struct sockaddr *)&address, sizeof address);
     if (rc == 0) {
         rc = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &peer_bytes);
@@ -144,7 +151,7 @@ static _Noreturn void be_keeper(const char *rpool, const char *key, const char *
     close_range(4, ~0U, 0);
     setpgid(0, 0);
     set_signals_default();
-    if (chdir("/") != 0) _exit(LAUNCHER_FAILED);
+    if (!path_make_absolute() || chdir("/") != 0) _exit(LAUNCHER_FAILED);
     execl(rpool, "rpool", "serve", "--fork-server", key, "3", interpreter, (char *)NULL);
     _exit(LAUNCHER_FAILED);
 }

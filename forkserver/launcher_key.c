@@ -12,8 +12,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/personality.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -42,6 +44,7 @@ static const char *const forbidden[][2] = {
     {"PYTHONDUMPREFS", "PYTHONDUMPREFS tells of an end"},
     {"PYTHONMALLOCSTATS", "PYTHONMALLOCSTATS tells of an end"},
     {"PYTHONTRACEMALLOC", "PYTHONTRACEMALLOC follows memory from the start"},
+    {"PYTHONPERFSUPPORT", "PYTHONPERFSUPPORT writes a file of its own for each process"},
     {"COVERAGE_PROCESS_START", "coverage begins with the start (COVERAGE_PROCESS_START)"},
     {"COVERAGE_PROCESS_CONFIG", "coverage begins with the start (COVERAGE_PROCESS_CONFIG)"},
     {"COV_CORE_SOURCE", "coverage begins with the start (COV_CORE_SOURCE)"},
@@ -49,6 +52,18 @@ static const char *const forbidden[][2] = {
 };
 
 /* --- preloads -------------------------------------------------------------------------------- */
+
+/* Whether a line of `kept_out` is that name, or a package that it is in. */
+static bool is_kept_out(const struct preloads *kept_out, const char *name, size_t name_bytes) {
+    const char *end = kept_out->text + kept_out->bytes;
+    for (const char *at = kept_out->text; at < end;) {
+        size_t length = strcspn(at, "\n");
+        bool is_begin = length <= name_bytes && memcmp(at, name, length) == 0;
+        if (is_begin && (length == name_bytes || name[length] == '.')) return true;
+        at += length + 1;
+    }
+    return false;
+}
 
 static bool add(struct preloads *preloads, const char *package, size_t package_bytes,
                 const char *name, size_t name_bytes) {
@@ -62,8 +77,10 @@ static bool add(struct preloads *preloads, const char *package, size_t package_b
     return true;
 }
 
-/* "NAME" or "NAME: sub sub.sub"; what is "-NAME" is never loaded. */
-static bool parse_line(const char *line, size_t length, struct preloads *preloads) {
+/* "NAME" or "NAME: sub sub.sub", or "@TYPE NAME PLACE:FUNCTION" for a model, into `preloads`;
+ * "-NAME" into `kept_out`. */
+static bool parse_line(const char *line, size_t length, struct preloads *preloads,
+                       struct preloads *kept_out) {
     static const char blanks[] = " \t\r";
     const char *hash = memchr(line, '#', length);
     const char *end = hash ? hash : line + length;
@@ -75,7 +92,13 @@ static bool parse_line(const char *line, size_t length, struct preloads *preload
     while (package_end > package && strchr(blanks, package_end[-1]))
         package_end--;
     size_t package_bytes = (size_t)(package_end - package);
-    if (package_bytes == 0 || *package == '-') return true;
+    if (package_bytes == 0) return true;
+    if (*package == '@') { /* a model: the whole line is one entry */
+        while (end > package && strchr(blanks, end[-1]))
+            end--;
+        return add(preloads, "", 0, package, (size_t)(end - package));
+    }
+    if (*package == '-') return add(kept_out, "", 0, package + 1, package_bytes - 1);
     if (!add(preloads, "", 0, package, package_bytes)) return false;
     for (const char *at = colon ? colon + 1 : end; at < end;) {
         if (strchr(blanks, *at)) {
@@ -90,16 +113,34 @@ static bool parse_line(const char *line, size_t length, struct preloads *preload
     return true;
 }
 
+/* Without the lines that are kept out, wherever in the file that was said. */
+static void keep_out(struct preloads *preloads, const struct preloads *kept_out) {
+    size_t kept = 0;
+    for (size_t at = 0; kept_out->bytes > 0 && at < preloads->bytes;) {
+        const char *name = preloads->text + at;
+        size_t length = strcspn(name, "\n");
+        at += length + 1;
+        if (is_kept_out(kept_out, name, length)) continue;
+        memmove(preloads->text + kept, name, length + 1);
+        kept += length + 1;
+    }
+    if (kept_out->bytes > 0) preloads->bytes = kept;
+}
+
 bool preloads_parse(const char *text, size_t bytes, struct preloads *preloads) {
+    struct preloads kept_out = {0};
+    bool is_whole = true;
     *preloads = (struct preloads){0};
-    for (const char *at = text, *end = text + bytes; at < end;) {
+    for (const char *at = text, *end = text + bytes; at < end && is_whole;) {
         const char *newline = memchr(at, '\n', (size_t)(end - at));
         size_t length = newline ? (size_t)(newline - at) : (size_t)(end - at);
         /* A NUL would end a word before the line ends. */
-        if (!memchr(at, '\0', length) && !parse_line(at, length, preloads)) return false;
+        is_whole = memchr(at, '\0', length) || parse_line(at, length, preloads, &kept_out);
         at += length + 1;
     }
-    return true;
+    if (is_whole) keep_out(preloads, &kept_out);
+    free(kept_out.text);
+    return is_whole;
 }
 
 static bool read_file(const char *path, struct preloads *preloads, char why[WHY_BYTES]) {
@@ -194,16 +235,45 @@ static bool add_environment(XXH3_state_t *state) {
 }
 
 /* An entry of PYTHONPATH that is not absolute means another folder elsewhere. */
+static bool has_relative_path(void) {
+    const char *at = getenv("PYTHONPATH");
+    if (!at || !*at) return false;
+    while (at && *at == '/') {
+        const char *colon = strchr(at, ':');
+        at = colon ? colon + 1 : NULL;
+    }
+    return at != NULL;
+}
+
 static void add_folder(XXH3_state_t *state) {
+    char folder[PATH_MAX];
+    if (has_relative_path() && getcwd(folder, sizeof folder))
+        add_bytes(state, folder, strlen(folder));
+}
+
+/* Room for each entry behind the current folder. */
+bool path_make_absolute(void) {
     const char *at = getenv("PYTHONPATH");
     char folder[PATH_MAX];
-    bool is_relative = false;
-    for (; at && *at && !is_relative; at = strchr(at, ':') ? strchr(at, ':') + 1 : NULL) {
-        is_relative = *at != '/';
-        const char *colon = strchr(at, ':');
-        if (colon && colon[1] == '\0') is_relative = true;
+    if (!has_relative_path()) return true;
+    if (!getcwd(folder, sizeof folder)) return false;
+    size_t count = 1;
+    for (const char *colon = strchr(at, ':'); colon; colon = strchr(colon + 1, ':'))
+        count++;
+    size_t room = strlen(at) + count * (strlen(folder) + 2);
+    char *all = malloc(room);
+    size_t length = 0;
+    while (all && at) {
+        size_t bytes = strcspn(at, ":");
+        const char *before = *at == '/' ? "" : folder;
+        const char *slash = *before && bytes > 0 ? "/" : "";
+        length += (size_t)snprintf(all + length, room - length, "%s%s%s%.*s", length ? ":" : "",
+                                   before, slash, (int)bytes, at);
+        at = at[bytes] ? at + bytes + 1 : NULL;
     }
-    if (is_relative && getcwd(folder, sizeof folder)) add_bytes(state, folder, strlen(folder));
+    bool is_set = all && setenv("PYTHONPATH", all, 1) == 0;
+    free(all);
+    return is_set;
 }
 
 static void add_file_text(XXH3_state_t *state, const char *path) {
@@ -229,6 +299,51 @@ static int64_t session_with_terminal(void) {
     for (size_t i = 0; i < 4; i++)
         fields[i] = strtol(at, &at, 10);
     return fields[3] != 0 ? fields[2] : 0;
+}
+
+/* What a process can never raise again, and what its program looks at as it starts: the size of
+ * stacks, the memory and the time it may take. The others a child sets as its caller had them. */
+static void add_limits(XXH3_state_t *state) {
+    static const int at_start[] = {RLIMIT_STACK, RLIMIT_AS,    RLIMIT_DATA,
+                                   RLIMIT_CPU,   RLIMIT_FSIZE, RLIMIT_MEMLOCK};
+    struct rlimit limit;
+    for (int i = 0; i < (int)RLIM_NLIMITS; i++) {
+        limit = (struct rlimit){RLIM_INFINITY, RLIM_INFINITY};
+        getrlimit((__rlimit_resource_t)i, &limit);
+        add_bytes(state, &limit.rlim_max, sizeof limit.rlim_max);
+    }
+    for (size_t i = 0; i < sizeof at_start / sizeof at_start[0]; i++) {
+        getrlimit((__rlimit_resource_t)at_start[i], &limit);
+        add_bytes(state, &limit.rlim_cur, sizeof limit.rlim_cur);
+    }
+}
+
+/* Rights and filters: a process that gave some up is to have no child that did not. */
+static void add_rights(XXH3_state_t *state) {
+    static const char *const names[] = {"\nCap", "\nNoNewPrivs:", "\nSeccomp"};
+    char text[PROC_BYTES];
+    int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd >= 0 ? read(fd, text, sizeof text - 1) : 0;
+    if (fd >= 0) close(fd);
+    text[got > 0 ? got : 0] = '\0';
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        for (const char *at = text; (at = strstr(at, names[i]));) {
+            at++;
+            add_bytes(state, at, strcspn(at, "\n"));
+        }
+    }
+    add_file_text(state, "/proc/self/attr/current");
+}
+
+/* Of memory (numactl), disks (ionice) and the layout of a process (setarch). */
+static void add_policies(XXH3_state_t *state) {
+    enum { NODES_MAX = 4096, WHO_PROCESS = 1 };
+    int mode = 0;
+    unsigned long nodes[NODES_MAX / (8 * sizeof(unsigned long))] = {0};
+    if (syscall(SYS_get_mempolicy, &mode, nodes, NODES_MAX, NULL, 0) != 0) mode = 0;
+    int64_t facts[] = {mode, syscall(SYS_ioprio_get, WHO_PROCESS, 0), personality(0xffffffff)};
+    add_bytes(state, facts, sizeof facts);
+    add_bytes(state, nodes, sizeof nodes);
 }
 
 static void add_process(XXH3_state_t *state) {
@@ -260,6 +375,9 @@ static void add_process(XXH3_state_t *state) {
     if (stat("/", &root) != 0) root.st_ino = 0;
     add_bytes(state, &root.st_ino, sizeof root.st_ino);
     add_file_text(state, "/proc/self/cgroup");
+    add_limits(state);
+    add_rights(state);
+    add_policies(state);
 }
 
 bool key_make(const char *interpreter, const struct preloads *preloads, char key[KEY_DIGITS + 1],
@@ -289,5 +407,7 @@ const char *key_forbids(void) {
         const char *value = getenv(forbidden[i][0]);
         if (value && value[0]) return forbidden[i][1];
     }
+    const char *coerces = getenv("PYTHONCOERCECLOCALE");
+    if (coerces && strcmp(coerces, "warn") == 0) return "PYTHONCOERCECLOCALE=warn tells of a start";
     return NULL;
 }

@@ -81,8 +81,8 @@ static void name_threads(char *out, size_t room) {
     if (folder) closedir(folder);
 }
 
-/* The first descriptor that was not there before; -1: none. Those that are there are remembered. */
-static int find_new_fd(bool remembers) {
+/* A descriptor that was not there before; -1: none. */
+static int find_new_fd(void) {
     DIR *folder = opendir("/proc/self/fd");
     int found = -1;
     for (struct dirent *at; folder && (at = readdir(folder));) {
@@ -90,7 +90,6 @@ static int find_new_fd(bool remembers) {
         long number = strtol(at->d_name, NULL, 10);
         if (number == dirfd(folder) || number >= FDS_MAX) continue;
         uint64_t bit = UINT64_C(1) << (number % 64);
-        if (remembers) open_fds[number / 64] |= bit;
         if (!(open_fds[number / 64] & bit) && found < 0) found = (int)number;
     }
     if (folder) closedir(folder);
@@ -178,7 +177,7 @@ static enum fs_import look_behind(char *why, size_t room, unsigned forks_before)
         snprintf(why, room, "forks");
         return FS_IMPORT_FORKED;
     }
-    fd = find_new_fd(false);
+    fd = find_new_fd();
     if (fd >= 0) {
         char path[64];
         char target[128] = "?";
@@ -202,14 +201,56 @@ static void count_fork_once(void) {
     if (!is_set) is_set = pthread_atfork(count_fork, NULL, NULL) == 0;
 }
 
-void fs_preload_init(void) {
+enum fs_import fs_preload_init(int control, char *why, size_t room) {
     began_ns = clock_ns(CLOCK_REALTIME);
+    open_fds[0] = 7 | UINT64_C(1) << control;
     count_fork_once();
-    find_new_fd(true);
-    printed_bytes = output_bytes();
+    enum fs_import found = look_behind(why, room, fork_count);
     PyObject *done = fs_inside_call("open_for_imports", NULL);
     if (!done) PyErr_Print();
     Py_XDECREF(done);
+    return found;
+}
+
+/* "TYPE NAME PLACE:FUNCTION": what was found out of it, as a text. */
+static PyObject *load_model(const char *line) {
+    PyObject *text = PyUnicode_DecodeFSDefault(line);
+    PyObject *said = text ? fs_inside_call("load_model", text, NULL) : NULL;
+    Py_XDECREF(text);
+    return said;
+}
+
+static void take_text(PyObject *text, char *out, size_t room) {
+    PyObject *bytes = PyUnicode_AsEncodedString(text, "utf-8", "replace");
+    if (bytes) snprintf(out, room, "%s", PyBytes_AsString(bytes));
+    PyErr_Clear();
+    Py_XDECREF(bytes);
+}
+
+PyObject *fs_preload_trial(PyObject *callable) {
+    char text[FS_TEXT_BYTES] = "";
+    int pair[2];
+    if (pipe2(pair, O_CLOEXEC) != 0) return PyErr_SetFromErrno(PyExc_OSError);
+    is_trial = true;
+    PyOS_BeforeFork();
+    pid_t pid = fork();
+    if (pid == 0) {
+        PyOS_AfterFork_Child();
+        PyObject *said = PyObject_CallNoArgs(callable);
+        if (said) take_text(said, text, sizeof text);
+        ssize_t ignored = write(pair[1], text, strlen(text));
+        (void)ignored;
+        _exit(0);
+    }
+    PyOS_AfterFork_Parent();
+    is_trial = false;
+    close(pair[1]);
+    ssize_t got = read(pair[0], text, sizeof text - 1);
+    text[got > 0 ? got : 0] = '\0';
+    close(pair[0]);
+    while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        continue;
+    return PyUnicode_FromString(text);
 }
 
 struct fs_frame fs_preload_import(const char *name) {
@@ -221,7 +262,7 @@ struct fs_frame fs_preload_import(const char *name) {
     uint64_t private_bytes;
     read_memory(&all_before, &private_before);
     int64_t start_ns = clock_ns(CLOCK_MONOTONIC);
-    PyObject *module = PyImport_ImportModule(name);
+    PyObject *module = name[0] == '@' ? load_model(name + 1) : PyImport_ImportModule(name);
     int64_t took_ns = clock_ns(CLOCK_MONOTONIC) - start_ns;
     read_memory(&all, &private_bytes);
     enum fs_import result = FS_IMPORT_RAISED;
@@ -229,6 +270,7 @@ struct fs_frame fs_preload_import(const char *name) {
         take_exception(why, sizeof why);
     } else {
         result = look_behind(why, sizeof why, forks);
+        if (result == FS_IMPORT_GOOD && name[0] == '@') take_text(module, why, sizeof why);
     }
     Py_XDECREF(module);
     struct fs_frame answer = fs_frame_of(FS_IMPORTED, 0, result, why);
@@ -238,7 +280,7 @@ struct fs_frame fs_preload_import(const char *name) {
     sum_us += answer.numbers[0];
     sums.ms = (double)sum_us / 1000;
     sums.private_bytes += answer.numbers[2];
-    sums.count++;
+    sums.count += result == FS_IMPORT_GOOD;
     return answer;
 }
 
@@ -275,6 +317,7 @@ struct fs_frame fs_preload_freeze(int *fd) {
     PyObject *done = fs_inside_call("freeze", NULL);
     if (!done) PyErr_Print();
     Py_XDECREF(done);
+    fs_names_remember();
     bool has_device = find_device(why, sizeof why);
     *fd = write_inventory();
     struct fs_frame answer =

@@ -9,6 +9,7 @@
 
 #include "child.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -18,6 +19,8 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+extern char **environ;
 
 enum { CODE_FAILED = 1, CODE_NOT_FLUSHED = 120, WHAT_BYTES = 80 };
 
@@ -48,7 +51,7 @@ static PyObject *list_of_signals(uint64_t signals) {
 static bool become(const struct fs_request *request) {
     PyObject *argv = list_of(request->argv);
     PyObject *original = list_of(request->original);
-    PyObject *variables = list_of(request->environment);
+    PyObject *variables = list_of((const char *const *)environ);
     PyObject *ignored = list_of_signals(request->head->signals_ignored);
     PyObject *flag = PyBool_FromLong(request->head->is_unbuffered != 0);
     PyObject *done = NULL;
@@ -62,6 +65,13 @@ static bool become(const struct fs_request *request) {
     Py_XDECREF(flag);
     Py_XDECREF(done);
     return done != NULL;
+}
+
+/* -u is for C's streams too. */
+static void set_unbuffered(void) {
+    setvbuf(stdin, NULL, _IONBF, BUFSIZ);
+    setvbuf(stdout, NULL, _IONBF, BUFSIZ);
+    setvbuf(stderr, NULL, _IONBF, BUFSIZ);
 }
 
 static void set_signal_mask(uint64_t blocked) {
@@ -117,12 +127,30 @@ static bool is_place_of_modules(const char *path) {
     return is_place;
 }
 
+/* A script is known by its absolute name, as the interpreter makes it. NULL: no memory. */
+static char *absolute_name(const char *name) {
+    PyObject *given = PyUnicode_DecodeFSDefault(name);
+    PyObject *made = given ? fs_inside_call("absolute_name", given, NULL) : NULL;
+    PyObject *bytes = made ? PyUnicode_EncodeFSDefault(made) : NULL;
+    char *copy = bytes ? strdup(PyBytes_AsString(bytes)) : NULL;
+    PyErr_Clear();
+    Py_XDECREF(bytes);
+    Py_XDECREF(made);
+    Py_XDECREF(given);
+    return copy;
+}
+
 /* False with why the plain interpreter should have it. */
 static bool find_program(const struct fs_request *request, struct program *program,
                          char why[FS_WHY_BYTES]) {
     *program =
         (struct program){.mode = (enum fs_mode)request->head->mode, .target = request->target};
     if (program->mode != FS_MODE_SCRIPT) return true;
+    program->target = absolute_name(request->target);
+    if (!program->target) {
+        snprintf(why, FS_WHY_BYTES, "no memory for the name of the script");
+        return false;
+    }
     program->is_folder = is_place_of_modules(program->target);
     if (program->is_folder) return true;
     int fd = open(program->target, O_RDONLY | O_CLOEXEC);
@@ -165,15 +193,14 @@ static bool set_path(const struct program *program) {
     return false;
 }
 
-/* __main__ of the interpreter's own start from stdin has two names that others don't have. */
+/*
+ * A __main__ of this program's own: the server's was frozen, so that what is in it could not be
+ * collected at the end. That of a program from stdin has two names that others don't have.
+ */
 static PyObject *main_names(const struct program *program) {
-    PyObject *main = PyImport_AddModule("__main__");
-    PyObject *names = main ? PyModule_GetDict(main) : NULL;
-    if (!names) return NULL;
-    if (program->mode != FS_MODE_STDIN) {
-        if (PyDict_DelItemString(names, "__file__") != 0) PyErr_Clear();
-        if (PyDict_DelItemString(names, "__cached__") != 0) PyErr_Clear();
-    }
+    PyObject *flag = PyBool_FromLong(program->mode == FS_MODE_STDIN);
+    PyObject *names = flag ? fs_inside_call("make_main", flag, NULL) : NULL;
+    Py_XDECREF(flag);
     return names;
 }
 
@@ -185,6 +212,11 @@ static PyObject *run_source(PyObject *names, const char *source, const char *fil
 }
 
 static PyObject *run_module(const char *name, bool alters_argv) {
+    PyObject *text = PyUnicode_FromString(name);
+    PyObject *done = text ? fs_inside_call("forget_module", text, NULL) : NULL;
+    Py_XDECREF(text);
+    Py_XDECREF(done);
+    if (!done) return NULL;
     PyObject *runpy = PyImport_ImportModule("runpy");
     PyObject *function = runpy ? PyObject_GetAttrString(runpy, "_run_module_as_main") : NULL;
     PyObject *arguments =
@@ -196,21 +228,20 @@ static PyObject *run_module(const char *name, bool alters_argv) {
     return result;
 }
 
-/* Since 3.13 a traceback shows the lines of a program on the command line. */
+/* What the version makes of a program on the command line before and after it is compiled. */
 static PyObject *run_code(PyObject *names, const char *source) {
-    PyObject *code = Py_CompileString(source, "<string>", Py_file_input);
-    PyObject *shown = code ? fs_inside_call("show_lines", code, NULL) : NULL;
-    PyObject *result = NULL;
-    if (shown && shown != Py_None) {
-        PyObject *text = PyUnicode_FromString(source);
-        PyObject *done = text ? PyObject_CallFunctionObjArgs(shown, code, text, NULL, NULL) : NULL;
-        Py_XDECREF(text);
-        Py_XDECREF(done);
-        if (!done) PyErr_Clear();
-    }
+    PyObject *given = PyUnicode_FromString(source);
+    PyObject *text = given ? fs_inside_call("dedent", given, NULL) : NULL;
+    PyObject *bytes = text ? PyUnicode_AsUTF8String(text) : NULL;
+    const char *dedented = bytes ? PyBytes_AsString(bytes) : NULL;
+    PyObject *code = dedented ? Py_CompileString(dedented, "<string>", Py_file_input) : NULL;
+    PyObject *shown = code ? fs_inside_call("show_lines", code, text, NULL) : NULL;
+    PyObject *result = shown ? PyEval_EvalCode(code, names, names) : NULL;
     Py_XDECREF(shown);
-    if (code && !PyErr_Occurred()) result = PyEval_EvalCode(code, names, names);
     Py_XDECREF(code);
+    Py_XDECREF(bytes);
+    Py_XDECREF(text);
+    Py_XDECREF(given);
     return result;
 }
 
@@ -223,26 +254,53 @@ static PyObject *run_script(PyObject *names, const struct program *program) {
     return result;
 }
 
-static PyObject *run_program(struct program *program) {
-    PyObject *names = main_names(program);
-    if (!names) return NULL;
-    switch (program->mode) {
-    case FS_MODE_CODE:
-        return run_code(names, program->target);
-    case FS_MODE_MODULE:
-        return run_module(program->target, true);
-    case FS_MODE_SCRIPT:
-        return program->is_folder ? run_module("__main__", false) : run_script(names, program);
-    case FS_MODE_STDIN:
-        program->source = read_source(STDIN_FILENO);
-        if (program->source) return run_source(names, program->source, "<stdin>");
-        PyErr_SetString(PyExc_SyntaxError, "source code cannot contain null bytes");
-        return NULL;
-    }
+static PyObject *run_stdin(PyObject *names, struct program *program) {
+    program->source = read_source(STDIN_FILENO);
+    if (program->source) return run_source(names, program->source, "<stdin>");
+    PyErr_SetString(PyExc_SyntaxError, "source code cannot contain null bytes");
     return NULL;
 }
 
+static PyObject *run_program(struct program *program) {
+    PyObject *names = main_names(program);
+    PyObject *result = NULL;
+    if (!names) return NULL;
+    switch (program->mode) {
+    case FS_MODE_CODE:
+        result = run_code(names, program->target);
+        break;
+    case FS_MODE_MODULE:
+        result = run_module(program->target, true);
+        break;
+    case FS_MODE_SCRIPT:
+        result = program->is_folder ? run_module("__main__", false) : run_script(names, program);
+        break;
+    case FS_MODE_STDIN:
+        result = run_stdin(names, program);
+        break;
+    }
+    Py_DECREF(names);
+    return result;
+}
+
 /* --- its end --------------------------------------------------------------------------------- */
+
+/* Where sys.stderr is None C's does. */
+static void print_error(PyObject *object) {
+    PyObject *stream = PySys_GetObject("stderr");
+    if (stream && stream != Py_None) {
+        if (PyFile_WriteObject(object, stream, Py_PRINT_RAW) != 0) PyErr_Clear();
+    } else {
+        PyObject *text = PyObject_Str(object);
+        PyObject *bytes =
+            text ? PyUnicode_AsEncodedString(text, "utf-8", "backslashreplace") : NULL;
+        if (bytes) fputs(PyBytes_AsString(bytes), stderr);
+        PyErr_Clear();
+        Py_XDECREF(bytes);
+        Py_XDECREF(text);
+    }
+    PySys_WriteStderr("\n");
+}
 
 /* The exit code of the SystemExit that was raised; what is no number is printed. */
 static int take_system_exit(void) {
@@ -253,23 +311,38 @@ static int take_system_exit(void) {
     PyErr_Fetch(&type, &value, &trace);
     PyErr_NormalizeException(&type, &value, &trace);
     PyObject *given = value ? PyObject_GetAttrString(value, "code") : NULL;
-    if (!given) PyErr_Clear();
+    if (!given) {
+        PyErr_Clear();
+        given = value;
+        Py_XINCREF(given);
+    }
     if (given && PyLong_Check(given)) {
         code = (int)PyLong_AsLong(given);
         PyErr_Clear();
     } else if (given && given != Py_None) {
-        PyObject *stream = PySys_GetObject("stderr");
         code = CODE_FAILED;
-        if (stream && stream != Py_None) {
-            if (PyFile_WriteObject(given, stream, Py_PRINT_RAW) != 0) PyErr_Clear();
-        }
-        PySys_WriteStderr("\n");
+        print_error(given);
     }
     Py_XDECREF(given);
     Py_XDECREF(type);
     Py_XDECREF(value);
     Py_XDECREF(trace);
     return code;
+}
+
+/*
+ * The exception as one that nobody could take. Versions from 3.13 on tell what was done then, by a
+ * function that the others have not.
+ */
+static void tell_unraisable(const char *what, PyObject *object) {
+    void (*format)(const char *, ...) = NULL;
+    void *found = dlsym(RTLD_DEFAULT, "PyErr_FormatUnraisable");
+    memcpy(&format, &found, sizeof format);
+    if (format && what) {
+        format("Exception ignored on %s", what);
+    } else {
+        PyErr_WriteUnraisable(object);
+    }
 }
 
 /* False when what was printed could not be written. */
@@ -288,7 +361,7 @@ static bool flush_streams(void) {
         if (done) {
             Py_DECREF(done);
         } else if (i == 0) {
-            PyErr_WriteUnraisable(stream);
+            tell_unraisable("flushing sys.stdout", stream);
             is_flushed = false;
         } else {
             PyErr_Clear();
@@ -298,11 +371,12 @@ static bool flush_streams(void) {
     return is_flushed;
 }
 
-static void call_last(const char *module, const char *function, bool is_imported) {
+static void call_last(const char *module, const char *function, const char *what,
+                      bool is_imported) {
     PyObject *name = PyUnicode_FromString(module);
     PyObject *found = !name ? NULL : is_imported ? PyImport_GetModule(name) : PyImport_Import(name);
     PyObject *done = found ? PyObject_CallMethod(found, function, NULL) : NULL;
-    if (found && !done) PyErr_WriteUnraisable(found);
+    if (found && !done) tell_unraisable(what, found);
     PyErr_Clear();
     Py_XDECREF(done);
     Py_XDECREF(found);
@@ -311,14 +385,16 @@ static void call_last(const char *module, const char *function, bool is_imported
 
 /* As Py_FinalizeEx() begins: threads, functions of atexit, streams; then what the child made. */
 static bool finish(void) {
-    call_last("threading", "_shutdown", true);
-    call_last("atexit", "_run_exitfuncs", false);
+    call_last("threading", "_shutdown", "threading shutdown", true);
+    call_last("atexit", "_run_exitfuncs", NULL, false);
     bool is_flushed = flush_streams();
     fs_events_imported();
-    PyObject *done = fs_inside_call("tear_down", NULL);
+    PyObject *grown = fs_names_grown();
+    PyObject *done = grown ? fs_inside_call("tear_down", grown, NULL) : NULL;
     if (!done) PyErr_Clear();
     Py_XDECREF(done);
-    return flush_streams() && is_flushed;
+    Py_XDECREF(grown);
+    return is_flushed;
 }
 
 static _Noreturn void end(int code, bool is_interrupted) {
@@ -366,6 +442,7 @@ void fs_program_run(const struct fs_request *request, int connection,
         refuse(connection, "the interpreter could not take its environment");
     }
     if (!find_program(request, &program, why)) refuse(connection, why);
+    if (request->head->is_unbuffered) set_unbuffered();
     on_exit(leave, NULL);
     fs_events_open(request);
     fs_events_forked(imports);
@@ -377,7 +454,7 @@ void fs_program_run(const struct fs_request *request, int connection,
     if (!result && PyErr_ExceptionMatches(PyExc_SystemExit)) {
         code = take_system_exit();
     } else if (!result) {
-        is_interrupted = PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) != 0;
+        is_interrupted = PyErr_Occurred() == PyExc_KeyboardInterrupt; /* no class derived from it */
         PyErr_Print();
         code = CODE_FAILED;
     }

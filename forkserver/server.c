@@ -263,12 +263,25 @@ static void look(void) {
     if (server.polled[0].revents) obey();
 }
 
+/*
+ * posix_spawn() left two signals of glibc's own ignored, and sigaction() does not touch them; the
+ * kernel takes a struct of zeros for the default action.
+ */
+static void restore_inner_signals(void) {
+    unsigned long action[4] = {0};
+    for (int number = 32; number < 34; number++) {
+        if (syscall(SYS_rt_sigaction, number, action, NULL, sizeof action[0]) != 0) errno = 0;
+    }
+}
+
 static ssize_t serve(void *cookie, char *buffer, size_t size) {
     (void)cookie;
     (void)buffer;
     (void)size;
-    struct fs_frame ready = fs_frame_of(FS_READY, 0, 0, NULL);
-    fs_preload_init();
+    char why[FS_TEXT_BYTES] = "";
+    restore_inner_signals();
+    enum fs_import found = fs_preload_init(server.control, why, sizeof why);
+    struct fs_frame ready = fs_frame_of(FS_READY, 0, found, why);
     tell_keeper(&ready, -1);
     while (!server.is_retired || server.child_count > 0)
         look();
@@ -293,7 +306,13 @@ static PyObject *begin(PyObject *module, PyObject *arguments) {
     Py_RETURN_NONE;
 }
 
+static PyObject *trial(PyObject *module, PyObject *callable) {
+    (void)module;
+    return fs_preload_trial(callable);
+}
+
 static PyMethodDef methods[] = {
+    {"trial", trial, METH_O, "Call that in a fork: the text that it returns."},
     {"begin", begin, METH_VARARGS, "Take the place of the program on stdin."},
     {NULL, NULL, 0, NULL},
 };

@@ -14,13 +14,15 @@ def _begin():
     import sys
 
     here = os.path.dirname(__file__)
+    sys.path.remove(here)
+    sys.path_importer_cache.pop(here, None)
+    sys.modules.pop("sitecustomize", None)
+    if "RESOURCE_POOL_FORKSERVER" not in os.environ:
+        return  # another interpreter of a child's process, with the sys.path of the first
     _, _, before = os.environ.pop("PYTHONPATH", "").partition(os.pathsep)
     if before:
         os.environ["PYTHONPATH"] = before
     control = int(os.environ.pop("RESOURCE_POOL_FORKSERVER"))
-    sys.path.remove(here)
-    sys.path_importer_cache.pop(here, None)
-    sys.modules.pop("sitecustomize", None)
 
     inside = {"__name__": "_forkserver"}
     files = [os.path.join(here, each) for each in ("sitecustomize.py", "inside.py", "_forkserver.abi3.so")]
@@ -33,6 +35,7 @@ def _begin():
     spec = _frozen_importlib.ModuleSpec("_forkserver", loader, origin=name)
     extension = _imp.create_dynamic(spec)
     _imp.exec_dynamic(extension)
+    inside["trial"] = extension.trial
     extension.begin(control, inside)
 
 

@@ -47,7 +47,7 @@ enum fs_type {
     FS_FORK = 18,   /* number. Descriptors: launcher's connection, request, folder, passed      */
     FS_RETIRE = 19, /* no more requests; end when the last child has                            */
     /* Server to keeper. */
-    FS_READY = 32,      /* it can import                                                         */
+    FS_READY = 32,      /* it can import; value, text: as FS_IMPORTED, of the interpreter's start */
     FS_IMPORTED = 33,   /* value: enum fs_import; text: why; numbers: us, bytes, bytes private   */
     FS_INVENTORY = 34,  /* descriptor: a memfd of lines, below; numbers as FS_IMPORTED, of all   */
     FS_FORKED = 35,     /* number; value: pid. Descriptor: pidfd                                 */
