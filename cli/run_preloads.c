@@ -47,7 +47,14 @@ void run_preloads_find(struct run_preloads *preloads, char *const *command) {
     char program[256];
     char above[PATH_MAX];
     char *folder = getcwd(NULL, 0);
+    const char *given = getenv("RESOURCE_POOL_PYTHON_PRELOADS");
     *preloads = (struct run_preloads){0};
+    if (given && given[0]) {
+        snprintf(preloads->path, sizeof preloads->path, "%s", given);
+        preloads->is_given = true;
+        free(folder);
+        return;
+    }
     run_history_find(above, sizeof above);
     char *slash = strrchr(above, '/');
     XXH3_state_t *state = folder && slash ? XXH3_createState() : NULL;
@@ -116,8 +123,6 @@ static void take_text(const char *text, json_t *known, json_t *kept_out) {
     free(copy);
 }
 
-/* --- learning -------------------------------------------------------------------------------- */
-
 static bool is_kept_out(const json_t *kept_out, const char *name) {
     char above[512];
     snprintf(above, sizeof above, "%s", name);
@@ -128,6 +133,59 @@ static bool is_kept_out(const json_t *kept_out, const char *name) {
         *dot = '\0';
     }
 }
+
+static int compare_sizes(const void *one, const void *other, void *user) {
+    const json_t *sizes = user;
+    json_int_t a = json_integer_value(json_object_get(sizes, *(const char *const *)one));
+    json_int_t b = json_integer_value(json_object_get(sizes, *(const char *const *)other));
+    return a < b ? 1 : a > b ? -1 : 0;
+}
+
+/* {PACKAGE: how many of its modules are to be loaded}, in the order of the file. */
+static json_t *count_modules(const json_t *known, const json_t *kept_out) {
+    json_t *sizes = json_object();
+    const char *name;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)known, name, value) {
+        char package[512];
+        if (is_kept_out(kept_out, name)) continue;
+        snprintf(package, sizeof package, "%.*s", (int)strcspn(name, "."), name);
+        json_int_t before = json_integer_value(json_object_get(sizes, package));
+        json_object_set_new(sizes, package, json_integer(before + 1));
+    }
+    return sizes;
+}
+
+void run_preloads_look(struct run_preloads *preloads) {
+    json_t *known = json_object();
+    json_t *kept_out = json_object();
+    char *text = preloads->path[0] ? read_text(preloads->path) : NULL;
+    if (text) take_text(text, known, kept_out);
+    json_t *sizes = count_modules(known, kept_out);
+    size_t count = json_object_size(sizes);
+    const char **names = calloc(count + 1, sizeof *names);
+    const char *name;
+    json_t *value;
+    size_t i = 0;
+    preloads->known_count = json_object_size(known);
+    json_decref(preloads->packages);
+    preloads->packages = json_array();
+    json_object_foreach(sizes, name, value) {
+        if (names) names[i++] = name;
+    }
+    /* Stable for so few that are of one size: glibc merges where there is memory. */
+    if (names) qsort_r(names, count, sizeof *names, compare_sizes, sizes);
+    for (i = 0; names && i < count; i++) {
+        json_array_append_new(preloads->packages, json_string(names[i]));
+    }
+    free(names);
+    json_decref(sizes);
+    json_decref(kept_out);
+    json_decref(known);
+    free(text);
+}
+
+/* --- learning -------------------------------------------------------------------------------- */
 
 /* Of each group what all of its processes have imported, that is not known yet; in order. */
 static json_t *choose_new(const json_t *groups, const json_t *known, const json_t *kept_out) {
@@ -185,7 +243,8 @@ static char *make_text(const char *old, const json_t *lines, const json_t *refus
         fprintf(out, "%s\n", json_string_value(value));
     }
     json_object_foreach((json_t *)(uintptr_t)refused, name, value) {
-        if (is_kept_out(kept_out, name)) continue;
+        if (is_kept_out(kept_out, name) || run_preloads_is_absent(name, json_string_value(value)))
+            continue;
         fprintf(out, "-%s  # refused: %s\n", name, json_string_value(value));
     }
     bool is_whole = !ferror(out);
@@ -194,11 +253,18 @@ static char *make_text(const char *old, const json_t *lines, const json_t *refus
     return NULL;
 }
 
+bool run_preloads_is_absent(const char *name, const char *reason) {
+    char text[256];
+    snprintf(text, sizeof text, "raises ModuleNotFoundError: No module named '%.120s'", name);
+    return strcmp(text, reason) == 0;
+}
+
 static bool has_new(const json_t *refused, const json_t *kept_out) {
     const char *name;
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)refused, name, value) {
-        if (!is_kept_out(kept_out, name)) return true;
+        bool is_absent = run_preloads_is_absent(name, json_string_value(value));
+        if (!is_absent && !is_kept_out(kept_out, name)) return true;
     }
     return false;
 }
@@ -230,7 +296,8 @@ static void learn(struct run_preloads *preloads, const json_t *groups, const jso
 void run_preloads_learn(struct run_preloads *preloads, const json_t *groups,
                         const json_t *refused) {
     char lock[PATH_MAX + 8];
-    if (!preloads->path[0]) return;
+    bool is_any = json_object_size(groups) > 0 || json_object_size(refused) > 0;
+    if (!is_any || !preloads->path[0] || preloads->is_given) return;
     run_make_folders(preloads->path);
     snprintf(lock, sizeof lock, "%s.lock", preloads->path);
     int file = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);

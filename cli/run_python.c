@@ -13,7 +13,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { MINOR_MIN = 8, MINOR_MAX = 20, EVENTS_BYTES_MAX = 256 << 20, REASONS_MAX = 64 };
+enum {
+    MINOR_MIN = 8,
+    MINOR_MAX = 20,
+    EVENTS_BYTES_MAX = 256 << 20,
+    REASONS_MAX = 64,
+    PACKAGES_SHOWN = 2,
+    REFUSED_SHOWN = 8
+};
 
 /* --- the environment ------------------------------------------------------------------------- */
 
@@ -76,7 +83,7 @@ static bool set_environment(const struct run_python *python, const char *launche
 /* "torch,transformers" as a file of preloads, which is the run's and teaches nobody. */
 static bool write_preloads(struct run_python *python, const char *names) {
     struct run_preloads *preloads = &python->preloads;
-    *preloads = (struct run_preloads){0};
+    *preloads = (struct run_preloads){.is_given = true};
     snprintf(preloads->path, sizeof preloads->path, "%s/python.preloads", python->folder);
     FILE *file = fopen(preloads->path, "we");
     if (!file) return false;
@@ -113,6 +120,7 @@ static const char *begin(struct run_python *python, const struct run_python_wish
     }
     /* Where there is no Python there is nothing to do, and nothing to say. */
     if (!make_files(python, launcher)) return "";
+    run_preloads_look(&python->preloads);
     return set_environment(python, launcher) ? NULL : "no memory";
 }
 
@@ -291,6 +299,7 @@ void run_python_fini(struct run_python *python) {
     json_decref(python->servers);
     json_decref(python->groups);
     json_decref(python->refused);
+    json_decref(python->preloads.packages);
     free(python->alive);
 }
 
@@ -313,31 +322,65 @@ static void print_saved(const struct run_python *python) {
     fprintf(stderr, ")\n");
 }
 
+/* "torch, transformers and 210 more": the packages of most modules stand for all. */
+static void print_loaded(const struct run_python *python) {
+    unsigned long long left = python->preload_count;
+    size_t shown = 0;
+    size_t i;
+    const json_t *package;
+    if (left == 0) fprintf(stderr, "nothing loaded yet");
+    json_array_foreach(python->preloads.packages, i, package) {
+        const char *name = json_string_value(package);
+        if (left == 0 || shown == PACKAGES_SHOWN) break;
+        if (json_object_get(python->refused, name)) continue;
+        fprintf(stderr, "%s%s", shown > 0 ? ", " : "", name);
+        shown++;
+        left--;
+    }
+    if (left > 0 && shown > 0) fprintf(stderr, " and %llu more", left);
+    if (left > 0 && shown == 0) fprintf(stderr, "%llu module%s loaded", left, left == 1 ? "" : "s");
+}
+
+static void print_refused(const struct run_python *python) {
+    const char *name;
+    json_t *reason;
+    size_t count = 0;
+    json_object_foreach(python->refused, name, reason) {
+        if (count++ == REFUSED_SHOWN) break;
+        fprintf(stderr, "rpool: python: not loaded before forking: %s: %s\n", name,
+                json_string_value(reason));
+    }
+    if (count > REFUSED_SHOWN) {
+        fprintf(stderr, "rpool: python: not loaded before forking: %zu more\n",
+                json_object_size(python->refused) - REFUSED_SHOWN);
+    }
+}
+
 void run_python_print(const struct run_python *python) {
     const char *reason;
     json_t *count;
-    if (!python->is_on || python->forked + python->plain == 0) return;
-    fprintf(
-        stderr,
-        "rpool: python: %llu of %llu processes forked from %zu server%s with %llu modules loaded\n",
-        (unsigned long long)python->forked, (unsigned long long)(python->forked + python->plain),
-        json_object_size(python->servers), json_object_size(python->servers) == 1 ? "" : "s",
-        (unsigned long long)python->preload_count);
+    uint64_t all = python->forked + python->plain;
+    size_t servers = json_object_size(python->servers);
+    if (!python->is_on || all == 0) return;
+    fprintf(stderr, "rpool: python: %llu of %llu process%s forked",
+            (unsigned long long)python->forked, (unsigned long long)all, all == 1 ? "" : "es");
+    if (servers > 0) {
+        fprintf(stderr, " from %zu server%s with ", servers, servers == 1 ? "" : "s");
+        print_loaded(python);
+    }
+    fputc('\n', stderr);
     print_saved(python);
     json_object_foreach(python->reasons, reason, count) {
         fprintf(stderr, "rpool: python: %lld plain: %s\n", (long long)json_integer_value(count),
                 reason);
     }
-    json_object_foreach(python->refused, reason, count) {
-        fprintf(stderr, "rpool: python: not loaded before forking: %s: %s\n", reason,
-                json_string_value(count));
-    }
-    if (python->preloads.learnt_count > 0) {
+    print_refused(python);
+    const struct run_preloads *preloads = &python->preloads;
+    if (preloads->learnt_count > 0) {
         fprintf(stderr, "rpool: python: learnt %zu module%s for the next run: %s\n",
-                python->preloads.learnt_count, python->preloads.learnt_count == 1 ? "" : "s",
-                python->preloads.path);
-    } else if (python->preloads.known_count > 0) {
-        fprintf(stderr, "rpool: python: modules to load: %s\n", python->preloads.path);
+                preloads->learnt_count, preloads->learnt_count == 1 ? "" : "s", preloads->path);
+    } else if (preloads->known_count > 0 && preloads->path[0]) {
+        fprintf(stderr, "rpool: python: modules to load: %s\n", preloads->path);
     }
 }
 

@@ -20,12 +20,23 @@
 /* A file that people edit: see its first lines. */
 struct run_preloads {
     char path[PATH_MAX]; /* "": nothing is kept */
+    bool is_given;       /* somebody's own: nothing is added to it */
     size_t known_count;  /* modules in it */
     size_t learnt_count; /* of these, by this run */
+    json_t *packages;    /* in it as the run begins, those of most modules first; may be NULL */
 };
 
-/* The file of this suite: of the current folder and the program that runs it. */
+/*
+ * The file of this suite: the one that RESOURCE_POOL_PYTHON_PRELOADS names, else that of the
+ * current folder and the program that runs it.
+ */
 void run_preloads_find(struct run_preloads *preloads, char *const *command);
+
+/* Look at what is in it now. */
+void run_preloads_look(struct run_preloads *preloads);
+
+/* Whether a module was refused because it is not there: another environment may have it. */
+bool run_preloads_is_absent(const char *name, const char *reason);
 
 /*
  * Add what a run has learnt. groups: {GROUP: {"count": n, "names": {NAME: n, ...}}}: of each kind

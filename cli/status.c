@@ -5,11 +5,12 @@
 #include "look.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { ALL };
 
-enum { EVENTS_SHOWN = 8 };
+enum { EVENTS_SHOWN = 8, PRELOADS_SHOWN = 6 };
 
 static void print_broker(const json_t *document) {
     const json_t *broker = json_object_get(document, "broker");
@@ -33,13 +34,14 @@ static void print_ledger(const json_t *document, bool all) {
                bytes_text(look_bytes(totals, "budget_bytes")), bytes_text(look_held(totals)));
     }
     json_object_foreach(json_object_get(document, "ledger"), device, row) {
-        if (!all && look_number(row, "charged_bytes") == 0 && look_number(row, "peak_bytes") == 0) {
-            continue;
-        }
-        printf("device   %s: %s held, %s at most so far, budget %s\n", device,
+        long long outside = look_number(row, "fork_server_bytes");
+        bool is_used = look_number(row, "charged_bytes") > 0 || look_number(row, "peak_bytes") > 0;
+        if (!all && !is_used && outside <= 0) continue;
+        printf("device   %s: %s held, %s at most so far", device,
                bytes_text(look_bytes(row, "charged_bytes")),
-               bytes_text(look_bytes(row, "peak_bytes")),
-               bytes_text(look_bytes(row, "budget_bytes")));
+               bytes_text(look_bytes(row, "peak_bytes")));
+        if (outside > 0) printf(", %s by fork servers", bytes_text((uint64_t)outside));
+        printf(", budget %s\n", bytes_text(look_bytes(row, "budget_bytes")));
     }
 }
 
@@ -103,6 +105,89 @@ static void print_reservations(const json_t *document) {
     }
 }
 
+/* ---- fork servers ---- */
+
+/* What a program says of itself, on a terminal. Lives until the next call but three. */
+static const char *plain(const char *text) {
+    static char texts[4][256];
+    static unsigned next;
+    char *out = texts[next++ % 4];
+    snprintf(out, sizeof texts[0], "%s", text);
+    for (unsigned char *at = (unsigned char *)out; *at; at++) {
+        if (*at < 0x20 || *at == 0x7F) *at = '?';
+        if (*at == 0xC2 && at[1] >= 0x80 && at[1] < 0xA0) *at = at[1] = '?';
+    }
+    return out;
+}
+
+static int compare_ms(const void *one, const void *other) {
+    double a = look_ms(*(json_t *const *)one, "ms");
+    double b = look_ms(*(json_t *const *)other, "ms");
+    return a < b ? 1 : a > b ? -1 : 0; /* the slowest first */
+}
+
+/* The modules that took longest, each with what was loaded by it. */
+static void print_preloads(const json_t *server) {
+    const json_t *list = json_object_get(server, "preloads");
+    long long count = look_number(server, "preload_count");
+    size_t named = json_array_size(list);
+    json_t **sorted = calloc(named + 1, sizeof *sorted);
+    size_t shown = 0;
+    if (count <= 0) printf("  nothing is loaded before forking\n");
+    if (count <= 0 || !sorted) {
+        free(sorted);
+        return;
+    }
+    for (size_t i = 0; i < named; i++) {
+        sorted[i] = json_array_get(list, i);
+    }
+    qsort(sorted, named, sizeof(json_t *), compare_ms);
+    printf("  loaded %lld module%s in %s:", count, count == 1 ? "" : "s",
+           age_text(look_ms(server, "import_ms")));
+    for (; shown < named && shown < PRELOADS_SHOWN; shown++) {
+        const json_t *row = sorted[shown];
+        printf("%s %s %s, %s", shown > 0 ? ";" : "", plain(look_text(row, "name")),
+               age_text(look_ms(row, "ms")), bytes_text(look_bytes(row, "bytes")));
+    }
+    if (count > (long long)shown) {
+        printf("%s %lld %s", shown > 0 ? "; and" : "", count - (long long)shown,
+               shown > 0 ? "more" : "small ones");
+    }
+    printf("\n");
+    free(sorted);
+}
+
+/* Processes that keep libraries loaded, from which Pythons are forked. */
+static void print_fork_servers(const json_t *document) {
+    const json_t *server;
+    const json_t *row;
+    size_t i;
+    size_t j;
+    json_array_foreach(json_object_get(document, "fork_servers"), i, server) {
+        long long pid = look_number(server, "server_pid");
+        long long children = look_number(server, "children");
+        printf("forks    %s: %s", plain(look_text(server, "interpreter")),
+               plain(look_text(server, "state")));
+        if (pid > 0) {
+            printf(", process %lld, %s", pid, bytes_text(look_bytes(server, "memory_bytes")));
+        }
+        printf(", %lld forked so far, %lld running; kept by process %lld for %s\n",
+               look_number(server, "forked"), children, look_number(server, "pid"),
+               age_text(look_ms(server, "age_ms")));
+        print_preloads(server);
+        json_array_foreach(json_object_get(server, "refused"), j, row) {
+            printf("  not loaded: %s: %s\n", plain(look_text(row, "name")),
+                   plain(look_text(row, "reason")));
+        }
+        const char *reason;
+        json_t *count;
+        json_object_foreach(json_object_get(server, "refusals"), reason, count) {
+            printf("  started plainly %lld time%s: %s\n", (long long)json_integer_value(count),
+                   json_integer_value(count) == 1 ? "" : "s", plain(reason));
+        }
+    }
+}
+
 /* What happened, and below it what that means, where it is known. */
 static void print_failure(const json_t *row) {
     long long count = look_number(row, "count");
@@ -163,6 +248,7 @@ static void print_status(const json_t *document, bool all) {
         print_ledger(document, all);
         print_entries(document);
         print_reservations(document);
+        print_fork_servers(document);
         print_lists(document);
         print_clients(document);
     } else {
@@ -174,6 +260,7 @@ static void print_status(const json_t *document, bool all) {
         print_ledger(other, false);
         print_entries(other);
         print_reservations(other);
+        print_fork_servers(other);
         print_lists(other);
     }
 }

@@ -14,6 +14,7 @@
  * take beside its key. */
 enum {
     WAITS_LEAST = 4,
+    FORKS_LEAST = 3,
     ENTRY_COLUMNS = 52,
     FAILURES_LEAST = 3,
     EVENTS_MOST = 6,
@@ -130,6 +131,7 @@ static void add_title(struct view *view, const json_t *document) {
 static void add_device(struct view *view, const json_t *row) {
     uint64_t held = look_bytes(row, "charged_bytes");
     uint64_t budget = look_bytes(row, "budget_bytes");
+    long long outside = look_number(row, "fork_server_bytes");
     char bar[BAR_COLUMNS + 1];
     bool is_known = held != RP_UNKNOWN_U64 && budget != RP_UNKNOWN_U64 && budget > 0;
     double share = is_known ? (double)held / (double)budget : 0;
@@ -141,8 +143,10 @@ static void add_device(struct view *view, const json_t *row) {
              share > 0.95   ? VIEW_BAD
              : share > 0.75 ? VIEW_WARN
                             : VIEW_GOOD,
-             "%s [%s] %s of %s, %s at most so far", fitted(look_text(row, "device"), 8), bar,
-             bytes_text(held), bytes_text(budget), bytes_text(look_bytes(row, "peak_bytes")));
+             "%s [%s] %s of %s, %s at most so far%s%s", fitted(look_text(row, "device"), 8), bar,
+             bytes_text(held), bytes_text(budget), bytes_text(look_bytes(row, "peak_bytes")),
+             outside > 0 ? ", fork servers " : "",
+             outside > 0 ? bytes_text((uint64_t)outside) : "");
 }
 
 /* Devices on which something is or was, or the first, so that a budget is always in sight. */
@@ -153,7 +157,8 @@ static void add_ledger(struct view *view, const json_t *document) {
     const char *device;
     json_t *row;
     json_object_foreach(ledger, device, row) {
-        if (look_number(row, "peak_bytes") > 0) add_device(view, row);
+        bool is_used = look_number(row, "peak_bytes") > 0;
+        if (is_used || look_number(row, "fork_server_bytes") > 0) add_device(view, row);
     }
     if (view->count == before && first) add_device(view, first);
 }
@@ -263,6 +268,28 @@ static void add_waits(struct view *view, const json_t *document, size_t columns,
     add_more(view, count, most);
 }
 
+/* What keeps libraries loaded, for Pythons that are forked from it. */
+static void add_fork_servers(struct view *view, const json_t *document, size_t columns,
+                             size_t most) {
+    const json_t *servers = json_object_get(document, "fork_servers");
+    size_t count = json_array_size(servers);
+    size_t half = rest_of(columns, 48) / 2;
+    if (count == 0) return;
+    add_line(view, VIEW_HEAD, "%8s %s %10s %7s %7s %7s %s", "PID", fitted("FORKS OF", half),
+             "BYTES", "MODULES", "FORKED", "RUNNING", fitted("STATE", half));
+    for (size_t i = 0; i < count && i < most; i++) {
+        const json_t *row = json_array_get(servers, i);
+        const char *state = look_text(row, "state");
+        long long pid = look_number(row, "server_pid");
+        add_line(view, strcmp(state, "ready") == 0 ? VIEW_GOOD : VIEW_PLAIN,
+                 "%8lld %s %10s %7lld %7lld %7lld %s", pid > 0 ? pid : look_number(row, "pid"),
+                 fitted(look_text(row, "interpreter"), half),
+                 bytes_text(look_bytes(row, "memory_bytes")), look_number(row, "preload_count"),
+                 look_number(row, "forked"), look_number(row, "children"), fitted(state, half));
+    }
+    add_more(view, count, most);
+}
+
 /* The last ones, the latest at the bottom. */
 static void add_failures(struct view *view, const json_t *document, size_t columns, size_t most) {
     const json_t *failures = json_object_get(document, "failures");
@@ -311,6 +338,7 @@ static size_t section_rows(const json_t *document, const char *name, size_t most
 
 void view_make(struct view *view, const json_t *document, const struct view_wish *wish) {
     size_t waits = SIZE_MAX;
+    size_t forks = SIZE_MAX;
     size_t failures = SIZE_MAX;
     size_t events = SIZE_MAX;
     size_t leases = SIZE_MAX;
@@ -321,9 +349,11 @@ void view_make(struct view *view, const json_t *document, const struct view_wish
     if (wish->rows > 0) {
         /* The small sections get what they need up to their least; entries and leases the rest. */
         waits = WAITS_LEAST;
+        forks = FORKS_LEAST;
         failures = FAILURES_LEAST;
         events = EVENTS_MOST;
         size_t taken = view->count + section_rows(document, "waiters", waits, true) +
+                       section_rows(document, "fork_servers", forks, true) +
                        section_rows(document, "failures", failures, false) +
                        section_rows(document, "events", events, false) + 4; /* heads, "more" */
         /* The latest events stand at the bottom: older ones go before those are cut off. */
@@ -344,6 +374,7 @@ void view_make(struct view *view, const json_t *document, const struct view_wish
     add_entries(view, document, wish, entries);
     add_leases(view, document, wish->columns, leases);
     add_waits(view, document, wish->columns, waits);
+    add_fork_servers(view, document, wish->columns, forks);
     add_failures(view, document, wish->columns, failures);
     add_events(view, document, wish->columns, events);
 }

@@ -157,8 +157,10 @@ static char state_of(pid_t pid) {
     return at && at[1] == ' ' ? at[2] : '\0';
 }
 
-void fs_job_follow_stop(const struct fs_job *job) {
-    if (state_of(job->launcher) == 'T' && state_of(job->pid) != 'T') send_signal(job, SIGSTOP);
+void fs_job_follow_stop(struct fs_job *job) {
+    bool is_alone = state_of(job->launcher) == 'T' && state_of(job->pid) != 'T';
+    if (is_alone && job->was_alone_stopped) send_signal(job, SIGSTOP);
+    job->was_alone_stopped = is_alone && !job->was_alone_stopped;
 }
 
 void fs_job_wake_launcher(const struct fs_job *job) {

@@ -34,7 +34,8 @@ struct fs_job {
     size_t fd_count;
     struct fs_server *server; /* NULL: none, or it died */
     pid_t pid;
-    int process; /* a pidfd; -1 */
+    int process;            /* a pidfd; -1 */
+    bool was_alone_stopped; /* the launcher, and not the child, at the last look */
     int64_t since_ms;
     struct fs_job *next;
 };
@@ -56,8 +57,11 @@ void fs_job_tell(const struct fs_job *job, enum fs_type type, int32_t value, con
 void fs_job_tell_ended(const struct fs_job *job, int status, const struct rusage *usage);
 void fs_job_kill(const struct fs_job *job);
 
-/* SIGSTOP of a launcher, which it cannot catch, is its child's. */
-void fs_job_follow_stop(const struct fs_job *job);
+/*
+ * SIGSTOP of a launcher, which it cannot catch, is its child's. Called a few times a second: what
+ * is seen once may be a group that is being continued, the child before its launcher.
+ */
+void fs_job_follow_stop(struct fs_job *job);
 
 /* A launcher that is stopped cannot read that its child was continued, or has ended: it goes on. */
 void fs_job_wake_launcher(const struct fs_job *job);

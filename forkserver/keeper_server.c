@@ -57,7 +57,8 @@ void fs_preloads_fini(struct fs_preloads *preloads) {
     free(preloads->text);
 }
 
-static void refuse(struct fs_preloads *preloads, size_t index, const char *why) {
+/* `counts`: it cost a server; that many may. */
+static void refuse(struct fs_preloads *preloads, size_t index, const char *why, bool counts) {
     struct fs_preload *row = &preloads->rows[index];
     row->is_refused = true;
     row->is_loaded = false;
@@ -65,7 +66,8 @@ static void refuse(struct fs_preloads *preloads, size_t index, const char *why) 
     fprintf(stderr, "level=warning event=preload_refused module=%s reason=\"%s\"\n", row->name,
             why);
     fs_event_add(fs_event_path(), "refused\t%s\t%s", row->name, why);
-    if (++preloads->refusals < REFUSALS_MAX) return;
+    preloads->refusals += counts;
+    if (preloads->refusals < REFUSALS_MAX) return;
     for (size_t i = 0; i < preloads->count; i++) {
         if (preloads->rows[i].is_refused) continue;
         preloads->rows[i].is_refused = true;
@@ -227,8 +229,9 @@ static bool take_import(struct fs_server *server, struct fs_preloads *preloads,
                         const struct fs_frame *frame) {
     struct fs_preload *row = &preloads->rows[server->import_index];
     if (frame->value != FS_IMPORT_GOOD) {
-        refuse(preloads, server->import_index, frame->text);
-        if (!is_harmless(row, frame)) return false;
+        bool costs = !is_harmless(row, frame);
+        refuse(preloads, server->import_index, frame->text, costs);
+        if (costs) return false;
     } else {
         row->is_loaded = true;
         row->us = frame->numbers[0];
@@ -245,7 +248,7 @@ static bool take_inventory(struct fs_server *server, struct fs_preloads *preload
     size_t loaded = 0;
     if (frame->value != FS_IMPORT_GOOD) {
         for (size_t i = 0; i < preloads->count; i++) {
-            if (!preloads->rows[i].is_refused) refuse(preloads, i, frame->text);
+            if (!preloads->rows[i].is_refused) refuse(preloads, i, frame->text, true);
         }
         return false;
     }
@@ -302,7 +305,7 @@ bool fs_server_take(struct fs_server *server, struct fs_preloads *preloads, stru
 void fs_server_blame(struct fs_server *server, struct fs_preloads *preloads, const char *why) {
     if (server->state == FS_SERVER_IMPORTING && server->import_index < preloads->count &&
         !preloads->rows[server->import_index].is_refused) {
-        refuse(preloads, server->import_index, why);
+        refuse(preloads, server->import_index, why, true);
     }
 }
 

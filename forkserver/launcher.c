@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -21,6 +22,7 @@ enum { NOT_FOUND = 127, NOT_EXECUTABLE = 126 };
 struct given {
     int32_t fds[FS_PASSED_MAX];
     size_t fd_count;
+    bool is_unknown; /* what is open: without /proc */
     bool has_too_many;
     char interpreter[PATH_MAX];
     char **python;   /* arguments of the interpreter */
@@ -51,6 +53,7 @@ static int by_number(const void *a, const void *b) {
 /* Before anything is opened: all that is open is the caller's. */
 static void list_descriptors(struct given *given) {
     DIR *folder = opendir("/proc/self/fd");
+    given->is_unknown = !folder;
     for (struct dirent *at; folder && (at = readdir(folder));) {
         if (at->d_name[0] == '.') continue;
         int32_t number = (int32_t)strtol(at->d_name, NULL, 10);
@@ -79,7 +82,12 @@ static bool is_traced(void) {
 static void tell_plain(const struct given *given, const char *why) {
     const char *first = given->python[0] ? given->python[0] : "";
     const char *second = given->python[0] && given->python[1] ? given->python[1] : "";
-    fs_event_add(fs_event_path(), "plain\t%s\t%.40s %.40s", why, first, second);
+    char what[96];
+    snprintf(what, sizeof what, "%.40s %.40s", first, second);
+    for (char *at = what; *at; at++) {
+        if (*at == '\t') *at = ' '; /* it would end the field */
+    }
+    fs_event_add(fs_event_path(), "plain\t%s\t%s", why, what);
 }
 
 static int run_plain(const struct given *given, const char *why) {
@@ -177,11 +185,13 @@ static bool is_forkable(const struct given *given, struct program *program, char
         snprintf(why, WHY_BYTES, "RESOURCE_POOL_PYTHON=off");
     } else if (forbidden) {
         snprintf(why, WHY_BYTES, "%s", forbidden);
+    } else if (given->is_unknown) {
+        snprintf(why, WHY_BYTES, "/proc is not there");
     } else if (given->has_too_many) {
         snprintf(why, WHY_BYTES, "more than %d open descriptors", FS_PASSED_MAX);
     } else if (is_traced()) {
         snprintf(why, WHY_BYTES, "a debugger follows the process");
-    } else if (getuid() != geteuid() || getgid() != getegid()) {
+    } else if (getauxval(AT_SECURE)) {
         snprintf(why, WHY_BYTES, "it has another user's rights");
     } else {
         return python_is_program(given->interpreter, why) &&
@@ -214,14 +224,18 @@ int main(int argc, char **argv) {
     char why[WHY_BYTES] = "";
     (void)argc;
     list_descriptors(&given);
-    const char *name = last_part(argv[0] ? argv[0] : "");
-    bool is_shim = strncmp(name, "python", 6) == 0;
+    const char *called = argv[0] ? argv[0] : "";
+    const char *name = last_part(called);
+    /* A program that starts its own interpreter by us leaves the arguments as they are. */
+    bool is_in_place = called[0] == '/' && python_is_other(called);
+    bool is_shim = is_in_place || strncmp(name, "python", 6) == 0;
     if (!is_shim && !line_split(argv + 1, &line, why)) {
         fprintf(stderr, "rpool: %s\nhint: 'rpool python --help' tells more\n", why);
         return LAUNCHER_FAILED;
     }
     if (line.is_help) return fputs(help, stdout) < 0 || fflush(stdout) != 0 ? LAUNCHER_FAILED : 0;
     given.python = is_shim ? argv + 1 : line.python;
+    if (is_in_place) line.interpreter = called;
     if (!python_find(line.interpreter, is_shim ? name : NULL, given.interpreter, why) ||
         !set_original(&given)) {
         fprintf(stderr, "rpool: %s\n", why[0] ? why : "no memory");

@@ -54,6 +54,9 @@ bool line_read(char **python, bool is_stdin_terminal, struct program *program, c
  */
 bool python_find(const char *given, const char *name, char path[PATH_MAX], char why[WHY_BYTES]);
 
+/* Whether this is another program than ours, that can be executed. */
+bool python_is_other(const char *path);
+
 /* Whether it is one that a server can be made of: a program and no script. False with why not. */
 bool python_is_program(const char *path, char why[WHY_BYTES]);
 

@@ -28,6 +28,10 @@ static bool find_folder(char folder[PATH_MAX], char why[WHY_BYTES]) {
     const char *runtime = getenv("XDG_RUNTIME_DIR");
     struct stat found;
     if (given && given[0]) {
+        if (given[0] != '/') {
+            snprintf(why, WHY_BYTES, "RESOURCE_POOL_BROKER does not begin with '/'");
+            return false;
+        }
         snprintf(folder, PATH_MAX, "%s", given);
     } else if (runtime && runtime[0] == '/') {
         snprintf(folder, PATH_MAX, "%s/resourcepool", runtime);
@@ -58,6 +62,9 @@ static int connect_to(const char *path) {
     memcpy(address.sun_path, path, strlen(path) + 1);
     int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     if (fd < 0) return -1;
+    /* A keeper that takes no more callers or requests is none. */
+    static const struct timeval patience = {.tv_sec = READY_MS / 1000};
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     int rc = connect(fd, (const struct sockaddr *)&address, sizeof address);
     if (rc == 0) {
         rc = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &peer_bytes);

@@ -12,8 +12,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/personality.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -51,6 +53,18 @@ static const char *const forbidden[][2] = {
 
 /* --- preloads -------------------------------------------------------------------------------- */
 
+/* Whether a line of `kept_out` is that name, or a package that it is in. */
+static bool is_kept_out(const struct preloads *kept_out, const char *name, size_t name_bytes) {
+    const char *end = kept_out->text + kept_out->bytes;
+    for (const char *at = kept_out->text; at < end;) {
+        size_t length = strcspn(at, "\n");
+        bool is_begin = length <= name_bytes && memcmp(at, name, length) == 0;
+        if (is_begin && (length == name_bytes || name[length] == '.')) return true;
+        at += length + 1;
+    }
+    return false;
+}
+
 static bool add(struct preloads *preloads, const char *package, size_t package_bytes,
                 const char *name, size_t name_bytes) {
     size_t more = package_bytes + name_bytes + 3;
@@ -63,8 +77,9 @@ static bool add(struct preloads *preloads, const char *package, size_t package_b
     return true;
 }
 
-/* "NAME" or "NAME: sub sub.sub"; what is "-NAME" is never loaded. */
-static bool parse_line(const char *line, size_t length, struct preloads *preloads) {
+/* "NAME" or "NAME: sub sub.sub", into `preloads`; "-NAME" into `kept_out`. */
+static bool parse_line(const char *line, size_t length, struct preloads *preloads,
+                       struct preloads *kept_out) {
     static const char blanks[] = " \t\r";
     const char *hash = memchr(line, '#', length);
     const char *end = hash ? hash : line + length;
@@ -76,7 +91,8 @@ static bool parse_line(const char *line, size_t length, struct preloads *preload
     while (package_end > package && strchr(blanks, package_end[-1]))
         package_end--;
     size_t package_bytes = (size_t)(package_end - package);
-    if (package_bytes == 0 || *package == '-') return true;
+    if (package_bytes == 0) return true;
+    if (*package == '-') return add(kept_out, "", 0, package + 1, package_bytes - 1);
     if (!add(preloads, "", 0, package, package_bytes)) return false;
     for (const char *at = colon ? colon + 1 : end; at < end;) {
         if (strchr(blanks, *at)) {
@@ -91,16 +107,34 @@ static bool parse_line(const char *line, size_t length, struct preloads *preload
     return true;
 }
 
+/* Without the lines that are kept out, wherever in the file that was said. */
+static void keep_out(struct preloads *preloads, const struct preloads *kept_out) {
+    size_t kept = 0;
+    for (size_t at = 0; kept_out->bytes > 0 && at < preloads->bytes;) {
+        const char *name = preloads->text + at;
+        size_t length = strcspn(name, "\n");
+        at += length + 1;
+        if (is_kept_out(kept_out, name, length)) continue;
+        memmove(preloads->text + kept, name, length + 1);
+        kept += length + 1;
+    }
+    if (kept_out->bytes > 0) preloads->bytes = kept;
+}
+
 bool preloads_parse(const char *text, size_t bytes, struct preloads *preloads) {
+    struct preloads kept_out = {0};
+    bool is_whole = true;
     *preloads = (struct preloads){0};
-    for (const char *at = text, *end = text + bytes; at < end;) {
+    for (const char *at = text, *end = text + bytes; at < end && is_whole;) {
         const char *newline = memchr(at, '\n', (size_t)(end - at));
         size_t length = newline ? (size_t)(newline - at) : (size_t)(end - at);
         /* A NUL would end a word before the line ends. */
-        if (!memchr(at, '\0', length) && !parse_line(at, length, preloads)) return false;
+        is_whole = memchr(at, '\0', length) || parse_line(at, length, preloads, &kept_out);
         at += length + 1;
     }
-    return true;
+    if (is_whole) keep_out(preloads, &kept_out);
+    free(kept_out.text);
+    return is_whole;
 }
 
 static bool read_file(const char *path, struct preloads *preloads, char why[WHY_BYTES]) {
@@ -261,33 +295,49 @@ static int64_t session_with_terminal(void) {
     return fields[3] != 0 ? fields[2] : 0;
 }
 
-/*
- * What a process may do, of /proc/self/status: capabilities, no new privileges, filters of system
- * calls. A child has them from the server, so both must be the same.
- */
+/* What a process can never raise again, and what its program looks at as it starts: the size of
+ * stacks, the memory and the time it may take. The others a child sets as its caller had them. */
+static void add_limits(XXH3_state_t *state) {
+    static const int at_start[] = {RLIMIT_STACK, RLIMIT_AS,    RLIMIT_DATA,
+                                   RLIMIT_CPU,   RLIMIT_FSIZE, RLIMIT_MEMLOCK};
+    struct rlimit limit;
+    for (int i = 0; i < (int)RLIM_NLIMITS; i++) {
+        limit = (struct rlimit){RLIM_INFINITY, RLIM_INFINITY};
+        getrlimit((__rlimit_resource_t)i, &limit);
+        add_bytes(state, &limit.rlim_max, sizeof limit.rlim_max);
+    }
+    for (size_t i = 0; i < sizeof at_start / sizeof at_start[0]; i++) {
+        getrlimit((__rlimit_resource_t)at_start[i], &limit);
+        add_bytes(state, &limit.rlim_cur, sizeof limit.rlim_cur);
+    }
+}
+
+/* Rights and filters: a process that gave some up is to have no child that did not. */
 static void add_rights(XXH3_state_t *state) {
-    static const char *const names[] = {"Cap", "NoNewPrivs:", "Seccomp"};
-    char line[256];
-    FILE *file = fopen("/proc/self/status", "re");
-    while (file && fgets(line, sizeof line, file)) {
-        for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-            if (strncmp(line, names[i], strlen(names[i])) == 0)
-                add_bytes(state, line, strlen(line));
+    static const char *const names[] = {"\nCap", "\nNoNewPrivs:", "\nSeccomp"};
+    char text[PROC_BYTES];
+    int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd >= 0 ? read(fd, text, sizeof text - 1) : 0;
+    if (fd >= 0) close(fd);
+    text[got > 0 ? got : 0] = '\0';
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        for (const char *at = text; (at = strstr(at, names[i]));) {
+            at++;
+            add_bytes(state, at, strcspn(at, "\n"));
         }
     }
-    if (file) fclose(file);
-    add_file_text(state, "/proc/self/personality");
     add_file_text(state, "/proc/self/attr/current");
 }
 
-/* Limits under which the server lives too, or that the C library reads when it starts (stack). */
-static void add_limits(XXH3_state_t *state) {
-    static const int limits[] = {RLIMIT_AS, RLIMIT_DATA, RLIMIT_STACK, RLIMIT_FSIZE, RLIMIT_CPU};
-    for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
-        struct rlimit limit = {0};
-        if (getrlimit((__rlimit_resource_t)limits[i], &limit) != 0) continue;
-        add_bytes(state, &limit.rlim_cur, sizeof limit.rlim_cur);
-    }
+/* Of memory (numactl), disks (ionice) and the layout of a process (setarch). */
+static void add_policies(XXH3_state_t *state) {
+    enum { NODES_MAX = 4096, WHO_PROCESS = 1 };
+    int mode = 0;
+    unsigned long nodes[NODES_MAX / (8 * sizeof(unsigned long))] = {0};
+    if (syscall(SYS_get_mempolicy, &mode, nodes, NODES_MAX, NULL, 0) != 0) mode = 0;
+    int64_t facts[] = {mode, syscall(SYS_ioprio_get, WHO_PROCESS, 0), personality(0xffffffff)};
+    add_bytes(state, facts, sizeof facts);
+    add_bytes(state, nodes, sizeof nodes);
 }
 
 static void add_process(XXH3_state_t *state) {
@@ -319,8 +369,9 @@ static void add_process(XXH3_state_t *state) {
     if (stat("/", &root) != 0) root.st_ino = 0;
     add_bytes(state, &root.st_ino, sizeof root.st_ino);
     add_file_text(state, "/proc/self/cgroup");
-    add_rights(state);
     add_limits(state);
+    add_rights(state);
+    add_policies(state);
 }
 
 bool key_make(const char *interpreter, const struct preloads *preloads, char key[KEY_DIGITS + 1],

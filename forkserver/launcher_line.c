@@ -89,12 +89,19 @@ static bool ends_with(const char *text, const char *end) {
     return length >= end_length && strcmp(text + length - end_length, end) == 0;
 }
 
+static bool writes_no_bytecode(void) {
+    const char *value = getenv("PYTHONDONTWRITEBYTECODE");
+    return value && value[0];
+}
+
 /* One word of options, "-uc": what follows -c or -m is the rest of the word, or the next one. */
 static bool read_options(char **at, struct program *program, bool *is_done, char why[WHY_BYTES]) {
     for (const char *letter = at[0] + 1; *letter; letter++) {
         bool is_code = *letter == 'c';
         if (*letter == 'u') {
             program->is_unbuffered = true;
+        } else if (*letter == 'B' && writes_no_bytecode()) {
+            /* The server's environment has said it already; multiprocessing says it again. */
         } else if (is_code || *letter == 'm') {
             const char *target = letter[1] ? letter + 1 : at[1];
             if (!target) break;

@@ -9,10 +9,22 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Whether this is another program than ours, that can be executed. */
-static bool is_other_program(const char *path) {
+/* A link of another build's 'rpool run': two launchers that take each other for an interpreter
+ * would not come to an end. */
+static bool is_link_to_launcher(const char *path) {
+    static const char name[] = "rpool-python";
+    char target[PATH_MAX];
+    ssize_t length = readlink(path, target, sizeof target - 1);
+    if (length < (ssize_t)sizeof name - 1) return false;
+    target[length] = '\0';
+    const char *end = target + length - (sizeof name - 1);
+    return strcmp(end, name) == 0 && (end == target || end[-1] == '/');
+}
+
+bool python_is_other(const char *path) {
     struct stat self;
     struct stat found;
+    if (is_link_to_launcher(path)) return false;
     if (stat(path, &found) != 0 || !S_ISREG(found.st_mode) || access(path, X_OK) != 0) return false;
     return stat("/proc/self/exe", &self) != 0 || self.st_dev != found.st_dev ||
            self.st_ino != found.st_ino;
@@ -33,7 +45,7 @@ static bool find_in_path(const char *name, char path[PATH_MAX]) {
     const char *at = getenv("PATH");
     if (!at) at = "/usr/local/bin:/usr/bin:/bin";
     while (next_in_path(&at, name, path)) {
-        if (path[0] && is_other_program(path)) return true;
+        if (path[0] && python_is_other(path)) return true;
     }
     return false;
 }
@@ -61,7 +73,7 @@ static bool choose_version(const char *root, char *version, size_t room) {
         return true;
     }
     if (!getcwd(folder, sizeof folder)) folder[0] = '\0';
-    while (folder[0]) {
+    while (folder[0] == '/') {
         snprintf(path, sizeof path, "%s/.python-version", folder);
         if (read_word(path, version, room)) return true;
         *strrchr(folder, '/') = '\0';
@@ -84,7 +96,7 @@ static void resolve_shim(char path[PATH_MAX]) {
     *shims = '\0';
     if (!choose_version(root, version, sizeof version) || strchr(version, '/')) return;
     int length = snprintf(real, sizeof real, "%s/versions/%s/bin/%s", root, version, name);
-    if (length < PATH_MAX && is_other_program(real)) memcpy(path, real, (size_t)length + 1);
+    if (length < PATH_MAX && python_is_other(real)) memcpy(path, real, (size_t)length + 1);
 }
 
 /* --- all of it ------------------------------------------------------------------------------- */
@@ -104,7 +116,7 @@ bool python_find(const char *given, const char *name, char path[PATH_MAX], char 
     bool is_found = true;
     if (given && strchr(given, '/')) {
         snprintf(path, PATH_MAX, "%s", given);
-        is_found = is_other_program(path);
+        is_found = python_is_other(path);
     } else if (given || name) {
         is_found = find_in_path(given ? given : name, path);
     } else {

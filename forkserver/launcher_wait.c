@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -26,6 +27,13 @@ enum { SILENCE_MS = 150000, QUIET_MS = 1000 };
 
 static sigset_t before;
 static uint64_t ignored_before;
+
+/*
+ * SIGCONT alone is taken by a handler: the kernel throws away one that is held back when a stop
+ * comes after it, as the stop of this process does that follows the child's.
+ */
+static volatile sig_atomic_t continued; /* 0: no; 1: from the terminal; 2: by kill() */
+static int continued_fd = -1;
 
 struct wait {
     int connection; /* -1: whoever could tell the end has gone */
@@ -42,6 +50,23 @@ struct wait {
 
 /* --- signals that are the child's ------------------------------------------------------------ */
 
+static void take_sigcont(int signal_number, siginfo_t *info, void *context) {
+    static const uint64_t one = 1;
+    int os_errno = errno;
+    (void)signal_number;
+    (void)context;
+    continued = info->si_code == SI_KERNEL ? 1 : 2;
+    ssize_t ignored = write(continued_fd, &one, sizeof one);
+    (void)ignored;
+    errno = os_errno;
+}
+
+static void handle_sigcont(void) {
+    struct sigaction action = {.sa_sigaction = take_sigcont, .sa_flags = SA_SIGINFO | SA_RESTART};
+    continued_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    sigaction(SIGCONT, &action, NULL);
+}
+
 void wait_begin(void) {
     sigset_t all;
     struct sigaction action;
@@ -53,9 +78,17 @@ void wait_begin(void) {
         /* The child may come to handle what its caller ignores. */
         if (i != SIGCHLD) signal(i, SIG_DFL);
     }
+    /* Before there is a child: what its group gets from then on is seen. */
+    witness_open();
+    handle_sigcont();
+    sigdelset(&all, SIGCONT);
+    sigprocmask(SIG_SETMASK, &all, NULL);
 }
 
 void wait_undo(void) {
+    witness_close();
+    signal(SIGCONT, SIG_DFL);
+    close(continued_fd);
     for (int i = 1; i < NSIG; i++) {
         if (ignored_before >> (i - 1) & 1) signal(i, SIG_IGN);
     }
@@ -85,6 +118,24 @@ static void take_default(int signal_number) {
     sigprocmask(SIG_BLOCK, &one, NULL);
 }
 
+static void send_on(const struct wait *wait, int signal_number) {
+    if (syscall(SYS_pidfd_send_signal, wait->child, signal_number, NULL, 0) == 0) return;
+    if (errno == ENOSYS || errno == EPERM) kill(wait->pid, signal_number);
+}
+
+/* A SIGCONT for this process alone is the child's. */
+static void pass_sigcont(const struct wait *wait) {
+    uint64_t count;
+    int how = continued;
+    if (how == 0) return;
+    continued = 0;
+    ssize_t ignored = read(continued_fd, &count, sizeof count);
+    (void)ignored;
+    if (!wait->is_started) return;
+    if (wait->is_joined && (how == 1 || witness_saw(SIGCONT))) return;
+    send_on(wait, SIGCONT);
+}
+
 static bool is_stopped(pid_t pid) {
     char path[64];
     char text[512];
@@ -100,9 +151,10 @@ static bool is_stopped(pid_t pid) {
 /*
  * The child has stopped, and so does this process, for its shell to see; unless somebody has
  * continued both meanwhile. The stop is pending before the child is looked at, since a SIGCONT that
- * comes then takes it away.
+ * comes then takes it away. (Of SIGSTOP there is no pending one; but only who knows the child's pid
+ * can send it one.)
  */
-static void stop_like(pid_t child, int signal_number) {
+static void stop_like(const struct wait *wait, int signal_number) {
     static const struct timespec none = {0};
     sigset_t one;
     sigemptyset(&one);
@@ -111,8 +163,9 @@ static void stop_like(pid_t child, int signal_number) {
         signal(signal_number, SIG_DFL);
         kill(getpid(), signal_number);
     }
+    pass_sigcont(wait);
     witness_barrier();
-    if (!is_stopped(child)) {
+    if (!is_stopped(wait->pid)) {
         sigtimedwait(&one, NULL, &none);
     } else if (signal_number == SIGSTOP) {
         kill(getpid(), SIGSTOP);
@@ -120,11 +173,6 @@ static void stop_like(pid_t child, int signal_number) {
         sigprocmask(SIG_UNBLOCK, &one, NULL);
         sigprocmask(SIG_BLOCK, &one, NULL);
     }
-}
-
-static void send_on(const struct wait *wait, int signal_number) {
-    if (syscall(SYS_pidfd_send_signal, wait->child, signal_number, NULL, 0) == 0) return;
-    if (errno == ENOSYS || errno == EPERM) kill(wait->pid, signal_number);
 }
 
 /* From the terminal, to each process of the group. */
@@ -136,7 +184,6 @@ static bool is_of_terminal(const struct signalfd_siginfo *info) {
     case SIGTSTP:
     case SIGTTIN:
     case SIGTTOU:
-    case SIGCONT:
     case SIGWINCH:
         return info->ssi_code == SI_KERNEL;
     default:
@@ -232,7 +279,6 @@ static void take_started(struct wait *wait, const struct fs_frame *frame, int *f
     wait->child = fd_count > 0 ? fds[0] : -1;
     wait->is_started = true;
     wait->is_joined = getpgid(wait->pid) == getpgrp();
-    if (wait->is_joined && !witness_open()) wait->is_joined = false;
     /* A reader of a pipe is to see its end when the child closes it. */
     for (size_t i = 0; i < passed_count; i++)
         close(passed[i]);
@@ -267,7 +313,7 @@ static bool take_frame(struct wait *wait, const int32_t *passed, size_t passed_c
     for (size_t i = 0; i < fd_count; i++)
         close(fds[i]);
     if (frame.type == FS_ENDED && wait->is_started) end_as(frame.value);
-    if (frame.type == FS_STOPPED && wait->is_started) stop_like(wait->pid, frame.value);
+    if (frame.type == FS_STOPPED && wait->is_started) stop_like(wait, frame.value);
     if (!wait->is_started && (frame.type == FS_REFUSED || frame.type == FS_ENDED)) {
         snprintf(why, WHY_BYTES, "%s",
                  frame.type == FS_REFUSED ? frame.text : "the child ended before it began");
@@ -293,15 +339,20 @@ void wait_for(int connection, const int32_t *passed, size_t passed_count, char w
         struct pollfd polled[] = {
             {.fd = wait.connection, .events = POLLIN},
             {.fd = wait.signals, .events = POLLIN},
+            {.fd = continued_fd, .events = POLLIN},
             /* Its end is told by the connection, as long as there is one. */
             {.fd = wait.connection < 0 ? wait.child : -1, .events = POLLIN},
         };
-        int rc = poll(polled, 3, wait.is_started ? -1 : QUIET_MS);
-        if (rc > 0 && polled[1].revents) drain_signals(&wait);
-        if (rc > 0 && polled[2].revents) break;
+        int rc = poll(polled, 4, wait.is_started ? -1 : QUIET_MS);
+        pass_sigcont(&wait);
+        /* A signal that a child's caller sends because it has started comes after STARTED. */
+        if (rc > 0 && polled[1].revents && !wait.is_started) poll(polled, 1, 0);
         if (rc > 0 && polled[0].revents && !take_frame(&wait, passed, passed_count, why)) {
             break;
         }
+        if (rc > 0 && polled[0].revents && !wait.is_started) continue;
+        if (rc > 0 && polled[1].revents) drain_signals(&wait);
+        if (rc > 0 && polled[3].revents) break;
         if (!wait.is_started && now_ms() - wait.heard_ms > SILENCE_MS) {
             snprintf(why, WHY_BYTES, "the server did not answer for %d s", SILENCE_MS / 1000);
             break;

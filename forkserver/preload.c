@@ -238,7 +238,7 @@ struct fs_frame fs_preload_import(const char *name) {
     sum_us += answer.numbers[0];
     sums.ms = (double)sum_us / 1000;
     sums.private_bytes += answer.numbers[2];
-    sums.count++;
+    sums.count += result == FS_IMPORT_GOOD;
     return answer;
 }
 

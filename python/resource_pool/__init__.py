@@ -15,6 +15,7 @@ constructor raises comes out as it is. placer() registers how objects of a class
 """
 
 import os
+import sys
 
 from ._core import *  # noqa: F401,F403  (ResourcePool, Lease and the exceptions)
 from ._core import ResourcePool, __version__
@@ -42,7 +43,27 @@ def _renew_lock():
     _lock = __import__("_thread").allocate_lock()
 
 
-os.register_at_fork(after_in_child=_renew_lock)
+def _finish_imports():
+    """Before a fork: what the pool imports when it is first needed is there, or still nobody's.
+
+    A thread in the midst of an import has Python's lock of that module, which in the child nobody would ever give back.
+    """
+    if len(sys._current_frames()) < 2:
+        return
+    names = [f"{__name__}._pickling", f"{__name__}._place", f"{__name__}._sizes", f"{__name__}._torch", "json", "mmap",
+             "stat", "traceback"]
+    # These are imported for people who have them already, or for whom it takes long; then it may be going on now.
+    names += [name for name in ("asyncio", "logging", "numpy") if name in sys.modules]
+    if "asyncio" in names:
+        names.append(f"{__name__}._await")
+    for name in names:
+        try:
+            __import__(name)
+        except Exception:  # whoever needs it is told
+            pass
+
+
+os.register_at_fork(before=_finish_imports, after_in_child=_renew_lock)
 
 
 def __getattr__(name):

@@ -649,12 +649,7 @@ class Processes(Case):
     @unittest.skipIf("libasan" in os.environ.get("LD_PRELOAD", ""),
                      "a child of fork() may wait for ever for AddressSanitizer's own lock")
     def test_fork_with_a_pool_in_use_by_threads(self):
-        # What the pool imports when first used is there before: a fork in the midst of an import leaves Python's own
-        # lock of that module with a thread that the child does not have.
         self.assert_program("""
-pool.get_model("a", "b0", Thing)
-with pool.lease_model("a", "c0", Thing): pass
-pool.cleanup_unused_resources(0)
 stop = threading.Event()
 def work():
     i = 0
@@ -683,6 +678,40 @@ stop.set()
 for t in threads: t.join()
 print(set(codes))
 """, "{0}")
+
+    @unittest.skipIf("libasan" in os.environ.get("LD_PRELOAD", ""),
+                     "a child of fork() may wait for ever for AddressSanitizer's own lock")
+    def test_fork_while_another_thread_imports_what_the_pool_needs(self):
+        # A fork in the midst of that import would leave Python's lock of the module with a thread that the child does
+        # not have. The import begins before the fork does, and ends a while after that has begun.
+        self.assert_program("""
+import importlib.machinery
+importing, forking = threading.Event(), threading.Event()
+class Slow:
+    def find_spec(self, name, path, target=None):
+        if name != "resource_pool._sizes": return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        run = spec.loader.exec_module
+        def run_slowly(module):
+            importing.set()
+            forking.wait()
+            time.sleep(0.3)
+            run(module)
+        spec.loader.exec_module = run_slowly
+        return spec
+sys.meta_path.insert(0, Slow())
+os.register_at_fork(before=forking.set)
+thread = threading.Thread(target=pool.get_model, args=("a", "b", Thing))
+thread.start()
+importing.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    resource_pool.get_global_resource_pool().get_model("a", "b", Thing)
+    os._exit(0)
+print(os.waitpid(child, 0)[1])
+thread.join()
+""", "0")
 
     def test_a_forked_child_ends_in_order_with_the_parents_leases(self):
         self.assert_program("""

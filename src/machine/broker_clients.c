@@ -58,7 +58,7 @@ void rp_broker_drop(struct rp_broker_client *client, const char *why) {
     if (client->readable) event_free(client->readable);
     if (client->writable) event_free(client->writable);
     close(client->fd);
-    json_decref(client->told);
+    rp_broker_forget_told(client);
     while (client->unread) {
         struct rp_unread *next = client->unread->next;
         free_unread(client->unread);

@@ -186,6 +186,7 @@ struct rp_broker {
     struct rp_broker_order *orders;
     uint64_t last_id;
     int64_t idle_since_ns;
+    uint64_t fork_server_bytes;      /* of clients that say they are such, all together */
     struct rp_broker_notes failures; /* requests that were not fulfilled               */
     struct rp_broker_notes leaks;    /* clients that went without giving leases back   */
     int watching_fd;                 /* inotify of the folder; -1: none                */
@@ -272,10 +273,21 @@ const char *rp_broker_wait_reason(const struct rp_broker_job *job);
 /* Fill in `request` from a frame; texts are borrowed from it. */
 rp_request rp_broker_request_of(const struct rp_message *message);
 
-/* ---- broker_orders.c ---- */
+/* ---- broker_told.c ---- */
 
 /* TELL: what a client says of itself, until it says something else or goes. */
 void rp_broker_handle_told(struct rp_broker_client *client, const struct rp_message *message);
+
+/* A client goes, and with it what it has said. */
+void rp_broker_forget_told(struct rp_broker_client *client);
+
+/* Into a document of the status: fork_servers[], and what they hold into its ledger. */
+void rp_broker_put_told(const struct rp_broker *broker, json_t *document);
+
+/* Since when, as a time and as an age, into a row. */
+void rp_broker_put_since(json_t *row, int64_t wall_ns);
+
+/* ---- broker_orders.c ---- */
 
 /* STATUS, STATS, EVICT, CLEAR, MOVE, STOP. */
 void rp_broker_handle_order(struct rp_broker_client *client, const struct rp_message *message);

@@ -45,7 +45,7 @@ static json_t *json_printable(const char *text) {
 
 /* Since when, as a time and as an age: a clock that is set meanwhile makes nobody younger than 0.
  */
-static void put_since(json_t *row, int64_t wall_ns) {
+void rp_broker_put_since(json_t *row, int64_t wall_ns) {
     int64_t now_ns = rp_wall_ns();
     json_object_set_new(row, "since", json_time(wall_ns));
     json_object_set_new(row, "age_ms",
@@ -167,7 +167,7 @@ static json_t *describe_notes(const struct rp_broker_notes *notes,
     for (uint64_t number = notes->count - kept + 1; number <= notes->count; number++) {
         const struct rp_broker_note *note = &notes->rows[number % RP_BROKER_NOTES_KEPT];
         json_t *row = describe(note);
-        put_since(row, note->wall_ns);
+        rp_broker_put_since(row, note->wall_ns);
         json_array_append_new(list, row);
     }
     return list;
@@ -185,7 +185,7 @@ static void take_event(const rp_event *event, void *user) {
                             event->device[0] ? json_printable(event->device) : json_null(), "bytes",
                             json_u64(event->bytes), "other_bytes", json_u64(event->other_bytes),
                             "ms", event->ms >= 0 ? json_real(event->ms) : json_null());
-    put_since(row, rp_wall_ns() - (age_ns > 0 ? age_ns : 0));
+    rp_broker_put_since(row, rp_wall_ns() - (age_ns > 0 ? age_ns : 0));
     json_array_append_new(list, row);
     if (json_array_size(list) > EVENTS_TOLD) json_array_remove(list, 0);
 }
@@ -208,7 +208,7 @@ static void take_load(struct rp_broker_look *look, const rp_pool *pool,
                   entry->placement.device ? json_string(entry->placement.device) : json_null(),
                   "waits_for_room", json_boolean(queued), "bytes",
                   json_u64(queued ? queued->bytes : RP_UNKNOWN_U64));
-    put_since(row, entry->created_wall_ns);
+    rp_broker_put_since(row, entry->created_wall_ns);
     json_array_append_new(look->loads, row);
 }
 
@@ -284,54 +284,10 @@ static json_t *describe_clients(const struct rp_broker *broker) {
             json_pack("{s:i, s:s, s:I, s:I, s:I}", "pid", (int)at->pid, "command", at->command,
                       "started_ticks", (json_int_t)at->started_ticks, "leases",
                       (json_int_t)at->lease_count, "waits", (json_int_t)at->wait_count);
-        put_since(row, at->since_wall_ns);
+        rp_broker_put_since(row, at->since_wall_ns);
         json_array_append_new(list, row);
     }
     return list;
-}
-
-void rp_broker_handle_told(struct rp_broker_client *client, const struct rp_message *message) {
-    rp_error why = RP_ERROR_INIT;
-    json_t *told = json_loads(message->tell.about, 0, NULL);
-    struct rp_message answer = {.type = RP_MESSAGE_TEXT, .number = message->number};
-    if (json_is_object(told)) {
-        json_decref(client->told);
-        client->told = told;
-        answer.text.part = (struct rp_bytes){"{}", 2};
-        rp_broker_answer(client, &answer, NULL);
-        return;
-    }
-    json_decref(told);
-    rp_fail(&why, RP_ERR_ARGUMENT, "what a program says of itself is no JSON object");
-    rp_broker_fail(client, message->number, &why);
-}
-
-/* Processes that keep libraries loaded for others, as they say themselves. */
-static json_t *describe_fork_servers(const struct rp_broker *broker) {
-    json_t *list = json_array();
-    for (const struct rp_broker_client *at = broker->clients; at; at = at->next) {
-        const char *kind = json_string_value(json_object_get(at->told, "kind"));
-        if (!kind || strcmp(kind, "fork_server") != 0) continue;
-        json_t *row = json_pack("{s:i, s:s}", "pid", (int)at->pid, "command", at->command);
-        put_since(row, at->since_wall_ns);
-        json_object_update_missing(row, at->told);
-        json_array_append_new(list, row);
-    }
-    return list;
-}
-
-/* What they take is on the processor's account, though no model's. */
-static void put_fork_servers(json_t *document, json_t *list) {
-    json_int_t bytes = 0;
-    size_t i;
-    const json_t *row;
-    json_array_foreach(list, i, row) {
-        json_int_t taken = json_integer_value(json_object_get(row, "memory_bytes"));
-        if (taken > 0) bytes += taken;
-    }
-    json_t *cpu = json_object_get(json_object_get(document, "ledger"), "cpu");
-    if (cpu) json_object_set_new(cpu, "fork_server_bytes", json_integer(bytes));
-    json_object_set_new(document, "fork_servers", list);
 }
 
 /* Room is no entry, which would tell what it takes: its lease does. */
@@ -357,7 +313,7 @@ static json_t *describe_leases(const struct rp_broker *broker) {
                                 : 0;
             json_object_set_new(row, "process", process > 0 ? json_integer(process) : json_null());
             put_kind(row, lease->ticket);
-            put_since(row, lease->since_wall_ns);
+            rp_broker_put_since(row, lease->since_wall_ns);
             json_array_append_new(list, row);
         }
     }
@@ -387,7 +343,7 @@ static json_t *describe_wait(const struct rp_broker_wait *wait, const json_t *lo
                             "command", wait->client->command, "for", rp_broker_wait_reason(job));
     json_object_set(row, "key", load ? json_object_get(load, "key") : json_null());
     json_object_set(row, "bytes", load ? json_object_get(load, "bytes") : json_null());
-    put_since(row, wait->since_wall_ns);
+    rp_broker_put_since(row, wait->since_wall_ns);
     return row;
 }
 
@@ -440,7 +396,7 @@ json_t *rp_broker_tell_status(struct rp_broker *broker, const struct rp_broker_l
     json_object_set(document, "loading", look->loads);
     json_object_set_new(document, "leases", describe_leases(broker));
     json_object_set_new(document, "waiters", describe_waiters(broker, look->loads));
-    put_fork_servers(document, describe_fork_servers(broker));
+    rp_broker_put_told(broker, document);
     json_object_set(document, "events", look->events);
     json_object_set_new(document, "failures", describe_notes(&broker->failures, describe_failure));
     json_object_set_new(document, "leaks", describe_notes(&broker->leaks, describe_leak));

@@ -614,6 +614,10 @@ static void tell_holders(const struct rp_admission *ask, struct rp_text *text) {
     if (loading > 0) {
         rp_text_print(text, "; loads have %s", rp_text_bytes(loading, size, sizeof size));
     }
+    uint64_t outside = pool->ledger.devices[ask->entry->charge_device].outside_bytes;
+    if (outside > 0) {
+        rp_text_print(text, "; fork servers have %s", rp_text_bytes(outside, size, sizeof size));
+    }
     uint64_t leaving = rp_ledger_charged(pool->ledger.sums) -
                        pool->ledger.sums[RP_CHARGE_RESERVED] -
                        pool->ledger.sums[RP_CHARGE_LOADING] - pool->ledger.sums[RP_CHARGE_RESIDENT];

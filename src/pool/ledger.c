@@ -215,9 +215,15 @@ static uint64_t scaled(const struct rp_ledger *ledger, uint64_t bytes) {
     return bytes / 100 * ledger->budget_percent + bytes % 100 * ledger->budget_percent / 100;
 }
 
+/* What the device allows beside those who are no part of the pool. */
+static uint64_t allowed(const struct rp_ledger_device *device) {
+    uint64_t bytes = device->limit_bytes;
+    return bytes == RP_UNKNOWN_U64 ? bytes : less(bytes, device->outside_bytes);
+}
+
 uint64_t rp_ledger_budget(const struct rp_ledger *ledger, uint16_t index) {
     const struct rp_ledger_device *device = &ledger->devices[index];
-    return scaled(ledger, least(device->budget_bytes, device->limit_bytes));
+    return scaled(ledger, least(device->budget_bytes, allowed(device)));
 }
 
 uint64_t rp_ledger_budget_all(const struct rp_ledger *ledger) {
@@ -240,10 +246,12 @@ struct rp_shortage rp_ledger_shortage(const struct rp_ledger *ledger, uint16_t i
     const uint64_t *sums = device->sums;
     uint64_t budget = rp_ledger_budget(ledger, index);
     uint64_t budget_all = rp_ledger_budget_all(ledger);
+    /* Others come and go: what fits without them has only to wait. */
+    uint64_t most = scaled(ledger, least(device->budget_bytes, device->limit_bytes));
     struct rp_shortage shortage = {
         .device_bytes = over(bytes, staying(sums), budget),
         .all_bytes = over(bytes, staying(ledger->sums), budget_all),
-        .is_never = bytes > budget || bytes > budget_all,
+        .is_never = bytes > most || bytes > budget_all,
     };
     if (usable_bytes != RP_UNKNOWN_U64) {
         /* What was promised to others has not arrived yet, what leaves has not left. */

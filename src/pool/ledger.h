@@ -51,8 +51,10 @@ struct rp_unseen {
 
 struct rp_ledger_device {
     char id[RP_LIMIT_DEVICE_BYTES];
-    uint64_t budget_bytes; /* asked for; RP_UNKNOWN_U64: none                            */
-    uint64_t limit_bytes;  /* what the device, its driver or a control group allows at most */
+    uint64_t budget_bytes;  /* asked for; RP_UNKNOWN_U64: none                            */
+    uint64_t limit_bytes;   /* what the device, its driver or a control group allows at most */
+    uint64_t outside_bytes; /* of processes that are no part of the pool and say what they hold: the
+                               device allows less by it, a budget that was asked for does not  */
     uint64_t sums[RP_CHARGE_STATES];
     uint64_t peak_bytes; /* the most that was there at once: all but promises and what is lost */
     struct rp_unseen unseen[RP_LEDGER_UNSEEN_MAX];
@@ -112,7 +114,8 @@ void rp_ledger_level_rose(struct rp_ledger *ledger, uint16_t device, uint64_t by
 /* When the next unseen bytes get lost; INT64_MAX: none are waited for. */
 int64_t rp_ledger_next_loss_ns(const struct rp_ledger *ledger);
 
-/* The budget that counts: the least of what was asked for and what is allowed; RP_UNKNOWN_U64. */
+/* The budget that counts now: the least of what was asked for and what is allowed beside those
+ * outside; RP_UNKNOWN_U64. */
 uint64_t rp_ledger_budget(const struct rp_ledger *ledger, uint16_t device);
 uint64_t rp_ledger_budget_all(const struct rp_ledger *ledger);
 

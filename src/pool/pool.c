@@ -538,6 +538,17 @@ rp_status rp_pool_set_budget(rp_pool *pool, const char *device, uint64_t bytes, 
     return status;
 }
 
+void rp_pool_note_outside(rp_pool *pool, const char *device, uint64_t bytes) {
+    rp_lock_acquire(&pool->lock);
+    uint16_t index = rp_ledger_device_index(&pool->ledger, device);
+    if (index != RP_LEDGER_NO_DEVICE) {
+        uint64_t before = pool->ledger.devices[index].outside_bytes;
+        pool->ledger.devices[index].outside_bytes = bytes;
+        if (bytes < before) rp_admission_wake(pool);
+    }
+    rp_lock_release(&pool->lock);
+}
+
 /* ---- opening and closing ---- */
 
 void rp_pool_tell_notes(rp_pool *pool) {

@@ -90,6 +90,10 @@ struct rp_pool {
 struct rp_entry *
 rp_pool_detach(rp_pool *pool, bool (*wanted)(const struct rp_entry *entry, void *user), void *user);
 
+/* What processes that are no part of the pool hold on a device now, as they say. Takes pool.lock.
+ */
+void rp_pool_note_outside(rp_pool *pool, const char *device, uint64_t bytes);
+
 /* In the child of fork(): a thread that is not here may have held the default pool's lock. */
 void rp_pool_after_fork(void);
 

@@ -140,6 +140,8 @@ class Runner:
         arguments, stdin = self.arguments(probe, home)
         env = self.environment(probe, home, events)
         start = [self.launcher, "--preload", probe.preloads, "--interpreter", self.python, "--"] if is_forked else [self.python]
+        if arguments[-1:] == ["{start}"]:
+            arguments[-1:] = start  # for a program that starts another one in the same way
         command = [*start, *arguments]
         if probe.command:
             command = ["bash", "--norc", "--noprofile", "-i"]

@@ -20,6 +20,10 @@ def of_random():
     yield Probe("temporary_folder_at_the_end", "import tempfile, atexit, os\nd = tempfile.TemporaryDirectory(dir='.')\natexit.register(lambda: print(os.path.exists(d.name)))")
 
 
+    yield Probe("state_of_a_loaded_module", "import mine, os\nprint(mine.pid == os.getpid(), mine.r.random() >= 0)", env={"PYTHONPATH": "{folder}/more"}, preloads="json,mine",
+                files={"more/mine.py": "import os, random\npid = os.getpid()\nr = random.Random()"}, accepted="state")
+
+
 def of_logging():
     yield Probe("logging_untouched", "import logging\nr = logging.getLogger()\nprint(r.handlers, r.level, r.disabled, logging.root.manager.disable, logging.raiseExceptions, logging.lastResort,"
                 " logging.getLogger('x').getEffectiveLevel(), logging._nameToLevel, logging.getLoggerClass(), logging.getLogRecordFactory().__name__)\nlogging.warning('w')\nlogging.info('i')")

@@ -16,21 +16,29 @@ import unittest
 from forked import LAUNCHER, PATIENCE, PYTHON, ForkServer, state_of, until
 
 
-def read_until(fd, what):
-    """Text from a terminal up to what is waited for."""
-    text = b""
-    end = time.monotonic() + PATIENCE
-    while what not in text:
-        if time.monotonic() > end:
-            raise AssertionError(f"{what!r} did not come: {text!r}")
-        try:
-            more = os.read(fd, 4096) if select.select([fd], [], [], PATIENCE)[0] else b""
-        except OSError:
-            more = b""
-        if not more:
-            raise AssertionError(f"the terminal ended before {what!r}: {text!r}")
-        text += more
-    return text
+class Terminal:
+    """The other side of a terminal, read up to what is waited for and no further."""
+
+    def __init__(self, fd):
+        self.fd = fd
+        self.unread = b""
+
+    def write(self, text):
+        os.write(self.fd, text)
+
+    def until(self, what):
+        end = time.monotonic() + PATIENCE
+        while what not in self.unread:
+            left = end - time.monotonic()
+            try:
+                more = os.read(self.fd, 4096) if left > 0 and select.select([self.fd], [], [], left)[0] else b""
+            except OSError:
+                more = b""
+            if not more:
+                raise AssertionError(f"{what!r} did not come: {self.unread!r}")
+            self.unread += more
+        text, _, self.unread = self.unread.partition(what)
+        return text + what
 
 
 class Ends(ForkServer):
@@ -179,7 +187,7 @@ class Signals(ForkServer):
 
 class Terminals(ForkServer):
     def shell(self, *argv):
-        """A program on a terminal of its own; returns its pid and the other side."""
+        """A program on a terminal of its own; its pid and the other side."""
         pid, fd = pty.fork()
         if pid == 0:
             os.execvpe(argv[0], argv, self.env)
@@ -192,13 +200,13 @@ class Terminals(ForkServer):
             except (ProcessLookupError, ChildProcessError):
                 pass
         self.addCleanup(end)
-        return pid, fd
+        return pid, Terminal(fd)
 
     def test_ctrl_c_is_a_keyboard_interrupt(self):
-        pid, fd = self.shell(*self.command("-c", "import time; print('ready', flush=True); time.sleep(1000)"))
-        read_until(fd, b"ready")
-        os.write(fd, b"\x03")
-        self.assertIn(b"KeyboardInterrupt", read_until(fd, b"KeyboardInterrupt"))
+        pid, terminal = self.shell(*self.command("-c", "import time; print('ready', flush=True); time.sleep(1000)"))
+        terminal.until(b"ready")
+        terminal.write(b"\x03")
+        self.assertIn(b"KeyboardInterrupt", terminal.until(b"KeyboardInterrupt"))
         _, status = os.waitpid(pid, 0)
         self.assertEqual(os.WTERMSIG(status), signal.SIGINT)
         self.assert_forked()
@@ -206,37 +214,37 @@ class Terminals(ForkServer):
     def test_ctrl_c_comes_once(self):
         code = ("import signal, os\nmet = []\nsignal.signal(2, lambda *_: met.append(2))\nprint('ready', flush=True)\n"
                 "input()\nprint('met', len(met), 'times')")
-        pid, fd = self.shell(*self.command("-c", code))
-        read_until(fd, b"ready")
-        os.write(fd, b"\x03")
+        pid, terminal = self.shell(*self.command("-c", code))
+        terminal.until(b"ready")
+        terminal.write(b"\x03")
         time.sleep(0.3)  # a second one would come now; too early a look only makes the test weaker
-        os.write(fd, b"\n")
-        self.assertIn(b"met 1 times", read_until(fd, b" times"))
+        terminal.write(b"\n")
+        self.assertIn(b"met 1 times", terminal.until(b" times"))
         os.waitpid(pid, 0)
 
     def test_a_shells_job_control(self):
-        _, fd = self.shell("bash", "--norc", "--noprofile", "-i")
-        os.write(fd, b"PS1='p''$ '; set +o history\n")
-        read_until(fd, b"p$ ")
+        _, terminal = self.shell("bash", "--norc", "--noprofile", "-i")
+        terminal.write(b"PS1='p''$ '; set +o history\n")
+        terminal.until(b"p$ ")
         line = shlex.join(self.command(
             "-c", "import os; print(os.tcgetpgrp(0) == os.getpgrp(), open('/dev/tty').isatty(), 'rea' + 'dy', flush=True)\n"
             "print('got', repr(input()))"))
-        os.write(fd, line.encode() + b"\n")
-        text = read_until(fd, b"ready")
+        terminal.write(line.encode() + b"\n")
+        text = terminal.until(b"ready")
         self.assertIn(b"True True ready", text)
-        os.write(fd, b"\x1a")
-        read_until(fd, b"Stopped")
-        read_until(fd, b"p$ ")
-        os.write(fd, b"jobs; bg\n")
-        read_until(fd, b"p$ ")
-        os.write(fd, b"\n")
-        read_until(fd, b"p$ ")
-        os.write(fd, b"fg\n")
-        read_until(fd, b"input()")
-        os.write(fd, b"hello\n")
-        read_until(fd, b"got 'hello'")
-        os.write(fd, b"echo code $?\n")
-        read_until(fd, b"code 0")
+        terminal.write(b"\x1a")
+        terminal.until(b"Stopped")
+        terminal.until(b"p$ ")
+        terminal.write(b"jobs; bg\n")
+        terminal.until(b"p$ ")
+        terminal.write(b"\n")
+        terminal.until(b"p$ ")
+        terminal.write(b"fg\n")
+        terminal.until(b"input()")
+        terminal.write(b"hello\n")
+        terminal.until(b"got 'hello'")
+        terminal.write(b"echo code $?\n")
+        terminal.until(b"code 0")
         self.assert_forked()
 
 
@@ -339,7 +347,7 @@ class Surroundings(ForkServer):
     def test_what_only_the_interpreter_can_do_it_does(self):
         for words, reason in ((["-X", "dev", "-c", "print(1)"], "the option -X"), (["-I", "-c", "print(1)"], "-I"),
                               (["-E", "-c", "print(1)"], "-E"), (["-W", "error", "-c", "print(1)"], "-W"),
-                              (["-O", "-c", "print(1)"], "-O"), (["-Bc", "print(1)"], "-B")):
+                              (["-O", "-c", "print(1)"], "-O")):
             done = self.run_forked(*words)
             self.assertEqual(done.stdout, b"1\n", words)
             self.assert_plain(reason)
