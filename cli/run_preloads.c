@@ -27,7 +27,8 @@ enum { BYTES_MAX = 1 << 20, NAMES_MAX = 8192, MODULE_BYTES_MAX = 190 };
 static const char head[] =
     "# Modules that forked Pythons of this suite have loaded: learnt from its runs, and yours to "
     "edit.\n"
-    "# NAME, or NAME: with some of its modules; -NAME is never loaded; '#' begins a comment.\n";
+    "# NAME, or NAME: with some of its modules; -NAME is never loaded; '#' begins a comment;\n"
+    "# @TYPE NAME /path/file.py:FUNCTION loads a model that FUNCTION makes.\n";
 
 /* --- where ----------------------------------------------------------------------------------- */
 
@@ -100,6 +101,7 @@ static void add_name(json_t *names, const char *package, const char *name) {
 static void take_line(char *line, json_t *known, json_t *kept_out) {
     char *place;
     line[strcspn(line, "#\r")] = '\0';
+    if (line[strspn(line, " \t")] == '@') return; /* a model, which is people's */
     char *subs = strchr(line, ':');
     if (subs) *subs++ = '\0';
     const char *package = strtok_r(line, " \t", &place);

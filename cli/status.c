@@ -157,6 +157,16 @@ static void print_preloads(const json_t *server) {
     free(sorted);
 }
 
+/* Models that are there before a fork, each with what the ways to share it would cost. */
+static void print_models(const json_t *server) {
+    const json_t *row;
+    size_t i;
+    json_array_foreach(json_object_get(server, "preloads"), i, row) {
+        const char *name = look_text(row, "name");
+        if (name[0] == '@') printf("  %s: %s\n", plain(name), plain(look_text(row, "note")));
+    }
+}
+
 /* Processes that keep libraries loaded, from which Pythons are forked. */
 static void print_fork_servers(const json_t *document) {
     const json_t *server;
@@ -175,6 +185,7 @@ static void print_fork_servers(const json_t *document) {
                look_number(server, "forked"), children, look_number(server, "pid"),
                age_text(look_ms(server, "age_ms")));
         print_preloads(server);
+        print_models(server);
         json_array_foreach(json_object_get(server, "refused"), j, row) {
             printf("  not loaded: %s: %s\n", plain(look_text(row, "name")),
                    plain(look_text(row, "reason")));

@@ -14,6 +14,7 @@ frozen = frozenset()
 names_of_main = ["__main__"]
 reads = {}
 own_files = ()  # of the server itself
+trial = None  # the extension's: call something in a fork
 
 
 class Environment(dict):
@@ -43,6 +44,12 @@ def open_for_imports():
     if sys.path and sys.path[0] == "":
         del sys.path[0]
     os.environ._data = Environment(environment)
+
+
+def load_model(line):
+    """A line of a model that is to be there before the first fork: see _inherit.py."""
+    import resource_pool._inherit
+    return resource_pool._inherit.load(line, trial)
 
 
 def flush():

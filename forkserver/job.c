@@ -167,6 +167,12 @@ void fs_job_wake_launcher(const struct fs_job *job) {
     if (state_of(job->launcher) == 'T') kill(job->launcher, SIGCONT);
 }
 
+void fs_job_hang_up(const struct fs_job *job) {
+    send_signal(job, SIGHUP);
+    send_signal(job, SIGCONT);
+    if (state_of(job->launcher) == 'T') kill(job->launcher, SIGCONT);
+}
+
 /* --- orphans --------------------------------------------------------------------------------- */
 
 static bool is_known(pid_t pid, const struct fs_job *jobs, const struct fs_server *servers) {

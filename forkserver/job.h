@@ -66,6 +66,9 @@ void fs_job_follow_stop(struct fs_job *job);
 /* A launcher that is stopped cannot read that its child was continued, or has ended: it goes on. */
 void fs_job_wake_launcher(const struct fs_job *job);
 
+/* The terminal is gone: both are told, and go on if they were stopped. */
+void fs_job_hang_up(const struct fs_job *job);
+
 /* A child of this process that is neither a server nor known as a job's; 0: none. */
 pid_t fs_job_find_orphan(const struct fs_job *jobs, const struct fs_server *servers);
 

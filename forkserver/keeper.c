@@ -55,6 +55,7 @@ static struct keeper {
     uint64_t forked_count;
     int64_t used_ms; /* when somebody last wanted something */
     bool is_ending;
+    pid_t session; /* whose terminal the children have; 0: it has none, or is over */
     struct fs_report report;
 } keeper = {.listener = -1, .signals = -1};
 
@@ -199,6 +200,10 @@ static bool check_fit(struct fs_job *job, const struct fs_server *server) {
 
 static void hand_over(struct fs_job *job, struct fs_server *server) {
     if (!fs_job_send(job, server->control)) {
+        if (errno == EPIPE || errno == ECONNRESET) {
+            kill_server(server); /* it has died already: the next one takes the request */
+            return;
+        }
         refuse_job(job, "the server does not take requests");
         return;
     }
@@ -427,14 +432,29 @@ static int64_t idle_ms(void) {
 
 static bool is_out_of_place(void) {
     struct stat found;
-    pid_t session = getsid(0);
     if (stat(keeper.socket_path, &found) != 0 || found.st_ino != keeper.socket_inode) return true;
     /* rpool was replaced by another: launchers are to meet that one. */
-    if (stat("/proc/self/exe", &found) != 0 || found.st_nlink == 0) return true;
-    /* A session with a terminal: nobody else can use this server. */
+    return stat("/proc/self/exe", &found) != 0 || found.st_nlink == 0;
+}
+
+/*
+ * The terminal has gone with its session's leader. Processes that are stopped there would be told
+ * by the kernel, were their parent not this one's child: nobody else could continue them.
+ */
+static void hang_up(void) {
+    if (keeper.session <= 0 || kill(keeper.session, 0) == 0 || errno != ESRCH) return;
+    keeper.session = 0;
+    for (struct fs_job *job = keeper.jobs; job; job = job->next) {
+        if (job->state == FS_JOB_RUNNING) fs_job_hang_up(job);
+    }
+    begin_to_end();
+}
+
+static pid_t session_of_terminal(void) {
     int terminal = open("/dev/tty", O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    if (terminal >= 0) close(terminal);
-    return terminal >= 0 && kill(session, 0) != 0 && errno == ESRCH;
+    if (terminal < 0) return 0;
+    close(terminal);
+    return getsid(0);
 }
 
 static void tick(void) {
@@ -450,6 +470,7 @@ static void tick(void) {
         if (is_old && (job->state == FS_JOB_NEW || job->state == FS_JOB_ENDED)) drop_job(job);
     }
     tell_progress();
+    hang_up();
     if (keeper.is_ending || keeper.job_count > 0) return;
     if (is_out_of_place() || fs_report_is_broker_gone(&keeper.report) ||
         fs_now_ms() - keeper.used_ms >= idle_ms()) {
@@ -622,6 +643,7 @@ int fs_keeper_run(const char *key, const char *ready_fd, const char *interpreter
         return 1;
     }
     say_ready(ready);
+    keeper.session = session_of_terminal();
     fs_report_open(&keeper.report, key, interpreter);
     run();
     stop_listening();

@@ -61,9 +61,10 @@ static void add_preloads(json_t *told, const struct fs_preloads *preloads) {
                                                      "reason", text_of(row->why)));
         } else if (row->is_loaded && row->us >= 1000 && json_array_size(loaded) < ROWS_SHOWN) {
             json_array_append_new(
-                loaded, json_pack("{s:o, s:f, s:I, s:I}", "name", text_of(row->name), "ms",
+                loaded, json_pack("{s:o, s:f, s:I, s:I, s:o}", "name", text_of(row->name), "ms",
                                   (double)row->us / 1000, "bytes", (json_int_t)row->bytes,
-                                  "private_bytes", (json_int_t)row->private_bytes));
+                                  "private_bytes", (json_int_t)row->private_bytes, "note",
+                                  row->why[0] ? text_of(row->why) : json_null()));
         }
     }
     json_object_set_new(told, "preloads", loaded);

@@ -237,6 +237,7 @@ static bool take_import(struct fs_server *server, struct fs_preloads *preloads,
         row->us = frame->numbers[0];
         row->bytes = frame->numbers[1];
         row->private_bytes = frame->numbers[2];
+        snprintf(row->why, sizeof row->why, "%s", frame->text);
     }
     server->import_index++;
     return go_on(server, preloads);

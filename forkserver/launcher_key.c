@@ -77,7 +77,8 @@ static bool add(struct preloads *preloads, const char *package, size_t package_b
     return true;
 }
 
-/* "NAME" or "NAME: sub sub.sub", into `preloads`; "-NAME" into `kept_out`. */
+/* "NAME" or "NAME: sub sub.sub", or "@TYPE NAME PLACE:FUNCTION" for a model, into `preloads`;
+ * "-NAME" into `kept_out`. */
 static bool parse_line(const char *line, size_t length, struct preloads *preloads,
                        struct preloads *kept_out) {
     static const char blanks[] = " \t\r";
@@ -92,6 +93,11 @@ static bool parse_line(const char *line, size_t length, struct preloads *preload
         package_end--;
     size_t package_bytes = (size_t)(package_end - package);
     if (package_bytes == 0) return true;
+    if (*package == '@') { /* a model: the whole line is one entry */
+        while (end > package && strchr(blanks, end[-1]))
+            end--;
+        return add(preloads, "", 0, package, (size_t)(end - package));
+    }
     if (*package == '-') return add(kept_out, "", 0, package + 1, package_bytes - 1);
     if (!add(preloads, "", 0, package, package_bytes)) return false;
     for (const char *at = colon ? colon + 1 : end; at < end;) {

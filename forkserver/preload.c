@@ -212,6 +212,47 @@ enum fs_import fs_preload_init(int control, char *why, size_t room) {
     return found;
 }
 
+/* "TYPE NAME PLACE:FUNCTION": what was found out of it, as a text. */
+static PyObject *load_model(const char *line) {
+    PyObject *text = PyUnicode_DecodeFSDefault(line);
+    PyObject *said = text ? fs_inside_call("load_model", text, NULL) : NULL;
+    Py_XDECREF(text);
+    return said;
+}
+
+static void take_text(PyObject *text, char *out, size_t room) {
+    PyObject *bytes = PyUnicode_AsEncodedString(text, "utf-8", "replace");
+    if (bytes) snprintf(out, room, "%s", PyBytes_AsString(bytes));
+    PyErr_Clear();
+    Py_XDECREF(bytes);
+}
+
+PyObject *fs_preload_trial(PyObject *callable) {
+    char text[FS_TEXT_BYTES] = "";
+    int pair[2];
+    if (pipe2(pair, O_CLOEXEC) != 0) return PyErr_SetFromErrno(PyExc_OSError);
+    is_trial = true;
+    PyOS_BeforeFork();
+    pid_t pid = fork();
+    if (pid == 0) {
+        PyOS_AfterFork_Child();
+        PyObject *said = PyObject_CallNoArgs(callable);
+        if (said) take_text(said, text, sizeof text);
+        ssize_t ignored = write(pair[1], text, strlen(text));
+        (void)ignored;
+        _exit(0);
+    }
+    PyOS_AfterFork_Parent();
+    is_trial = false;
+    close(pair[1]);
+    ssize_t got = read(pair[0], text, sizeof text - 1);
+    text[got > 0 ? got : 0] = '\0';
+    close(pair[0]);
+    while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        continue;
+    return PyUnicode_FromString(text);
+}
+
 struct fs_frame fs_preload_import(const char *name) {
     char why[FS_TEXT_BYTES] = "";
     unsigned forks = fork_count;
@@ -221,7 +262,7 @@ struct fs_frame fs_preload_import(const char *name) {
     uint64_t private_bytes;
     read_memory(&all_before, &private_before);
     int64_t start_ns = clock_ns(CLOCK_MONOTONIC);
-    PyObject *module = PyImport_ImportModule(name);
+    PyObject *module = name[0] == '@' ? load_model(name + 1) : PyImport_ImportModule(name);
     int64_t took_ns = clock_ns(CLOCK_MONOTONIC) - start_ns;
     read_memory(&all, &private_bytes);
     enum fs_import result = FS_IMPORT_RAISED;
@@ -229,6 +270,7 @@ struct fs_frame fs_preload_import(const char *name) {
         take_exception(why, sizeof why);
     } else {
         result = look_behind(why, sizeof why, forks);
+        if (result == FS_IMPORT_GOOD && name[0] == '@') take_text(module, why, sizeof why);
     }
     Py_XDECREF(module);
     struct fs_frame answer = fs_frame_of(FS_IMPORTED, 0, result, why);

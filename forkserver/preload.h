@@ -11,8 +11,13 @@
  */
 enum fs_import fs_preload_init(int control, char *why, size_t room);
 
-/* Import one module; the answer for the keeper. */
+/* Import one module, or load the model of a line that begins with '@'; the answer for the keeper.
+ */
 struct fs_frame fs_preload_import(const char *name);
+
+/* Call that in a fork; the text that it returns, "" where it came to nothing. NULL with an
+ * exception. */
+PyObject *fs_preload_trial(PyObject *callable);
 
 /* All is imported. The answer, with the descriptor of the inventory in *fd; -1: there is none. */
 struct fs_frame fs_preload_freeze(int *fd);

@@ -35,6 +35,7 @@ def _begin():
     spec = _frozen_importlib.ModuleSpec("_forkserver", loader, origin=name)
     extension = _imp.create_dynamic(spec)
     _imp.exec_dynamic(extension)
+    inside["trial"] = extension.trial
     extension.begin(control, inside)
 
 

@@ -200,6 +200,27 @@ static PyObject *copy_there(struct rp_python_call *call, const rp_build *build, 
     return made;
 }
 
+/* What the fork server that this process comes from had made for it. New; NULL, nothing raised. */
+static PyObject *inherited(const struct rp_python_call *call, const rp_build *build) {
+    const char *type = call->request.type;
+    const char *name = call->request.name;
+    const rp_placement *placement = rp_build_placement(build);
+    bool is_cpu = !placement || !placement->device || strcmp(placement->device, "cpu") == 0;
+    if (call->kind != RP_KIND_MODEL || !type || !name || !is_cpu || call->move_source) return NULL;
+    PyObject *module_name = PyUnicode_FromString("resource_pool._inherit");
+    PyObject *module = module_name ? PyImport_GetModule(module_name) : NULL;
+    PyObject *objects = module ? PyObject_GetAttrString(module, "objects") : NULL;
+    PyObject *key = objects ? Py_BuildValue("(ss)", type, name) : NULL;
+    PyObject *found = key ? PyDict_GetItemWithError(objects, key) : NULL;
+    Py_XINCREF(found);
+    Py_XDECREF(key);
+    Py_XDECREF(objects);
+    Py_XDECREF(module);
+    Py_XDECREF(module_name);
+    PyErr_Clear();
+    return found;
+}
+
 /* What the constructor returns, or what its coroutine comes to where it can be awaited. */
 static PyObject *call_constructor(struct rp_python_call *call, rp_build *build) {
     rp_python_load_begin(call, build);
@@ -241,8 +262,12 @@ static uint64_t settle_bytes(const struct rp_python_call *call, const struct rp_
 static rp_status make(rp_build *build, struct rp_python_call *call, void **object, rp_error *err) {
     uint64_t bytes = RP_UNKNOWN_U64;
     rp_error why = RP_ERROR_INIT;
-    PyObject *made = call->is_shared ? rp_python_share(call, build, &bytes, &why)
-                                     : rp_python_construct(call, build, &why);
+    PyObject *made = inherited(call, build);
+    bool is_inherited = made != NULL;
+    if (!made) {
+        made = call->is_shared ? rp_python_share(call, build, &bytes, &why)
+                               : rp_python_construct(call, build, &why);
+    }
     if (!made) {
         if (err) *err = why;
         return why.status;
@@ -261,7 +286,9 @@ static rp_status make(rp_build *build, struct rp_python_call *call, void **objec
     held->shared_bytes = call->segment ? call->shared_bytes : RP_UNKNOWN_U64;
     held->is_attached = call->segment && call->is_attached;
     call->segment = NULL;
-    held->bytes = settle_bytes(call, held, build, bytes);
+    /* Its pages are the fork server's, on whose account they are. */
+    if (is_inherited) rp_build_set_bytes_by(build, 0, RP_BYTES_SHARED);
+    held->bytes = is_inherited ? 0 : settle_bytes(call, held, build, bytes);
     *object = held;
     return RP_OK;
 }

@@ -35,6 +35,12 @@ class State:
         self.admission = None  # once a mark is met
         self.report = None if self.is_worker else config.getoption("pool_report")
         self.trouble = ""
+        self.plain_children = None  # what ends that children are forked too
+
+    def begin_child(self) -> None:
+        """In a fork that runs one test."""
+        self.recorder = self.recorder.of_child()
+        self.workers = self.admission = self.report = None
 
     def admissions(self):
         if self.admission is None:
@@ -51,6 +57,14 @@ class State:
     def deaths(self) -> list[dict]:
         return self.workers.deaths() if self.workers else []
 
+    def merged(self) -> dict:
+        """The report."""
+        from .pytest_forked import forks
+        from .pytest_report import merge
+
+        pids = self.workers.pids if self.workers and self.workers.pids else [os.getpid()]
+        return merge(self.all(), self.deaths(), forks(pids, bool(self.workers and self.workers.pids)))
+
 
 # ---- the run -----------------------------------------------------------------------------------
 
@@ -61,6 +75,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
                     help="write what the resource pool did into FILE, as JSON (docs/pytest.md)")
     group.addoption("--pool-plain-workers", action="store_true", default=False,
                     help="under 'rpool run': start xdist's workers plainly, not from a fork server (docs/pytest.md)")
+    group.addoption("--pool-isolate", action="store_true", default=False,
+                    help="run each test in a fork of its worker (docs/pytest.md)")
+    group.addoption("--pool-fork-children", action="store_true", default=False,
+                    help="under 'rpool run': fork what tests start by multiprocessing, or by subprocess with "
+                         "sys.executable, from the fork server too (docs/pytest.md)")
+    parser.addini("pool_isolate", type="bool", default=False, help="as --pool-isolate")
+    parser.addini("pool_fork_children", type="bool", default=False, help="as --pool-fork-children")
     parser.addini("pool_timeout", default="600",
                   help="seconds that a test with the mark 'resources' waits for room, where the mark does not say it")
 
@@ -85,6 +106,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
         state.workers = Workers(config)
         config.pluginmanager.register(state.workers, "resource_pool-workers")
+    if config.getoption("pool_isolate") or config.getini("pool_isolate"):
+        if not hasattr(os, "fork"):
+            raise pytest.UsageError("--pool-isolate: this system has no fork()")
+        from .pytest_isolated import Isolation
+
+        config.pluginmanager.register(Isolation(config, state), "resource_pool-isolation")
+    if config.getoption("pool_fork_children") or config.getini("pool_fork_children") or os.environ.get(
+            "RESOURCE_POOL_PYTHON_CHILDREN") == "1":
+        from .pytest_forked import fork_children
+
+        state.plain_children = fork_children()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -95,6 +127,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         state.workers.close()
         config.pluginmanager.unregister(state.workers)
     state.recorder.close()
+    if state.plain_children:
+        state.plain_children()
+    isolation = config.pluginmanager.getplugin("resource_pool-isolation")
+    if isolation:
+        config.pluginmanager.unregister(isolation)
     del config.stash[_state_key]
 
 
@@ -120,7 +157,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         from .pytest_report import write
 
         try:
-            write(state.report, state.all(), state.deaths())
+            write(state.report, state.merged())
         except OSError as error:
             state.trouble = f"--pool-report: '{state.report}' was not written: {error.strerror or error}"
 
@@ -133,9 +170,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(state.trouble, red=True)
     if terminalreporter.verbosity < 0 or config.getoption("no_summary", False):
         return
-    from .pytest_report import merge, section
+    from .pytest_report import section
 
-    lines = section(merge(state.all(), state.deaths()), terminalreporter.verbosity)
+    lines = section(state.merged(), terminalreporter.verbosity)
     if lines:
         terminalreporter.write_sep("=", "resource pool")
         for line in lines:

@@ -44,7 +44,12 @@ class Recorder:
         self.objects: dict[tuple, dict] = {}
         self.leaks: list[dict] = []
         self.admissions: list[dict] = []
+        self.deaths: list[dict] = []  # of tests in processes of their own
+        self.threads: list[dict] = []
+        self.isolated = 0  # tests that ran in one
         self.owners: dict[int, object] = {}  # leases that belong to more than the test that runs
+        self._folded_totals: dict = {}
+        self._folded_objects: dict[tuple, dict] = {}
         self._before = 0  # leases up to this number were out when the test began
         self._marks: list[set] = []
         self._record = record
@@ -81,10 +86,50 @@ class Recorder:
                 self.objects[key, row.get("created")] = seen
 
     def summary(self) -> dict:
-        totals = {name: self.totals.get(name, 0) for name in TOTALS}
-        totals["peak_bytes"] = self.totals.get("peak_bytes", 0)
-        return {"worker": self.worker, "pid": self.pid, "totals": totals, "objects": list(self.objects.values()),
-                "leaks": self.leaks, "admissions": self.admissions}
+        totals = {name: self.totals.get(name, 0) + self._folded_totals.get(name, 0) for name in TOTALS}
+        totals["peak_bytes"] = max(each.get("peak_bytes", 0) for each in (self.totals, self._folded_totals))
+        return {"worker": self.worker, "pid": self.pid, "totals": totals,
+                "objects": [*self.objects.values(), *self._folded_objects.values()], "leaks": self.leaks,
+                "admissions": self.admissions, "deaths": self.deaths, "threads": self.threads,
+                "isolated": self.isolated}
+
+    # -- tests in processes of their own --
+
+    def of_child(self) -> Recorder:
+        """For a fork of this process, which writes the record meanwhile: what it tells is its own."""
+        child = Recorder(self.worker, self._record)
+        child.test = self.test
+        return child
+
+    def fold(self, summary: dict | None) -> None:
+        """What such a child did, None if it did not come to tell, is counted as this process's."""
+        self.isolated += 1
+        self._text = ""
+        if summary is None:
+            return
+        totals = self._folded_totals
+        for name in TOTALS:
+            totals[name] = totals.get(name, 0) + summary["totals"][name]
+        totals["peak_bytes"] = max(totals.get("peak_bytes", 0), summary["totals"]["peak_bytes"])
+        self.leaks.extend(summary["leaks"])
+        self.admissions.extend(summary["admissions"])
+        for each in summary["objects"]:
+            kind = (each["key"], each.get("device"), each.get("memory_bytes"), each.get("attached"))
+            row = self._folded_objects.setdefault(kind, {
+                **each, "hits": 0, "load_seconds": 0.0, "load_seconds_max": 0.0, "saved_seconds": 0.0, "count": 0})
+            row["count"] += 1
+            row["hits"] += each["hits"]
+            row["load_seconds"] += each["load_seconds"]
+            row["load_seconds_max"] = max(row["load_seconds_max"], each["load_seconds"])
+            row["saved_seconds"] += each["hits"] * each["load_seconds"]
+
+    def note_death(self, death: dict) -> None:
+        self.deaths.append({**death, "worker": self.worker})
+        self._text = ""
+
+    def note_threads(self, module: str, names: list[str]) -> None:
+        self.threads.append({"module": module, "threads": names})
+        self._text = ""
 
     # -- tests and leases --
 
@@ -209,11 +254,11 @@ def _merge_objects(summaries: list[dict]) -> list[dict]:
             row = rows.setdefault(each["key"], {
                 "key": each["key"], "loads": 0, "attached": 0, "hits": 0, "load_seconds": 0.0, "load_seconds_max": 0.0,
                 "saved_seconds": 0.0, "saved_bytes": None, "memory_bytes": None, "devices": [], "workers": []})
-            row["attached" if each.get("attached") else "loads"] += 1
+            row["attached" if each.get("attached") else "loads"] += each.get("count", 1)
             row["hits"] += each["hits"]
             row["load_seconds"] += 0.0 if each.get("attached") else each["load_seconds"]
-            row["load_seconds_max"] = max(row["load_seconds_max"], each["load_seconds"])
-            row["saved_seconds"] += each["hits"] * each["load_seconds"]
+            row["load_seconds_max"] = max(row["load_seconds_max"], each.get("load_seconds_max", each["load_seconds"]))
+            row["saved_seconds"] += each.get("saved_seconds", each["hits"] * each["load_seconds"])
             size = each.get("memory_bytes")
             if size is not None:
                 row["memory_bytes"] = max(row["memory_bytes"] or 0, size)
@@ -224,8 +269,21 @@ def _merge_objects(summaries: list[dict]) -> list[dict]:
     return sorted(rows.values(), key=lambda row: -row["load_seconds_max"])
 
 
-def merge(summaries: list[dict], deaths: list[dict]) -> dict:
+def _merge_isolated(summaries: list[dict]) -> dict | None:
+    """None: no test ran in a process of its own. Each worker imports all modules: one row tells of each."""
+    modules: dict[str, list[str]] = {}
+    for summary in summaries:
+        for each in summary["threads"]:
+            modules.setdefault(each["module"], each["threads"])
+    count = sum(each["isolated"] for each in summaries)
+    threads = [{"module": module, "threads": names} for module, names in sorted(modules.items())]
+    return {"tests": count, "threads": threads} if count else None
+
+
+def merge(summaries: list[dict], deaths: list[dict], forked: dict | None = None) -> dict:
     """The report (docs/pytest.md has its fields)."""
+    isolated = _merge_isolated(summaries)
+    deaths = [*deaths, *(death for each in summaries for death in each["deaths"])]
     summaries = [each for each in summaries if each["totals"]["requests"] or each["leaks"] or each["admissions"]]
     objects = _merge_objects(summaries)
     sizes = [row["saved_bytes"] for row in objects if row["saved_bytes"] is not None]
@@ -246,13 +304,15 @@ def merge(summaries: list[dict], deaths: list[dict]) -> dict:
         "leaks": [{**row, "worker": each["worker"]} for each in summaries for row in each["leaks"]],
         "admissions": [{**row, "worker": each["worker"]} for each in summaries for row in each["admissions"]],
         "deaths": deaths,
+        "forked": forked,
+        "isolated": isolated,
         "processes": [{"worker": each["worker"], "pid": each["pid"], **each["totals"]} for each in summaries],
     }
 
 
-def write(path: str, summaries: list[dict], deaths: list[dict]) -> None:
+def write(path: str, report: dict) -> None:
     """Whole or not at all: who reads the file never finds half of it."""
-    text = json.dumps(merge(summaries, deaths), indent=2) + "\n"
+    text = json.dumps(report, indent=2) + "\n"
     file, name = tempfile.mkstemp(prefix=".pool-report-", dir=os.path.dirname(path) or ".")
     try:
         mask = os.umask(0)
@@ -335,8 +395,34 @@ def _admission_lines(admissions: list[dict]) -> list[str]:
     return lines
 
 
+def _forked_lines(forked: dict | None) -> list[str]:
+    if not forked or not (forked["forked"] or forked["are_workers"]):
+        return []
+    line = (f"{forked['forked']} of {_plural(forked['processes'], 'worker')}" if forked["are_workers"]
+            else "this process was") + " forked from a Python"
+    if not forked["forked"]:
+        return [f"{line} that has its libraries loaded: 'rpool run' says why not"]
+    if not forked["preloads"]:
+        return [f"{line} that has no library loaded yet"]
+    line += f" with {_plural(forked['preloads'], 'module')} loaded: {seconds_text(forked['spared_seconds'])} of imports"
+    line += " spared"
+    if forked["forked"] > 1:
+        line += f" ({seconds_text(forked['import_seconds'])} in one that starts plainly)"
+    return [line]
+
+
+def _isolated_lines(isolated: dict | None) -> list[str]:
+    if not isolated:
+        return []
+    lines = [f"{_plural(isolated['tests'], 'test')} in forks of their own"]
+    if isolated["threads"]:
+        lines.append("modules that started threads when they were imported, which no fork has:")
+        lines.extend(f"  {each['module']}: {', '.join(each['threads'])}" for each in isolated["threads"])
+    return lines
+
+
 def section(report: dict, verbosity: int) -> list[str]:
-    """The lines of the closing section; none when the pool was not used."""
+    """The lines of the closing section; none when the pool was not used, and no process was forked."""
     lines = []
     if report["totals"]["requests"]:
         lines.append(_first_line(report["totals"]))
@@ -344,6 +430,8 @@ def section(report: dict, verbosity: int) -> list[str]:
             lines.append("slowest loads:")
             lines.extend(_object_lines(report["objects"], verbosity))
     lines.extend(_admission_lines(report["admissions"]))
+    lines.extend(_forked_lines(report["forked"]))
+    lines.extend(_isolated_lines(report["isolated"]))
     if report["leaks"]:
         lines.append("leases that were not given back:")
         lines.extend(map(_leak_line, report["leaks"]))

@@ -118,7 +118,27 @@ def broker_knows(pid: int | None) -> list[str]:
     return lines
 
 
+def end_text(code: int | None) -> str:
+    """How a process ended, by its exit code as subprocess has it; None: nobody knows."""
+    if code is None:
+        return "ended, nobody knows how"
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"was ended by signal {-code} ({signal.Signals(-code).name})"
+    except ValueError:
+        return f"was ended by signal {-code}"
+
+
 # ---- one worker --------------------------------------------------------------------------------
+
+
+def _pid_of(node, process) -> int | None:
+    """The worker's own: what was started may be a launcher, which waits for it."""
+    try:
+        return int(node.gateway._rinfo().pid)
+    except Exception:  # part of no interface
+        return getattr(process, "pid", None)
 
 
 class Watched:
@@ -129,7 +149,7 @@ class Watched:
         self.name = node.gateway.id
         self.record = record
         self.process = getattr(getattr(node.gateway, "_io", None), "popen", None)
-        self.pid = getattr(self.process, "pid", None) if record else None
+        self.pid = _pid_of(node, self.process) if record else None
         self.last_bytes: int | None = None
         self.last_at = 0.0
         self.peak_bytes: int | None = None
@@ -160,14 +180,7 @@ class Watched:
             code = self.process.wait(timeout=2) if self.process else None
         except subprocess.TimeoutExpired:
             code = None
-        if code is None:
-            return "ended, nobody knows how"
-        if code >= 0:
-            return f"ended with exit code {code}"
-        try:
-            return f"was ended by signal {-code} ({signal.Signals(-code).name})"
-        except ValueError:
-            return f"was ended by signal {-code}"
+        return end_text(code)
 
     @property
     def signal(self) -> int | None:
@@ -216,6 +229,17 @@ def _kills_since(machine: dict, before: dict) -> tuple[int | None, str]:
     return count, "on this machine in this run"
 
 
+def kills_text(machine: dict, before: dict, is_killed: bool, told: int) -> tuple[str, bool]:
+    """What the kernel's counters say of a process that SIGKILL ended, and whether it was the kernel: it kills by this
+    signal, and each that it counts is the end of one process; those that were told before are others."""
+    kills, where = _kills_since(machine, before)
+    if kills is None or not is_killed:
+        return "", False
+    if kills > told:
+        return f"; the kernel killed {kills} process{'es' if kills > 1 else ''} for memory {where}", True
+    return f"; not by the kernel for memory: it killed nobody {'else ' if kills else ''}in this run", False
+
+
 def _pool_line(summary: dict) -> str | None:
     """What its pool had loaded; what went since is in it."""
     held = {row["key"]: row for row in summary.get("objects", [])}
@@ -238,6 +262,7 @@ class Workers:
         self._config = config
         self._folder: str | None = None
         self._workers: dict[str, Watched] = {}  # those that live
+        self.pids: list[int] = []  # of all that were here, on this machine
         self._summaries: list[dict] = []
         self._deaths: list[dict] = []
         self._latest_death: dict[str, dict] = {}
@@ -276,7 +301,9 @@ class Workers:
                 self._before = machine_now()
             record = os.path.join(self._folder, node.gateway.id)
         node.workerinput["resource_pool_record"] = record
-        self._workers[node.gateway.id] = Watched(node, record)
+        worker = self._workers[node.gateway.id] = Watched(node, record)
+        if worker.pid:
+            self.pids.append(worker.pid)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodeready(self, node) -> None:
@@ -333,19 +360,12 @@ class Workers:
     def _death(self, worker: Watched, told: dict) -> dict:
         machine = machine_now()
         now = told.get("now", {})
-        kills, where = _kills_since(machine, self._before)
+        kills, _ = _kills_since(machine, self._before)
         process = f"process {worker.pid}" if worker.pid else "its process"
         first = f"{process} {worker.end_text()}"
-        # The kernel kills by this signal. Each that it counts is the end of one process.
-        is_kill = kills is not None and worker.signal == signal.SIGKILL
-        is_killed = is_kill and kills > self._kills_told
-        if is_killed:
-            self._kills_told += 1
-            first += f"; the kernel killed {kills} process{'es' if kills > 1 else ''} for memory {where}"
-        elif is_kill:
-            first += "; not by the kernel for memory: it killed nobody " + (
-                "else " if kills else "") + "in this run"
-        lines = [first, _memory_line(worker, now), _machine_line(machine), _pool_line(told.get("summary", {}))]
+        words, is_killed = kills_text(machine, self._before, worker.signal == signal.SIGKILL, self._kills_told)
+        self._kills_told += is_killed
+        lines = [first + words, _memory_line(worker, now), _machine_line(machine), _pool_line(told.get("summary", {}))]
         if now.get("waiting"):
             lines.append(f"it waited for {now['waiting']['what']}, since "
                          f"{seconds_text(max(0.0, time.time() - now['waiting']['since']))}")

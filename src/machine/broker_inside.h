@@ -121,7 +121,8 @@ struct rp_broker_notes {
 
 /* What a helper thread saw of the pool: zero it, rp_broker_look_fini(). */
 struct rp_broker_look {
-    uint64_t budget_bytes; /* of all devices together; RP_UNKNOWN_U64: none */
+    uint64_t budget_bytes;      /* of all devices together; RP_UNKNOWN_U64: none */
+    uint64_t fork_server_bytes; /* as the ledger has it */
     rp_totals totals;
     char *pool_json;   /* NULL: totals only */
     json_t *events;    /* the last ones, oldest first */
@@ -186,7 +187,7 @@ struct rp_broker {
     struct rp_broker_order *orders;
     uint64_t last_id;
     int64_t idle_since_ns;
-    uint64_t fork_server_bytes;      /* of clients that say they are such, all together */
+    uint64_t fork_server_bytes; /* of clients that say they are such, as the ledger will have it */
     struct rp_broker_notes failures; /* requests that were not fulfilled               */
     struct rp_broker_notes leaks;    /* clients that went without giving leases back   */
     int watching_fd;                 /* inotify of the folder; -1: none                */
@@ -282,7 +283,8 @@ void rp_broker_handle_told(struct rp_broker_client *client, const struct rp_mess
 void rp_broker_forget_told(struct rp_broker_client *client);
 
 /* Into a document of the status: fork_servers[], and what they hold into its ledger. */
-void rp_broker_put_told(const struct rp_broker *broker, json_t *document);
+void rp_broker_put_told(const struct rp_broker *broker, const struct rp_broker_look *look,
+                        json_t *document);
 
 /* Since when, as a time and as an age, into a row. */
 void rp_broker_put_since(json_t *row, int64_t wall_ns);

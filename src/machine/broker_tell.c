@@ -227,6 +227,9 @@ static void walk_pool(struct rp_broker *broker, struct rp_broker_look *look) {
     rp_pool *pool = broker->pool;
     rp_lock_acquire(&pool->lock);
     look->budget_bytes = pool->ledger.budget_bytes;
+    for (size_t i = 0; i < pool->ledger.count; i++) {
+        look->fork_server_bytes += pool->ledger.devices[i].outside_bytes;
+    }
     for (const struct rp_entry *entry = pool->oldest; entry; entry = entry->next) {
         if (entry->state == RP_ENTRY_LOADING) take_load(look, pool, entry);
         if (entry->state != RP_ENTRY_LOADED || !entry->model) continue;
@@ -396,7 +399,7 @@ json_t *rp_broker_tell_status(struct rp_broker *broker, const struct rp_broker_l
     json_object_set(document, "loading", look->loads);
     json_object_set_new(document, "leases", describe_leases(broker));
     json_object_set_new(document, "waiters", describe_waiters(broker, look->loads));
-    rp_broker_put_told(broker, document);
+    rp_broker_put_told(broker, look, document);
     json_object_set(document, "events", look->events);
     json_object_set_new(document, "failures", describe_notes(&broker->failures, describe_failure));
     json_object_set_new(document, "leaks", describe_notes(&broker->leaks, describe_leak));

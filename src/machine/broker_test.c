@@ -905,6 +905,160 @@ static void who_counts_keeps_it_and_who_looks_does_not(void **state) {
     assert_int_equal(wait_for_end(broker_pid), RP_OK);
 }
 
+/* What fork servers hold, as the ledger has it; -1: it has no row of the processor. */
+static int64_t fork_server_bytes(void) {
+    json_t *document = ask_for(true);
+    const json_t *cpu = json_object_get(json_object_get(document, "ledger"), "cpu");
+    int64_t bytes = cpu ? json_integer_value(json_object_get(cpu, "fork_server_bytes")) : -1;
+    json_decref(document);
+    return bytes;
+}
+
+static int64_t fork_server_count(void) {
+    json_t *document = ask_for(true);
+    int64_t count = (int64_t)json_array_size(json_object_get(document, "fork_servers"));
+    json_decref(document);
+    return count;
+}
+
+/* A process that says that of itself, and stays until it is killed. */
+static pid_t start_teller(const char *about) {
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        rp_machine *machine = NULL;
+        close(ends[0]);
+        if (rp_machine_open(NULL, &machine, NULL) != RP_OK) _exit(1);
+        if (rp_machine_tell(machine, about, NULL) != RP_OK) _exit(2);
+        if (write(ends[1], "x", 1) != 1) _exit(3);
+        close(ends[1]);
+        stay();
+    }
+    char byte;
+    close(ends[1]);
+    assert_int_equal(read(ends[0], &byte, 1), 1);
+    close(ends[0]);
+    return pid;
+}
+
+static void end_teller(pid_t pid) {
+    kill(pid, SIGKILL);
+    assert_int_equal(wait_for_end(pid), 1000 + SIGKILL);
+}
+
+static void what_a_program_says_of_itself_is_shown_until_it_goes(void **state) {
+    (void)state;
+    static char large[(32 << 10) + 1];
+    rp_machine *machine = NULL;
+    begin();
+    assert_ok(rp_machine_open(NULL, &machine, &err));
+    static const char *const wrong[] = {"", "[1]", "{", "\"fork_server\"", "{\"kind\": }"};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        assert_status(rp_machine_tell(machine, wrong[i], &err), RP_ERR_ARGUMENT);
+        assert_says(err.message, "no JSON object");
+    }
+    assert_status(rp_machine_tell(machine, NULL, &err), RP_ERR_ARGUMENT);
+    memset(large, ' ', sizeof large - 1);
+    assert_status(rp_machine_tell(machine, large, &err), RP_ERR_ARGUMENT);
+    memcpy(large, "{}", 2);
+    assert_ok(rp_machine_tell(machine, large, &err));
+    static char larger[sizeof large + 1];
+    memset(larger, ' ', sizeof larger - 1);
+    assert_status(rp_machine_tell(machine, larger, &err), RP_ERR_LIMIT);
+    /* Other kinds are nobody's business yet, and no kind of object takes the broker down. */
+    assert_ok(rp_machine_tell(machine, "{\"kind\":\"editor\",\"memory_bytes\":5}", &err));
+    assert_ok(rp_machine_tell(machine, "{\"kind\":7,\"memory_bytes\":5}", &err));
+    assert_int_equal(fork_server_count(), 0);
+    assert_ok(
+        rp_machine_tell(machine, "{\"kind\":\"fork_server\",\"pid\":1,\"memory_bytes\":5}", &err));
+    wait_until(fork_server_bytes, 5);
+    json_t *document = ask_for(true);
+    const json_t *row = json_array_get(json_object_get(document, "fork_servers"), 0);
+    assert_int_equal(json_integer_value(json_object_get(row, "pid")), getpid()); /* not as told */
+    assert_non_null(json_string_value(json_object_get(row, "command")));
+    assert_non_null(json_string_value(json_object_get(row, "since")));
+    json_decref(document);
+    /* The next thing it says is all that it says. */
+    assert_ok(
+        rp_machine_tell(machine, "{\"kind\":\"fork_server\",\"memory_bytes\":\"much\"}", &err));
+    wait_until(fork_server_bytes, 0);
+    assert_ok(rp_machine_tell(machine, "{\"kind\":\"fork_server\",\"memory_bytes\":-9}", &err));
+    pid_t other = start_teller("{\"kind\":\"fork_server\",\"memory_bytes\":1048576}");
+    wait_until(fork_server_bytes, 1 << 20);
+    assert_int_equal(fork_server_count(), 2);
+    end_teller(other);
+    wait_until(fork_server_count, 1);
+    wait_until(fork_server_bytes, 0);
+    /* Two that claim everything there is. */
+    static const char all[] = "{\"kind\":\"fork_server\",\"memory_bytes\":9223372036854775807}";
+    assert_ok(rp_machine_tell(machine, all, &err));
+    other = start_teller(all);
+    wait_until(fork_server_count, 2);
+    wait_until(fork_server_bytes, INT64_MAX);
+    end_teller(other);
+    /* It is no lease: nothing that it holds keeps the broker. */
+    rp_cleared cleared;
+    assert_ok(rp_machine_clear(machine, false, &cleared, &err));
+    assert_int_equal(cleared.removed_count + cleared.leased_count, 0);
+    assert_int_equal(leak_count(), 0);
+    assert_ok(rp_machine_stop(machine, false, &err));
+    assert_int_equal(wait_for_end(broker_pid), RP_OK);
+    assert_status(rp_machine_tell(machine, all, &err), RP_ERR_STATE);
+    rp_machine_close(machine);
+}
+
+static void who_says_what_it_is_keeps_no_idle_broker(void **state) {
+    (void)state;
+    rp_machine_options here = RP_MACHINE_OPTIONS_INIT;
+    rp_machine *machine = NULL;
+    bool has_ended = false;
+    options = (rp_broker_options)RP_BROKER_OPTIONS_INIT;
+    options.idle_exit_ms = 500;
+    begin_with(NULL);
+    here.no_start = true;
+    assert_ok(rp_machine_open(&here, &machine, &err));
+    for (int i = 0; i < PATIENCE_MS / 50 && !has_ended; i++) {
+        has_ended = rp_machine_tell(machine, "{\"kind\":\"fork_server\"}", &err) != RP_OK;
+        usleep(50000);
+    }
+    assert_true(has_ended);
+    rp_machine_close(machine);
+    assert_int_equal(wait_for_end(broker_pid), RP_OK);
+}
+
+static void what_fork_servers_hold_is_no_room_and_no_part_of_a_budget(void **state) {
+    (void)state;
+    options = (rp_broker_options)RP_BROKER_OPTIONS_INIT;
+    options.budget = "10MiB";
+    begin_with(NULL);
+    struct rp_client *client = connect_to_broker();
+    struct rp_reply reply;
+    /* Less than the machine has: a budget that was asked for is as it was. */
+    pid_t small = start_teller("{\"kind\":\"fork_server\",\"memory_bytes\":52428800}");
+    wait_until(fork_server_bytes, 50 << 20);
+    assert_ok(acquire(client, "a?memory_bytes=6MiB", 0, &reply));
+    release(client, lease_id(&reply));
+    end_teller(small);
+    wait_until(fork_server_bytes, 0);
+    /* All that it has: there is no room, as long as it is there. */
+    pid_t large = start_teller("{\"kind\":\"fork_server\",\"memory_bytes\":9223372036854775807}");
+    wait_until(fork_server_bytes, INT64_MAX);
+    assert_status(acquire(client, "b?memory_bytes=1MiB", 200, &reply), RP_ERR_CAPACITY);
+    assert_says(err.message, "fork servers have");
+    struct asking asking = by_thread(client, 1, "c?memory_bytes=1MiB");
+    asking.timeout_ms = PATIENCE_MS;
+    begin_asking(&asking);
+    wait_until(waiters_for_room, 1);
+    end_teller(large);
+    assert_int_equal(pthread_join(asking.runs_on, NULL), 0);
+    assert_int_equal(asking.status, RP_OK);
+    release(client, asking.lease_id);
+    rp_client_drop(client);
+    wait_until(lease_count, 0);
+    end();
+}
+
 static void sigterm_waits_for_leases_and_a_second_one_does_not(void **state) {
     (void)state;
     for (int twice = 0; twice < 2; twice++) {
@@ -1600,6 +1754,7 @@ static void order_or_want(int kind, const char *key) {
         {.type = RP_MESSAGE_EVICT, .evict = {key, 0}},
         {.type = RP_MESSAGE_CLEAR, .clear = {1}},
         {.type = RP_MESSAGE_MOVE, .move = {key, "cuda:1", 1}},
+        {.type = RP_MESSAGE_TELL, .tell = {"{\"kind\":\"fork_server\",\"memory_bytes\":1}"}},
     };
     struct rp_client *client = connect_to_broker();
     struct rp_reply reply;
@@ -1621,7 +1776,7 @@ static void order_or_want(int kind, const char *key) {
 
 static void orders_without_memory_leave_the_broker_well(void **state) {
     (void)state;
-    enum { ALLOCATIONS = 60, KINDS = 4 };
+    enum { ALLOCATIONS = 60, KINDS = 5 };
     figures =
         mmap(NULL, sizeof *figures, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     const struct rp_broker_host host = {.user = figures,
@@ -2134,6 +2289,9 @@ int main(void) {
         cmocka_unit_test(a_failure_is_kept_with_its_diagnosis_and_counted),
         cmocka_unit_test(it_ends_when_idle_and_not_before),
         cmocka_unit_test(who_counts_keeps_it_and_who_looks_does_not),
+        cmocka_unit_test(what_a_program_says_of_itself_is_shown_until_it_goes),
+        cmocka_unit_test(who_says_what_it_is_keeps_no_idle_broker),
+        cmocka_unit_test(what_fork_servers_hold_is_no_room_and_no_part_of_a_budget),
         cmocka_unit_test(sigterm_waits_for_leases_and_a_second_one_does_not),
         cmocka_unit_test(garbage_ends_its_own_connection_only),
         cmocka_unit_test(a_process_may_wait_for_so_many_answers),

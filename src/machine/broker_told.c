@@ -58,7 +58,8 @@ static void account_all(struct rp_broker *broker) {
 
 void rp_broker_handle_told(struct rp_broker_client *client, const struct rp_message *message) {
     rp_error why = RP_ERROR_INIT;
-    json_t *told = json_loads(message->tell.about, 0, NULL);
+    json_error_t error = {.line = 0};
+    json_t *told = json_loads(message->tell.about, 0, &error);
     struct rp_message answer = {.type = RP_MESSAGE_TEXT, .number = message->number};
     if (json_is_object(told)) {
         json_decref(client->told);
@@ -68,8 +69,12 @@ void rp_broker_handle_told(struct rp_broker_client *client, const struct rp_mess
         rp_broker_answer(client, &answer, NULL);
         return;
     }
+    if (!told && json_error_code(&error) == json_error_out_of_memory) {
+        rp_fail(&why, RP_ERR_MEMORY, "no memory for what a program says of itself");
+    } else {
+        rp_fail(&why, RP_ERR_ARGUMENT, "what a program says of itself is no JSON object");
+    }
     json_decref(told);
-    rp_fail(&why, RP_ERR_ARGUMENT, "what a program says of itself is no JSON object");
     rp_broker_fail(client, message->number, &why);
 }
 
@@ -92,11 +97,12 @@ static json_t *describe_fork_servers(const struct rp_broker *broker) {
     return list;
 }
 
-void rp_broker_put_told(const struct rp_broker *broker, json_t *document) {
+void rp_broker_put_told(const struct rp_broker *broker, const struct rp_broker_look *look,
+                        json_t *document) {
     json_t *cpu = json_object_get(json_object_get(document, "ledger"), "cpu");
     if (cpu) {
         json_object_set_new(cpu, "fork_server_bytes",
-                            json_integer((json_int_t)broker->fork_server_bytes));
+                            json_integer((json_int_t)look->fork_server_bytes));
     }
     json_object_set_new(document, "fork_servers", describe_fork_servers(broker));
 }

@@ -68,6 +68,31 @@ static void no_budget_is_above_what_the_device_allows(void **state) {
     rp_ledger_fini(&ledger);
 }
 
+static void what_others_hold_is_less_of_what_the_device_allows(void **state) {
+    (void)state;
+    struct rp_ledger ledger;
+    make(&ledger, RP_UNKNOWN_U64);
+    ledger.devices[0].outside_bytes = 40 * MIB; /* of nobody knows how much */
+    assert_int_equal(rp_ledger_budget(&ledger, 0), RP_UNKNOWN_U64);
+    ledger.devices[0].limit_bytes = 100 * MIB;
+    assert_int_equal(rp_ledger_budget(&ledger, 0), 60 * MIB);
+    assert_int_equal(rp_ledger_shortage(&ledger, 0, 70 * MIB, RP_UNKNOWN_U64).device_bytes,
+                     10 * MIB);
+    assert_false(rp_ledger_shortage(&ledger, 0, 100 * MIB, RP_UNKNOWN_U64).is_never);
+    assert_true(rp_ledger_shortage(&ledger, 0, 101 * MIB, RP_UNKNOWN_U64).is_never);
+    /* A budget that was asked for stays what it is, as long as there is so much. */
+    ledger.devices[0].budget_bytes = 50 * MIB;
+    assert_int_equal(rp_ledger_budget(&ledger, 0), 50 * MIB);
+    ledger.devices[0].outside_bytes = 70 * MIB;
+    assert_int_equal(rp_ledger_budget(&ledger, 0), 30 * MIB);
+    ledger.devices[0].outside_bytes = 170 * MIB;
+    assert_int_equal(rp_ledger_budget(&ledger, 0), 0);
+    assert_int_equal(rp_ledger_budget_all(&ledger), RP_UNKNOWN_U64);
+    assert_int_equal(rp_ledger_charged(ledger.sums), 0);
+    assert_true(rp_ledger_is_sound(&ledger));
+    rp_ledger_fini(&ledger);
+}
+
 static void bytes_that_are_not_seen_to_come_back_stay_charged_until_they_are_lost(void **state) {
     (void)state;
     struct rp_ledger ledger;
@@ -139,6 +164,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_go_through_their_states_and_add_up),
         cmocka_unit_test(no_budget_is_above_what_the_device_allows),
+        cmocka_unit_test(what_others_hold_is_less_of_what_the_device_allows),
         cmocka_unit_test(bytes_that_are_not_seen_to_come_back_stay_charged_until_they_are_lost),
         cmocka_unit_test(many_that_are_unseen_are_waited_for_together),
         cmocka_unit_test(what_ran_beside_others_is_not_alone),
