@@ -57,6 +57,12 @@ class Probe:
     forget: str = ""  # a pattern of what may differ
 
 
+def version_of(python):
+    """(3, 11); None: it does not start."""
+    done = subprocess.run([python, "-c", "import sys; print(*sys.version_info[:2])"], capture_output=True, check=False, text=True)
+    return tuple(map(int, done.stdout.split())) if done.returncode == 0 else None
+
+
 class Runner:
     """Runs probes with one interpreter, in a folder of its own."""
 
@@ -65,9 +71,7 @@ class Runner:
         self.launcher = launcher
         self.root = tempfile.mkdtemp(prefix="rpool-differences-")
         self.broker = os.path.join(self.root, "b")
-        text = subprocess.run([python, "-c", "import sys; print(*sys.version_info[:2])"], capture_output=True, check=True,
-                              text=True).stdout
-        self.version = tuple(map(int, text.split()))
+        self.version = version_of(python)
 
     def has(self, module):
         code = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({module!r}) is None)"
