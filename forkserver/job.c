@@ -144,8 +144,7 @@ void fs_job_kill(const struct fs_job *job) {
 
 /* --- stops ----------------------------------------------------------------------------------- */
 
-/* 'T' for a process that is stopped; '\0': it cannot be told. */
-static char state_of(pid_t pid) {
+char fs_process_state(pid_t pid) {
     char path[64];
     char text[512];
     snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
@@ -158,19 +157,19 @@ static char state_of(pid_t pid) {
 }
 
 void fs_job_follow_stop(struct fs_job *job) {
-    bool is_alone = state_of(job->launcher) == 'T' && state_of(job->pid) != 'T';
+    bool is_alone = fs_process_state(job->launcher) == 'T' && fs_process_state(job->pid) != 'T';
     if (is_alone && job->was_alone_stopped) send_signal(job, SIGSTOP);
     job->was_alone_stopped = is_alone && !job->was_alone_stopped;
 }
 
 void fs_job_wake_launcher(const struct fs_job *job) {
-    if (state_of(job->launcher) == 'T') kill(job->launcher, SIGCONT);
+    if (fs_process_state(job->launcher) == 'T') kill(job->launcher, SIGCONT);
 }
 
 void fs_job_hang_up(const struct fs_job *job) {
     send_signal(job, SIGHUP);
     send_signal(job, SIGCONT);
-    if (state_of(job->launcher) == 'T') kill(job->launcher, SIGCONT);
+    if (fs_process_state(job->launcher) == 'T') kill(job->launcher, SIGCONT);
 }
 
 /* --- orphans --------------------------------------------------------------------------------- */

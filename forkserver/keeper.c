@@ -427,7 +427,7 @@ static int64_t idle_ms(void) {
     char *end = NULL;
     long seconds = given && given[0] ? strtol(given, &end, 10) : IDLE_S;
     if (end && *end) seconds = IDLE_S;
-    return seconds < 0 || seconds > 86400 * 365 ? INT64_MAX / 2 : (int64_t)seconds * 1000;
+    return seconds < 0 || seconds > 86400L * 365 ? INT64_MAX / 2 : (int64_t)seconds * 1000;
 }
 
 static bool is_out_of_place(void) {
@@ -442,7 +442,9 @@ static bool is_out_of_place(void) {
  * by the kernel, were their parent not this one's child: nobody else could continue them.
  */
 static void hang_up(void) {
-    if (keeper.session <= 0 || kill(keeper.session, 0) == 0 || errno != ESRCH) return;
+    if (keeper.session <= 0) return;
+    char state = fs_process_state(keeper.session);
+    if (state != '\0' && state != 'Z' && state != 'X') return;
     keeper.session = 0;
     for (struct fs_job *job = keeper.jobs; job; job = job->next) {
         if (job->state == FS_JOB_RUNNING) fs_job_hang_up(job);

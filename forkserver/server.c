@@ -117,7 +117,7 @@ static void fork_child(uint32_t number, const struct fs_request *request, int *f
 }
 
 static void take_request(uint32_t number, int *fds, size_t fd_count) {
-    struct fs_request request;
+    struct fs_request request = {0};
     size_t size = 0;
     if (fd_count < FS_FD_PASSED) {
         refuse(number, fds, fd_count, "the request came without its descriptors");

@@ -31,7 +31,8 @@ ACCEPTED = {
     "parent": "os.getppid() is the fork server, and the process id is not the one that the caller started",
     "leader": "a child in the session of its caller is no leader of its session or group: that is the launcher",
     "finalizing": "at the very end sys.is_finalizing() is false, and warnings of then have all their lines",
-    "state": "what a module computed while it was loaded (a process id, a time, a random generator of its own) is the server's",
+    "state": "what a module computed while it was loaded (a process id, a time, a random generator of its own) "
+             "is the server's",
     "sitecustomize": "sitecustomize and .pth files ran once, in the server, without the arguments of the program",
 }
 
@@ -95,7 +96,8 @@ def case_of(label, python, found):
             self.assertIsNone(result, f"{python}: {result}")
         return test
 
-    case = type(f"Differences{label}", (unittest.TestCase,), {f"test_{each.name}": test_of(each.name) for each in found})
+    case = type(f"Differences{label}", (unittest.TestCase,),
+                {f"test_{each.name}": test_of(each.name) for each in found})
     case.maxDiff = None
     return case
 
