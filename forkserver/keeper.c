@@ -34,7 +34,7 @@ enum {
     TICK_MS = 200,
     ASK_MS = 5000,
     IDLE_S = 300,
-    FORK_MS = 20000,
+    FORK_MS = 10000,
     FROZEN_MS = 2000,
     STARTS_MAX = 3,
     START_AGAIN_MS = 20000,

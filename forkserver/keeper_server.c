@@ -272,6 +272,7 @@ static bool take_inventory(struct fs_server *server, struct fs_preloads *preload
         return false;
     }
     server->inventory = fd >= 0 ? fs_inventory_receive(fd) : NULL;
+    if (!server->inventory) return false;
     server->import_us = frame->numbers[0];
     server->private_bytes = frame->numbers[2];
     server->state = FS_SERVER_READY;
@@ -279,7 +280,7 @@ static bool take_inventory(struct fs_server *server, struct fs_preloads *preload
         loaded += preloads->rows[i].is_loaded;
     fs_event_add(fs_event_path(), "server\t%d\t%.0f\t%" PRIu64 "\t%zu", (int)server->pid,
                  (double)server->import_us / 1000, server->private_bytes, loaded);
-    return server->inventory != NULL;
+    return true;
 }
 
 bool fs_server_take(struct fs_server *server, struct fs_preloads *preloads, struct fs_frame *frame,
