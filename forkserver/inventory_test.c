@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "inventory.h"
 
-#include "../tests/test.h"
+#include "test.h"
 
 #include <errno.h>
 #include <fcntl.h>

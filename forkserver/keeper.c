@@ -463,7 +463,7 @@ static int64_t idle_ms(void) {
     char *end = NULL;
     long seconds = given && given[0] ? strtol(given, &end, 10) : IDLE_S;
     if (end && *end) seconds = IDLE_S;
-    return seconds < 0 || seconds > 86400 * 365 ? INT64_MAX / 2 : (int64_t)seconds * 1000;
+    return seconds < 0 || seconds > 86400L * 365 ? INT64_MAX / 2 : (int64_t)seconds * 1000;
 }
 
 static bool is_out_of_place(void) {

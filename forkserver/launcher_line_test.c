@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "launcher.h"
 
-#include "../tests/test.h"
+#include "test.h"
 
 #include <stdio.h>
 #include <stdlib.h>

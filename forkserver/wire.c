@@ -168,7 +168,8 @@ struct fs_frame fs_frame_of(enum fs_type type, uint32_t number, int32_t value, c
     /* It ends in lines of logs and of fields, and some on a terminal: exceptions say anything. */
     for (size_t i = 0; i < length; i++) {
         bool is_control = (unsigned char)text[i] < ' ' || text[i] == 0x7f;
-        frame.text[i] = is_control ? ' ' : text[i];
+        frame.text[i] = text[i];
+        if (is_control) frame.text[i] = ' ';
     }
     return frame;
 }
