@@ -233,7 +233,7 @@ def become(argv, original, variables, is_unbuffered, ignored):
 def fork_children():
     """What the program starts with its own interpreter goes through the launcher as well, as it asks for."""
     launcher = os.fsdecode(environment.get(b"RESOURCE_POOL_PYTHON", b""))
-    if not os.path.isabs(launcher):
+    if not os.path.isabs(launcher) or os.path.basename(launcher) != "rpool-python":
         return
     names = {"__name__": "_children"}
     file_name = os.path.join(os.path.dirname(own_files[0]), "_children.py")

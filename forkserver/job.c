@@ -167,8 +167,7 @@ static const char *read_stat(pid_t pid, char text[STAT_BYTES]) {
     return at && at[1] == ' ' ? at + 2 : "";
 }
 
-/* 'T' for a process that is stopped. */
-static char state_of(pid_t pid) {
+char fs_process_state(pid_t pid) {
     char text[STAT_BYTES];
     return *read_stat(pid, text);
 }
@@ -191,13 +190,21 @@ static bool is_launcher_there(const struct fs_job *job) {
 }
 
 void fs_job_follow_stop(struct fs_job *job) {
-    bool is_alone = state_of(job->launcher) == 'T' && state_of(job->pid) != 'T';
+    bool is_alone = fs_process_state(job->launcher) == 'T' && fs_process_state(job->pid) != 'T';
     if (is_alone && job->was_alone_stopped) send_signal(job, SIGSTOP);
     job->was_alone_stopped = is_alone && !job->was_alone_stopped;
 }
 
 void fs_job_wake_launcher(const struct fs_job *job) {
-    if (state_of(job->launcher) == 'T' && is_launcher_there(job)) kill(job->launcher, SIGCONT);
+    if (fs_process_state(job->launcher) == 'T' && is_launcher_there(job)) {
+        kill(job->launcher, SIGCONT);
+    }
+}
+
+void fs_job_hang_up(const struct fs_job *job) {
+    send_signal(job, SIGHUP);
+    send_signal(job, SIGCONT);
+    fs_job_wake_launcher(job);
 }
 
 /* --- orphans --------------------------------------------------------------------------------- */

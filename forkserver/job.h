@@ -42,6 +42,9 @@ struct fs_job {
     struct fs_job *next;
 };
 
+/* As the kernel calls it: 'T' for a process that is stopped, 'Z' for a dead one; '\0': none. */
+char fs_process_state(pid_t pid);
+
 /* Takes the connection. NULL: no memory. */
 struct fs_job *fs_job_new(int connection, pid_t launcher);
 
@@ -67,6 +70,9 @@ void fs_job_follow_stop(struct fs_job *job);
 
 /* A launcher that is stopped cannot read that its child was continued, or has ended: it goes on. */
 void fs_job_wake_launcher(const struct fs_job *job);
+
+/* The terminal is gone: both are told, and go on if they were stopped. */
+void fs_job_hang_up(const struct fs_job *job);
 
 /*
  * Whether its child is no more, and this process has not heard how it ended. Called after each look

@@ -60,6 +60,7 @@ static struct keeper {
     int64_t used_ms; /* when somebody last wanted something */
     bool is_full;    /* of descriptors: nobody is accepted until the next tick */
     bool is_ending;
+    pid_t session; /* whose terminal the children have; 0: it has none, or is over */
     struct fs_report report;
 } keeper = {.lock = -1, .listener = -1, .signals = -1};
 
@@ -76,6 +77,7 @@ static void drop_job(struct fs_job *job) {
         at = &(*at)->next;
     *at = job->next;
     keeper.job_count--;
+    fs_report_touch(&keeper.report);
     if (job->server && job->is_counted) job->server->child_count--;
     fs_job_free(job);
     keeper.used_ms = fs_now_ms();
@@ -468,14 +470,31 @@ static int64_t idle_ms(void) {
 
 static bool is_out_of_place(void) {
     struct stat found;
-    pid_t session = getsid(0);
     if (stat(keeper.socket_path, &found) != 0 || found.st_ino != keeper.socket_inode) return true;
     /* rpool was replaced by another: launchers are to meet that one. */
-    if (stat("/proc/self/exe", &found) != 0 || found.st_nlink == 0) return true;
-    /* A session with a terminal: nobody else can use this server. */
+    return stat("/proc/self/exe", &found) != 0 || found.st_nlink == 0;
+}
+
+/*
+ * The terminal has gone with its session's leader. Processes that are stopped there would be told
+ * by the kernel, were their parent not this one's child: nobody else could continue them.
+ */
+static void hang_up(void) {
+    if (keeper.session <= 0) return;
+    char state = fs_process_state(keeper.session);
+    if (state != '\0' && state != 'Z' && state != 'X') return;
+    keeper.session = 0;
+    for (struct fs_job *job = keeper.jobs; job; job = job->next) {
+        if (job->state == FS_JOB_RUNNING) fs_job_hang_up(job);
+    }
+    begin_to_end();
+}
+
+static pid_t session_of_terminal(void) {
     int terminal = open("/dev/tty", O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    if (terminal >= 0) close(terminal);
-    return terminal >= 0 && kill(session, 0) != 0 && errno == ESRCH;
+    if (terminal < 0) return 0;
+    close(terminal);
+    return getsid(0);
 }
 
 /* This process or the machine stood still: nobody else had that time either. */
@@ -514,6 +533,7 @@ static void tick(void) {
         if (is_old && (job->state == FS_JOB_NEW || job->state == FS_JOB_ENDED)) drop_job(job);
     }
     tell_progress();
+    hang_up();
     if (keeper.is_ending || keeper.job_count > 0) return;
     if (is_out_of_place() || fs_report_is_broker_gone(&keeper.report) ||
         fs_now_ms() - keeper.used_ms >= idle_ms()) {
@@ -707,6 +727,7 @@ int fs_keeper_run(const char *key, const char *ready_fd, const char *interpreter
         return 1;
     }
     say_ready(ready);
+    keeper.session = session_of_terminal();
     fs_report_open(&keeper.report, key, interpreter);
     run();
     stop_listening();

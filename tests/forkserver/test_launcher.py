@@ -248,6 +248,18 @@ class Terminals(ForkServer):
         self.assert_forked()
 
 
+    def test_a_terminal_that_goes_takes_what_is_stopped_along(self):
+        shell, terminal = self.shell("bash", "--norc", "--noprofile", "-i")
+        terminal.write(shlex.join(self.command("-c", "import time; print('rea' + 'dy', flush=True); time.sleep(1000)"))
+                       .encode() + b"\n")
+        terminal.until(b"ready")
+        terminal.write(b"\x1a")
+        terminal.until(b"Stopped")
+        child = int(self.event_lines("forked")[0][0])
+        os.kill(shell, signal.SIGKILL)
+        until(lambda: not os.path.exists(f"/proc/{child}"), "the end of the child")
+
+
 class Descriptors(ForkServer):
     def test_inherited_ones_have_their_numbers(self):
         reading, writing = os.pipe()
