@@ -167,7 +167,6 @@ static const char *read_stat(pid_t pid, char text[STAT_BYTES]) {
     return at && at[1] == ' ' ? at + 2 : "";
 }
 
-/* 'T' for a process that is stopped. */
 char fs_process_state(pid_t pid) {
     char text[STAT_BYTES];
     return *read_stat(pid, text);
@@ -197,7 +196,9 @@ void fs_job_follow_stop(struct fs_job *job) {
 }
 
 void fs_job_wake_launcher(const struct fs_job *job) {
-    if (fs_process_state(job->launcher) == 'T' && is_launcher_there(job)) kill(job->launcher, SIGCONT);
+    if (fs_process_state(job->launcher) == 'T' && is_launcher_there(job)) {
+        kill(job->launcher, SIGCONT);
+    }
 }
 
 void fs_job_hang_up(const struct fs_job *job) {
