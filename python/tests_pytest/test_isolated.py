@@ -55,13 +55,14 @@ def test_a_test_that_dies_is_one_failed_test(run, pytester, workers):
     text = done.stdout.str()
     assert "crashed while running" not in text  # a worker
     for line in ("of this test was ended by signal 11 (SIGSEGV)", "ended with exit code 3 before the test was over",
-                 "ended with exit code 0 before the test was over", "ended with exit code 5", "ended with exit code 6",
-                 "ended by signal 9 (SIGKILL); not by the kernel", "was ended by signal 6 (SIGABRT)"):
+                 "ended with exit code 0 before the test was over",
+                 "was ended by signal 9 (SIGKILL); not by the kernel",
+                 "ended with exit code 5", "ended with exit code 6", "was ended by signal 6 (SIGABRT)"):
         assert line in text, line
     done.stdout.fnmatch_lines([
         "*_ test_crashes _*", "process * was ended by signal 11 (SIGSEGV)", "memory: * MiB at most",
-        "*Captured stdout setup*", "in the fixture", "*Captured stdout -*", "out", "of a child",
-        "*Captured stderr -*", "err", "*Python's stacks*", '  File "*test_a.py", line * in test_crashes'])
+        "*Captured stdout setup*", "in the fixture", "*Captured stdout -*", "out", "of a child", "*Captured stderr -*",
+        "err", "*Python's stacks*", '  File "*test_a.py", line * in test_crashes'])
     assert "_pytest/runner.py" not in text
     assert "assert 1 == 2" in text
     deaths = {death["test"].rpartition("::")[2]: death for death in report(pytester)["deaths"]}
