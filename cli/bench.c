@@ -256,6 +256,14 @@ static rp_status bench_machine(struct table *table, size_t rounds, rp_error *err
     return bench_machine_with(table, NULL, rounds, err);
 }
 
+/* Pythons from a server, measured by the package as well. */
+static int bench_forkserver(struct table *table, const struct arguments *arguments, size_t rounds) {
+    rp_error err = RP_ERROR_INIT;
+    rp_status status =
+        bench_python("forkserver", rounds, table->rows, ROWS_MAX, &table->count, &err);
+    return status == RP_OK ? print_table(table, arguments->json) : report(&err);
+}
+
 /* Not among all: it takes minutes, and an interpreter. */
 static int bench_python_with(struct table *table, const struct arguments *arguments,
                              size_t rounds) {
@@ -301,8 +309,9 @@ static int unknown_benchmark(const char *what) {
         size_t length = strlen(names);
         snprintf(names + length, sizeof names - length, "%s%s", i ? ", " : "", benchmarks[i].name);
     }
-    return usage_error("bench", "there is no benchmark '%s': %s, load MODEL or python [PART]", what,
-                       names);
+    return usage_error("bench",
+                       "there is no benchmark '%s': %s, load MODEL, python [PART] or forkserver",
+                       what, names);
 }
 
 int bench_run(const struct arguments *arguments) {
@@ -312,9 +321,10 @@ int bench_run(const struct arguments *arguments) {
     }
     const char *what = arguments->word_count > 0 ? arguments->words[0] : "all";
     struct table table = {.count = 0};
-    if (strcmp(what, "python") == 0) {
-        bool is_given = arguments->options[ROUNDS] != NULL;
-        return bench_python_with(&table, arguments, is_given ? (size_t)rounds : 0);
+    size_t rounds_given = arguments->options[ROUNDS] ? (size_t)rounds : 0;
+    if (strcmp(what, "python") == 0) return bench_python_with(&table, arguments, rounds_given);
+    if (strcmp(what, "forkserver") == 0 && arguments->word_count == 1) {
+        return bench_forkserver(&table, arguments, rounds_given);
     }
     bool is_all = strcmp(what, "all") == 0;
     bool is_load = strcmp(what, "load") == 0;

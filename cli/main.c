@@ -94,7 +94,7 @@ static const struct command commands[] = {
       {"show", "FILE", "show a saved report or bundle; reads no text"},
       {"simulate", "FILE", "be that machine: a snapshot that 'rpool hardware --json' printed"}},
      diagnose_run},
-    {"bench", "[hit|pool|hardware|classify|placement|diagnose|room|eviction|machine [MODEL]|load MODEL|python [PART]]", 0,
+    {"bench", "[hit|pool|hardware|classify|placement|diagnose|room|eviction|machine [MODEL]|load MODEL|python [PART]|forkserver]", 0,
      2,
      "the figures this project claims, measured here",
      {{"rounds", "N", "how often each figure is taken, 3 to 99 (default: 15)"}},

@@ -189,6 +189,19 @@ void run_preloads_look(struct run_preloads *preloads) {
 
 /* --- learning -------------------------------------------------------------------------------- */
 
+/* What an import statement could name, so that the file is read as it was written. */
+static bool is_module_name(const char *name) {
+    bool is_begin = true;
+    for (const unsigned char *at = (const unsigned char *)name; *at; at++) {
+        bool is_letter = *at >= 0x80 || *at == '_' || ((*at | 0x20) >= 'a' && (*at | 0x20) <= 'z');
+        bool is_digit = *at >= '0' && *at <= '9';
+        bool is_dot = *at == '.';
+        if (is_begin ? !is_letter : !is_letter && !is_digit && !is_dot) return false;
+        is_begin = is_dot;
+    }
+    return !is_begin && strlen(name) <= MODULE_BYTES_MAX;
+}
+
 /* Of each group what all of its processes have imported, that is not known yet; in order. */
 static json_t *choose_new(const json_t *groups, const json_t *known, const json_t *kept_out) {
     json_t *chosen = json_object();
@@ -200,7 +213,7 @@ static json_t *choose_new(const json_t *groups, const json_t *known, const json_
         json_t *met;
         json_object_foreach(json_object_get(group, "names"), name, met) {
             if (json_integer_value(met) < count || json_object_get(known, name)) continue;
-            if (strlen(name) > MODULE_BYTES_MAX || is_kept_out(kept_out, name)) continue;
+            if (!is_module_name(name) || is_kept_out(kept_out, name)) continue;
             if (json_object_size(chosen) + json_object_size(known) >= NAMES_MAX) break;
             json_object_set_new(chosen, name, json_true());
         }
@@ -230,6 +243,17 @@ static json_t *by_package(const json_t *chosen) {
     return lines;
 }
 
+/* A module that is not there: another environment of this suite may have it. */
+static bool is_absent(const char *name, const char *reason) {
+    char text[256];
+    snprintf(text, sizeof text, "raises ModuleNotFoundError: No module named '%.120s'", name);
+    return strcmp(text, reason) == 0;
+}
+
+static bool is_to_keep_out(const char *name, const char *reason, const json_t *kept_out) {
+    return is_module_name(name) && !is_absent(name, reason) && !is_kept_out(kept_out, name);
+}
+
 /* The old text with what is new behind it. */
 static char *make_text(const char *old, const json_t *lines, const json_t *refused,
                        const json_t *kept_out) {
@@ -245,8 +269,7 @@ static char *make_text(const char *old, const json_t *lines, const json_t *refus
         fprintf(out, "%s\n", json_string_value(value));
     }
     json_object_foreach((json_t *)(uintptr_t)refused, name, value) {
-        if (is_kept_out(kept_out, name) || run_preloads_is_absent(name, json_string_value(value)))
-            continue;
+        if (!is_to_keep_out(name, json_string_value(value), kept_out)) continue;
         fprintf(out, "-%s  # refused: %s\n", name, json_string_value(value));
     }
     bool is_whole = !ferror(out);
@@ -255,18 +278,11 @@ static char *make_text(const char *old, const json_t *lines, const json_t *refus
     return NULL;
 }
 
-bool run_preloads_is_absent(const char *name, const char *reason) {
-    char text[256];
-    snprintf(text, sizeof text, "raises ModuleNotFoundError: No module named '%.120s'", name);
-    return strcmp(text, reason) == 0;
-}
-
 static bool has_new(const json_t *refused, const json_t *kept_out) {
     const char *name;
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)refused, name, value) {
-        bool is_absent = run_preloads_is_absent(name, json_string_value(value));
-        if (!is_absent && !is_kept_out(kept_out, name)) return true;
+        if (is_to_keep_out(name, json_string_value(value), kept_out)) return true;
     }
     return false;
 }

@@ -35,9 +35,6 @@ void run_preloads_find(struct run_preloads *preloads, char *const *command);
 /* Look at what is in it now. */
 void run_preloads_look(struct run_preloads *preloads);
 
-/* Whether a module was refused because it is not there: another environment may have it. */
-bool run_preloads_is_absent(const char *name, const char *reason);
-
 /*
  * Add what a run has learnt. groups: {GROUP: {"count": n, "names": {NAME: n, ...}}}: of each kind
  * of process how many there were, and how many of them had imported what, in order. refused: {NAME:

@@ -188,6 +188,10 @@ def reseed():
     mtrand = sys.modules.get("numpy.random.mtrand")
     if mtrand is not None:
         mtrand._rand.seed()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.default_generator.initial_seed() >= 1 << 48:
+        # Drawn from the system as some versions do; what others begin with, or an import set, is no such number.
+        torch.default_generator.seed()
     process = sys.modules.get("multiprocessing.process")
     if process is not None:
         key = process.AuthenticationString(os.urandom(32))
@@ -233,7 +237,7 @@ def become(argv, original, variables, is_unbuffered, ignored):
 def fork_children():
     """What the program starts with its own interpreter goes through the launcher as well, as it asks for."""
     launcher = os.fsdecode(environment.get(b"RESOURCE_POOL_PYTHON", b""))
-    if not os.path.isabs(launcher):
+    if not os.path.isabs(launcher) or os.path.basename(launcher) != "rpool-python":
         return
     names = {"__name__": "_children"}
     file_name = os.path.join(os.path.dirname(own_files[0]), "_children.py")

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,9 +11,11 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { FD_REQUEST, FD_FOLDER };
+enum { STAT_BYTES = 1024, CHILDREN_BYTES = 64 << 10 };
 
 struct fs_job *fs_job_new(int connection, pid_t launcher) {
     static uint32_t last;
@@ -96,11 +99,19 @@ bool fs_job_fits(const struct fs_job *job, const struct fs_inventory *inventory,
     return fits;
 }
 
+static uint64_t now_ticks(void) {
+    struct timespec now;
+    uint64_t per_s = (uint64_t)sysconf(_SC_CLK_TCK);
+    clock_gettime(CLOCK_BOOTTIME, &now);
+    return (uint64_t)now.tv_sec * per_s + (uint64_t)now.tv_nsec * per_s / 1000000000;
+}
+
 bool fs_job_send(struct fs_job *job, int control) {
     struct fs_frame frame = fs_frame_of(FS_FORK, job->number, 0, NULL);
     int fds[FS_JOB_FDS + 1];
     fds[0] = job->connection;
     memcpy(fds + 1, job->fds, job->fd_count * sizeof fds[0]);
+    job->asked_ticks = now_ticks();
     bool is_sent = fs_send(control, &frame, fds, job->fd_count + 1);
     if (is_sent) close_fds(job);
     return is_sent;
@@ -144,16 +155,38 @@ void fs_job_kill(const struct fs_job *job) {
 
 /* --- stops ----------------------------------------------------------------------------------- */
 
-char fs_process_state(pid_t pid) {
+/* What /proc/PID/stat says behind the name, which may hold anything. "": it cannot be told. */
+static const char *read_stat(pid_t pid, char text[STAT_BYTES]) {
     char path[64];
-    char text[512];
     snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t got = fd >= 0 ? read(fd, text, sizeof text - 1) : 0;
+    ssize_t got = fd >= 0 ? read(fd, text, STAT_BYTES - 1) : 0;
     if (fd >= 0) close(fd);
     text[got > 0 ? got : 0] = '\0';
     const char *at = strrchr(text, ')');
-    return at && at[1] == ' ' ? at[2] : '\0';
+    return at && at[1] == ' ' ? at + 2 : "";
+}
+
+char fs_process_state(pid_t pid) {
+    char text[STAT_BYTES];
+    return *read_stat(pid, text);
+}
+
+/* When it started; 0: it cannot be told. */
+static uint64_t start_ticks(pid_t pid) {
+    char text[STAT_BYTES];
+    const char *at = read_stat(pid, text);
+    for (int field = 3; *at && field < 22; field++) {
+        at += strcspn(at, " ");
+        at += *at == ' ';
+    }
+    return strtoull(at, NULL, 10);
+}
+
+/* As long as it holds its connection its pid is its own. */
+static bool is_launcher_there(const struct fs_job *job) {
+    struct pollfd polled = {.fd = job->connection};
+    return poll(&polled, 1, 0) == 0;
 }
 
 void fs_job_follow_stop(struct fs_job *job) {
@@ -163,16 +196,29 @@ void fs_job_follow_stop(struct fs_job *job) {
 }
 
 void fs_job_wake_launcher(const struct fs_job *job) {
-    if (fs_process_state(job->launcher) == 'T') kill(job->launcher, SIGCONT);
+    if (fs_process_state(job->launcher) == 'T' && is_launcher_there(job)) {
+        kill(job->launcher, SIGCONT);
+    }
 }
 
 void fs_job_hang_up(const struct fs_job *job) {
     send_signal(job, SIGHUP);
     send_signal(job, SIGCONT);
-    if (fs_process_state(job->launcher) == 'T') kill(job->launcher, SIGCONT);
+    fs_job_wake_launcher(job);
 }
 
 /* --- orphans --------------------------------------------------------------------------------- */
+
+bool fs_job_is_over(struct fs_job *job) {
+    struct pollfd polled = {.fd = job->process, .events = POLLIN};
+    bool was_over = job->was_over;
+    if (job->process < 0) {
+        job->was_over = kill(job->pid, 0) != 0 && errno == ESRCH;
+    } else {
+        job->was_over = poll(&polled, 1, 0) > 0;
+    }
+    return was_over && job->was_over;
+}
 
 static bool is_known(pid_t pid, const struct fs_job *jobs, const struct fs_server *servers) {
     for (; jobs; jobs = jobs->next) {
@@ -184,19 +230,27 @@ static bool is_known(pid_t pid, const struct fs_job *jobs, const struct fs_serve
     return false;
 }
 
-pid_t fs_job_find_orphan(const struct fs_job *jobs, const struct fs_server *servers) {
+/* Others that are not known are what programs left behind: daemons, for whom we are the init. */
+pid_t fs_job_find_orphan(const struct fs_job *job, const struct fs_job *jobs,
+                         const struct fs_server *servers) {
+    static char text[CHILDREN_BYTES];
     char path[64];
-    char text[8192];
     snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t got = fd >= 0 ? read(fd, text, sizeof text - 1) : 0;
+    size_t size = 0;
+    ssize_t got;
+    while (fd >= 0 && (got = read(fd, text + size, sizeof text - 1 - size)) > 0)
+        size += (size_t)got;
     if (fd >= 0) close(fd);
-    text[got > 0 ? got : 0] = '\0';
+    text[size] = '\0';
     for (char *at = text; *at;) {
         char *end;
         long pid = strtol(at, &end, 10);
         if (end == at) break;
-        if (pid > 0 && !is_known((pid_t)pid, jobs, servers)) return (pid_t)pid;
+        if (pid > 0 && !is_known((pid_t)pid, jobs, servers) &&
+            start_ticks((pid_t)pid) >= job->asked_ticks) {
+            return (pid_t)pid;
+        }
         at = end;
     }
     return 0;

@@ -36,6 +36,8 @@ struct fs_job {
     pid_t pid;
     int process;            /* a pidfd; -1 */
     bool was_alone_stopped; /* the launcher, and not the child, at the last look */
+    bool was_over;          /* the child, at the last look */
+    uint64_t asked_ticks;   /* when the server was asked, as the kernel counts starts */
     int64_t since_ms;
     struct fs_job *next;
 };
@@ -72,8 +74,18 @@ void fs_job_wake_launcher(const struct fs_job *job);
 /* The terminal is gone: both are told, and go on if they were stopped. */
 void fs_job_hang_up(const struct fs_job *job);
 
-/* A child of this process that is neither a server nor known as a job's; 0: none. */
-pid_t fs_job_find_orphan(const struct fs_job *jobs, const struct fs_server *servers);
+/*
+ * Whether its child is no more, and this process has not heard how it ended. Called after each look
+ * for children that ended: it counts when it was so at the last one already.
+ */
+bool fs_job_is_over(struct fs_job *job);
+
+/*
+ * The child that a dead server forked for the job: one of this process that is younger than the
+ * request, neither a server nor known as another job's. 0: none.
+ */
+pid_t fs_job_find_orphan(const struct fs_job *job, const struct fs_job *jobs,
+                         const struct fs_server *servers);
 
 void fs_job_free(struct fs_job *job);
 

@@ -34,6 +34,8 @@ enum {
     TICK_MS = 200,
     ASK_MS = 5000,
     IDLE_S = 300,
+    FORK_MS = 10000,
+    FROZEN_MS = 2000,
     STARTS_MAX = 3,
     START_AGAIN_MS = 20000,
     OTHER_MS = 10000
@@ -42,6 +44,8 @@ enum {
 static struct keeper {
     const char *interpreter;
     char socket_path[PATH_MAX];
+    char lock_path[PATH_MAX];
+    int lock; /* held as long as it listens, so that who comes later has a keeper of its own */
     ino_t socket_inode;
     int listener; /* -1: no more requests are taken */
     int signals;
@@ -54,10 +58,11 @@ static struct keeper {
     char start_why[FS_TEXT_BYTES];
     uint64_t forked_count;
     int64_t used_ms; /* when somebody last wanted something */
+    bool is_full;    /* of descriptors: nobody is accepted until the next tick */
     bool is_ending;
     pid_t session; /* whose terminal the children have; 0: it has none, or is over */
     struct fs_report report;
-} keeper = {.listener = -1, .signals = -1};
+} keeper = {.lock = -1, .listener = -1, .signals = -1};
 
 static struct fs_server *current(void) {
     struct fs_server *first = keeper.servers;
@@ -72,6 +77,7 @@ static void drop_job(struct fs_job *job) {
         at = &(*at)->next;
     *at = job->next;
     keeper.job_count--;
+    fs_report_touch(&keeper.report);
     if (job->server && job->is_counted) job->server->child_count--;
     fs_job_free(job);
     keeper.used_ms = fs_now_ms();
@@ -108,6 +114,19 @@ static struct fs_job *find_job(enum fs_job_state state, uint32_t number, pid_t p
 
 /* --- servers --------------------------------------------------------------------------------- */
 
+static void take_answer(struct fs_server *server, const struct fs_frame *frame, int fd);
+
+/* What it said before it died: which child is whose, and which have ended. */
+static void hear_last_words(struct fs_server *server) {
+    struct pollfd polled = {.fd = server->control, .events = POLLIN};
+    struct fs_frame frame = {0};
+    int fd;
+    while (poll(&polled, 1, 0) > 0 && (polled.revents & POLLIN) &&
+           fs_server_take(server, &keeper.preloads, &frame, &fd)) {
+        if (frame.type != 0) take_answer(server, &frame, fd);
+    }
+}
+
 static void retire(struct fs_server *server) {
     struct fs_frame frame = fs_frame_of(FS_RETIRE, 0, 0, NULL);
     server->state = FS_SERVER_RETIRED;
@@ -119,7 +138,7 @@ static void settle_forking(struct fs_server *server) {
     for (struct fs_job *job = keeper.jobs, *next; job; job = next) {
         next = job->next;
         if (job->server != server || job->state != FS_JOB_FORKING) continue;
-        pid_t orphan = fs_job_find_orphan(keeper.jobs, keeper.servers);
+        pid_t orphan = fs_job_find_orphan(job, keeper.jobs, keeper.servers);
         if (orphan > 0) {
             fs_job_set_child(job, orphan, -1);
         } else {
@@ -127,7 +146,10 @@ static void settle_forking(struct fs_server *server) {
         }
     }
     for (struct fs_job *job = keeper.jobs; job; job = job->next) {
-        if (job->server == server) job->server = NULL;
+        if (job->server != server) continue;
+        job->server = NULL;
+        /* The server was about to do that. */
+        if (job->is_left) fs_job_kill(job);
     }
 }
 
@@ -141,17 +163,31 @@ static void forget_server(struct fs_server *server) {
     fs_report_touch(&keeper.report);
 }
 
+/* A start that came to nothing, with no module to blame: it is not tried for ever. */
+static void count_failure(const struct fs_server *server, const char *why) {
+    if (server->state != FS_SERVER_STARTING && server->state != FS_SERVER_FREEZING) return;
+    keeper.start_again_ms = fs_now_ms() + START_AGAIN_MS;
+    if (keeper.start_failures >= STARTS_MAX)
+        return; /* the reason that is known is the better one */
+    keeper.start_failures++;
+    snprintf(keeper.start_why, sizeof keeper.start_why, "the interpreter did not start: %.120s",
+             why);
+}
+
 /* It cannot go on. Its process is ended, its children are not. */
 static void kill_server(struct fs_server *server) {
     kill(server->pid, SIGKILL);
     while (waitpid(server->pid, NULL, 0) < 0 && errno == EINTR)
         continue;
+    if (server->state >= FS_SERVER_READY) hear_last_words(server);
+    count_failure(server, "it does not answer as it should");
     server->state = FS_SERVER_DEAD;
     forget_server(server);
 }
 
 static void server_ended(struct fs_server *server, int status) {
     char why[FS_TEXT_BYTES];
+    if (server->state >= FS_SERVER_READY) hear_last_words(server);
     bool was_starting = server->state < FS_SERVER_READY;
     if (WIFSIGNALED(status)) {
         snprintf(why, sizeof why, "the process was killed by signal %d", WTERMSIG(status));
@@ -159,11 +195,7 @@ static void server_ended(struct fs_server *server, int status) {
         snprintf(why, sizeof why, "ends the process (code %d)", WEXITSTATUS(status));
     }
     fs_server_blame(server, &keeper.preloads, why);
-    if (server->state == FS_SERVER_STARTING || server->state == FS_SERVER_FREEZING) {
-        keeper.start_failures++;
-        snprintf(keeper.start_why, sizeof keeper.start_why, "the interpreter did not start: %.120s",
-                 why);
-    }
+    count_failure(server, why);
     if (was_starting || server->state == FS_SERVER_READY) {
         fprintf(stderr, "level=warning event=server_ended server=%d reason=\"%s\"\n",
                 (int)server->pid, why);
@@ -209,6 +241,7 @@ static void hand_over(struct fs_job *job, struct fs_server *server) {
     }
     job->state = FS_JOB_FORKING;
     job->server = server;
+    job->since_ms = fs_now_ms();
 }
 
 static void refuse_all_queued(const char *why) {
@@ -351,6 +384,8 @@ static void stop_listening(void) {
     }
     close(keeper.listener);
     keeper.listener = -1;
+    unlink(keeper.lock_path);
+    close(keeper.lock);
 }
 
 /* No more requests; the second time children are not waited for. */
@@ -378,6 +413,9 @@ static void accept_launcher(void) {
     struct ucred peer;
     socklen_t peer_bytes = sizeof peer;
     int fd = accept4(keeper.listener, NULL, NULL, SOCK_CLOEXEC);
+    /* Without room for it there is none until something ends; to look at once would find the same.
+     */
+    keeper.is_full = fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM);
     if (fd < 0) return;
     bool is_ours =
         getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &peer_bytes) == 0 && peer.uid == geteuid();
@@ -386,7 +424,7 @@ static void accept_launcher(void) {
     if (!job) {
         struct fs_frame frame =
             fs_frame_of(FS_REFUSED, 0, 0, "the fork server has too many requests");
-        if (is_ours) fs_send(fd, &frame, NULL, 0);
+        if (is_ours) fs_send_now(fd, &frame);
         close(fd);
         return;
     }
@@ -427,7 +465,7 @@ static int64_t idle_ms(void) {
     char *end = NULL;
     long seconds = given && given[0] ? strtol(given, &end, 10) : IDLE_S;
     if (end && *end) seconds = IDLE_S;
-    return seconds < 0 || seconds > 86400 * 365 ? INT64_MAX / 2 : (int64_t)seconds * 1000;
+    return seconds < 0 || seconds > 86400L * 365 ? INT64_MAX / 2 : (int64_t)seconds * 1000;
 }
 
 static bool is_out_of_place(void) {
@@ -459,13 +497,36 @@ static pid_t session_of_terminal(void) {
     return getsid(0);
 }
 
+/* This process or the machine stood still: nobody else had that time either. */
+static void forgive(int64_t frozen_ms) {
+    for (struct fs_server *server = keeper.servers; server; server = server->next)
+        server->deadline_ms += frozen_ms;
+    for (struct fs_job *job = keeper.jobs; job; job = job->next)
+        job->since_ms += frozen_ms;
+    keeper.used_ms += frozen_ms;
+}
+
+/* A server that was stopped, or hangs in a library's fork handler; its children go on. */
+static bool check_fork(struct fs_job *job) {
+    if (job->state != FS_JOB_FORKING || fs_now_ms() - job->since_ms <= FORK_MS) return true;
+    fprintf(stderr, "level=warning event=server_hangs server=%d\n", (int)job->server->pid);
+    kill_server(job->server);
+    return false;
+}
+
 static void tick(void) {
+    keeper.is_full = false;
     for (struct fs_server *server = keeper.servers, *next; server; server = next) {
         next = server->next;
         if (!fs_server_check_time(server, &keeper.preloads)) kill_server(server);
     }
     for (struct fs_job *job = keeper.jobs, *next; job; job = next) {
         next = job->next;
+        if (!check_fork(job)) break; /* the job is gone, and others may be; a tick later again */
+        if (job->state == FS_JOB_RUNNING && !job->server && fs_job_is_over(job)) {
+            drop_job(job); /* the server died between the child's end and its word of it */
+            continue;
+        }
         bool is_old = fs_now_ms() - job->since_ms > ASK_MS;
         if (job->state == FS_JOB_RUNNING) fs_job_follow_stop(job);
         if (job->state == FS_JOB_ENDED) fs_job_wake_launcher(job);
@@ -506,7 +567,8 @@ static size_t fill_polled(void) {
         polled_room = 2 * needed;
     }
     size_t count = 0;
-    polled[count++] = (struct pollfd){.fd = keeper.listener, .events = POLLIN};
+    polled[count++] =
+        (struct pollfd){.fd = keeper.is_full ? -1 : keeper.listener, .events = POLLIN};
     polled[count++] = (struct pollfd){.fd = keeper.signals, .events = POLLIN};
     for (struct fs_server *at = keeper.servers; at; at = at->next) {
         polled[count++] = (struct pollfd){.fd = at->control, .events = POLLIN};
@@ -555,7 +617,9 @@ static void run(void) {
     while (!keeper.is_ending || keeper.job_count > 0) {
         look();
         serve_queue();
-        if (fs_now_ms() - ticked_ms >= TICK_MS) {
+        int64_t passed_ms = fs_now_ms() - ticked_ms;
+        if (passed_ms >= TICK_MS) {
+            if (passed_ms > FROZEN_MS) forgive(passed_ms);
             ticked_ms = fs_now_ms();
             tick();
         }
@@ -581,20 +645,43 @@ static bool listen_at(const char *path) {
     return true;
 }
 
-/* Another one of this key serves already, or is about to. */
-static bool await_other(const char *path) {
+/* Another one of this key serves already. */
+static bool is_other_there(const char *path) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int64_t until_ms = fs_now_ms() + OTHER_MS;
     if (strlen(path) >= sizeof address.sun_path) return false;
     memcpy(address.sun_path, path, strlen(path) + 1);
-    while (fs_now_ms() < until_ms) {
-        int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-        int rc = fd >= 0 ? connect(fd, (const struct sockaddr *)&address, sizeof address) : -1;
-        if (fd >= 0) close(fd);
-        if (rc == 0) return true;
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int rc = fd >= 0 ? connect(fd, (const struct sockaddr *)&address, sizeof address) : -1;
+    bool is_there = rc == 0 || (fd >= 0 && errno == EAGAIN); /* with a queue at its door */
+    if (fd >= 0) close(fd);
+    return is_there;
+}
+
+/* The one that ended may have removed the file between our open() and the lock. */
+static bool take_lock(void) {
+    struct stat named;
+    struct stat locked;
+    int fd = open(keeper.lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0) return false;
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &locked) == 0 &&
+        stat(keeper.lock_path, &named) == 0 && locked.st_ino == named.st_ino &&
+        locked.st_dev == named.st_dev) {
+        keeper.lock = fd;
+        return true;
+    }
+    close(fd);
+    return false;
+}
+
+/* 0: this process is the keeper; 1: another one is; -1: one that neither serves nor ends. */
+static int find_place(void) {
+    int64_t until_ms = fs_now_ms() + OTHER_MS;
+    while (!take_lock()) {
+        if (is_other_there(keeper.socket_path)) return 1;
+        if (fs_now_ms() >= until_ms) return -1;
         poll(NULL, 0, 5);
     }
-    return false;
+    return 0;
 }
 
 static void hold_signals(void) {
@@ -622,21 +709,16 @@ static void say_ready(int fd) {
 
 int fs_keeper_run(const char *key, const char *ready_fd, const char *interpreter) {
     char folder[PATH_MAX];
-    char lock_path[PATH_MAX + 64];
     int ready = (int)strtol(ready_fd, NULL, 10);
     if (!is_key(key) || ready < 3 || !fs_report_folder(folder, sizeof folder)) return 2;
-    snprintf(lock_path, sizeof lock_path, "%s/python-%s.lock", folder, key);
-    int length =
-        snprintf(keeper.socket_path, sizeof keeper.socket_path, "%s/python-%s.sock", folder, key);
-    if (length < 0 || (size_t)length >= sizeof keeper.socket_path) return 2;
+    snprintf(keeper.lock_path, sizeof keeper.lock_path, "%.4000s/python-%s.lock", folder, key);
+    snprintf(keeper.socket_path, sizeof keeper.socket_path, "%.4000s/python-%s.sock", folder, key);
     keeper.interpreter = interpreter;
-    int lock = open(lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (lock < 0 || !fs_preloads_read(&keeper.preloads, STDIN_FILENO)) return 1;
-    if (flock(lock, LOCK_EX | LOCK_NB) != 0) {
-        bool is_there = await_other(keeper.socket_path);
-        if (is_there) say_ready(ready);
-        return is_there ? 0 : 1;
-    }
+    if (!fs_preloads_read(&keeper.preloads, STDIN_FILENO)) return 1;
+    int place = find_place();
+    if (place > 0) say_ready(ready);
+    if (place != 0) return place > 0 ? 0 : 1;
+    fs_descriptors_raise();
     hold_signals();
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     if (!listen_at(keeper.socket_path)) {
@@ -649,7 +731,6 @@ int fs_keeper_run(const char *key, const char *ready_fd, const char *interpreter
     fs_report_open(&keeper.report, key, interpreter);
     run();
     stop_listening();
-    unlink(lock_path);
     while (keeper.servers) {
         struct fs_server *server = keeper.servers;
         keeper.servers = server->next;

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -27,6 +28,17 @@ int64_t fs_now_ms(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static struct rlimit callers_limit = {RLIM_INFINITY, RLIM_INFINITY};
+
+static void limit_descriptors(rlim_t most) {
+    struct rlimit limit = {most, callers_limit.rlim_max};
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0) errno = 0;
+}
+
+void fs_descriptors_raise(void) {
+    if (getrlimit(RLIMIT_NOFILE, &callers_limit) == 0) limit_descriptors(callers_limit.rlim_max);
 }
 
 /* --- what is to be preloaded ----------------------------------------------------------------- */
@@ -47,7 +59,11 @@ bool fs_preloads_read(struct fs_preloads *preloads, int fd) {
     if (!preloads->rows) return false;
     char *rest = preloads->text;
     for (char *line; (line = strsep(&rest, "\n"));) {
-        if (line[0]) preloads->rows[preloads->count++].name = line;
+        if (!line[0]) continue;
+        struct fs_preload *row = &preloads->rows[preloads->count++];
+        row->name = line;
+        row->is_refused = strlen(line) >= FS_TEXT_BYTES; /* a frame would cut it to another name */
+        if (row->is_refused) snprintf(row->why, sizeof row->why, "its name is too long");
     }
     return true;
 }
@@ -162,7 +178,9 @@ static int spawn(const char *interpreter, char **environment, int control, int o
     if (rc == 0) rc = posix_spawn_file_actions_adddup2(&actions, output, 2);
     if (rc == 0) rc = posix_spawn_file_actions_adddup2(&actions, control, CONTROL_FD);
     if (rc == 0) rc = posix_spawn_file_actions_addclosefrom_np(&actions, CONTROL_FD + 1);
+    limit_descriptors(callers_limit.rlim_cur);
     if (rc == 0) rc = posix_spawn(pid, interpreter, &actions, &attributes, arguments, environment);
+    limit_descriptors(callers_limit.rlim_max);
     posix_spawnattr_destroy(&attributes);
     posix_spawn_file_actions_destroy(&actions);
     return rc;
@@ -254,6 +272,7 @@ static bool take_inventory(struct fs_server *server, struct fs_preloads *preload
         return false;
     }
     server->inventory = fd >= 0 ? fs_inventory_receive(fd) : NULL;
+    if (!server->inventory) return false;
     server->import_us = frame->numbers[0];
     server->private_bytes = frame->numbers[2];
     server->state = FS_SERVER_READY;
@@ -261,7 +280,7 @@ static bool take_inventory(struct fs_server *server, struct fs_preloads *preload
         loaded += preloads->rows[i].is_loaded;
     fs_event_add(fs_event_path(), "server\t%d\t%.0f\t%" PRIu64 "\t%zu", (int)server->pid,
                  (double)server->import_us / 1000, server->private_bytes, loaded);
-    return server->inventory != NULL;
+    return true;
 }
 
 bool fs_server_take(struct fs_server *server, struct fs_preloads *preloads, struct fs_frame *frame,

@@ -59,6 +59,10 @@ struct fs_server {
 
 int64_t fs_now_ms(void);
 
+/* As many descriptors as the system allows, for requests; servers start with the limit of before.
+ */
+void fs_descriptors_raise(void);
+
 /* Names, a line each. False: no memory. */
 bool fs_preloads_read(struct fs_preloads *preloads, int fd);
 void fs_preloads_fini(struct fs_preloads *preloads);

@@ -65,7 +65,10 @@ static int connect_to(const char *path) {
     /* A keeper that takes no more callers or requests is none. */
     static const struct timeval patience = {.tv_sec = READY_MS / 1000};
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
-    int rc = connect(fd, (const struct sockaddr *)&address, sizeof address);
+    int rc;
+    do { /* a stop and a continue interrupt a wait that has an end */
+        rc = connect(fd, (const struct sockaddr *)&address, sizeof address);
+    } while (rc != 0 && errno == EINTR);
     if (rc == 0) {
         rc = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &peer_bytes);
         if (rc == 0 && peer.uid != geteuid()) {

@@ -255,7 +255,7 @@ static void add_folder(XXH3_state_t *state) {
 bool path_make_absolute(void) {
     const char *at = getenv("PYTHONPATH");
     char folder[PATH_MAX];
-    if (!has_relative_path()) return true;
+    if (!at || !has_relative_path()) return true;
     if (!getcwd(folder, sizeof folder)) return false;
     size_t count = 1;
     for (const char *colon = strchr(at, ':'); colon; colon = strchr(colon + 1, ':'))

@@ -28,9 +28,10 @@
 enum { CHILDREN_MAX = 4096, FDS_ROOM = FS_PASSED_MAX + FS_FD_PASSED };
 
 struct child {
-    pid_t pid;
+    pid_t pid; /* 0: it has ended, and the keeper has not read that yet */
     uint32_t number;
-    int connection; /* its launcher's */
+    int connection; /* its launcher's; -1: it was told the end */
+    int status;     /* as it ended */
     bool is_lost;   /* the launcher has gone, and the child was killed */
 };
 
@@ -43,6 +44,7 @@ static struct server {
     struct child children[CHILDREN_MAX];
     struct pollfd polled[CHILDREN_MAX + 2];
     size_t child_count;
+    size_t untold_count; /* of children: those that have ended */
 } server = {.control = -1, .signals = -1};
 
 PyObject *fs_inside_call(const char *function, ...) {
@@ -70,7 +72,7 @@ static void close_all(const int *fds, size_t count) {
 
 static void refuse(uint32_t number, int *fds, size_t fd_count, const char *why) {
     struct fs_frame frame = fs_frame_of(FS_REFUSED, 0, 0, why);
-    if (fd_count > 0) fs_send(fds[FS_FD_CONNECTION], &frame, NULL, 0);
+    if (fd_count > 0) fs_send_now(fds[FS_FD_CONNECTION], &frame);
     frame = fs_frame_of(FS_FAILED, number, 0, why);
     tell_keeper(&frame, -1);
     close_all(fds, fd_count);
@@ -117,7 +119,7 @@ static void fork_child(uint32_t number, const struct fs_request *request, int *f
 }
 
 static void take_request(uint32_t number, int *fds, size_t fd_count) {
-    struct fs_request request;
+    struct fs_request request = {0};
     size_t size = 0;
     if (fd_count < FS_FD_PASSED) {
         refuse(number, fds, fd_count, "the request came without its descriptors");
@@ -125,7 +127,7 @@ static void take_request(uint32_t number, int *fds, size_t fd_count) {
     }
     const void *map = fs_request_map(fds[FS_FD_REQUEST], &size);
     const char *wrong = map ? fs_request_read(map, size, &request) : strerror(errno);
-    if (!wrong && request.head->passed_count != fd_count - FS_FD_PASSED) {
+    if (map && !wrong && request.head->passed_count != fd_count - FS_FD_PASSED) {
         free(request.argv);
         wrong = "it has not the descriptors that it says";
     }
@@ -145,6 +147,14 @@ static void take_request(uint32_t number, int *fds, size_t fd_count) {
 
 /* --- children that stop and end -------------------------------------------------------------- */
 
+/* Without waiting for a keeper that does not read. */
+static void tell_child_ended(struct child *child) {
+    struct fs_frame frame = fs_frame_of(FS_CHILD_ENDED, child->number, child->status, NULL);
+    if (server.control >= 0 && !fs_send_now(server.control, &frame) && errno == EAGAIN) return;
+    server.untold_count--;
+    *child = server.children[--server.child_count];
+}
+
 static void tell_ended(struct child *child, int status, const struct rusage *usage) {
     struct fs_frame frame = fs_frame_of(FS_ENDED, 0, status, NULL);
     frame.numbers[0] =
@@ -152,11 +162,19 @@ static void tell_ended(struct child *child, int status, const struct rusage *usa
     frame.numbers[1] =
         (uint64_t)usage->ru_stime.tv_sec * 1000000 + (uint64_t)usage->ru_stime.tv_usec;
     frame.numbers[2] = (uint64_t)usage->ru_maxrss;
-    fs_send(child->connection, &frame, NULL, 0);
+    fs_send_now(child->connection, &frame);
     close(child->connection);
-    frame = fs_frame_of(FS_CHILD_ENDED, child->number, status, NULL);
-    tell_keeper(&frame, -1);
-    *child = server.children[--server.child_count];
+    child->connection = -1;
+    child->pid = 0;
+    child->status = status;
+    server.untold_count++;
+    tell_child_ended(child);
+}
+
+static void tell_those_that_ended(void) {
+    for (size_t i = server.child_count; i-- > 0;) {
+        if (server.children[i].pid == 0) tell_child_ended(&server.children[i]);
+    }
 }
 
 static struct child *find_child(pid_t pid) {
@@ -178,13 +196,13 @@ static void reap(void) {
         if (!child) continue;
         if (WIFSTOPPED(status)) {
             struct fs_frame frame = fs_frame_of(FS_STOPPED, 0, WSTOPSIG(status), NULL);
-            fs_send(child->connection, &frame, NULL, 0);
+            fs_send_now(child->connection, &frame);
         } else if (WIFCONTINUED(status)) {
             struct fs_frame frame = fs_frame_of(FS_CONTINUED, 0, 0, NULL);
-            fs_send(child->connection, &frame, NULL, 0);
+            fs_send_now(child->connection, &frame);
             /* A launcher that is stopped itself cannot read that; the keeper wakes it. */
             frame.number = child->number;
-            tell_keeper(&frame, -1);
+            if (server.control >= 0) fs_send_now(server.control, &frame);
         } else {
             tell_ended(child, status, &usage);
         }
@@ -200,6 +218,14 @@ static void watch_children(void) {
     if (server.signals < 0) server.signals = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
+/* A descriptor for each child; those get the limit of their own callers. */
+static void raise_descriptor_limit(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0) errno = 0;
+}
+
 /* --- the loop -------------------------------------------------------------------------------- */
 
 static void obey(void) {
@@ -212,6 +238,7 @@ static void obey(void) {
         close(server.control);
         server.control = -1;
         server.is_retired = true;
+        tell_those_that_ended();
         return;
     }
     if (rc < 0) return;
@@ -222,6 +249,7 @@ static void obey(void) {
         break;
     case FS_FREEZE:
         watch_children();
+        raise_descriptor_limit();
         frame = fs_preload_freeze(&inventory);
         tell_keeper(&frame, inventory);
         if (inventory >= 0) close(inventory);
@@ -242,7 +270,9 @@ static void obey(void) {
 static void kill_lost(void) {
     for (size_t i = 0; i < server.child_count; i++) {
         struct child *child = &server.children[i];
-        if (child->is_lost || !(server.polled[i + 2].revents & (POLLHUP | POLLERR))) continue;
+        if (child->is_lost || child->pid == 0 ||
+            !(server.polled[i + 2].revents & (POLLHUP | POLLERR)))
+            continue;
         child->is_lost = true;
         kill(child->pid, SIGKILL);
     }
@@ -250,7 +280,8 @@ static void kill_lost(void) {
 
 static void look(void) {
     size_t count = server.child_count;
-    server.polled[0] = (struct pollfd){.fd = server.control, .events = POLLIN};
+    short untold = server.untold_count > 0 ? POLLOUT : 0;
+    server.polled[0] = (struct pollfd){.fd = server.control, .events = POLLIN | untold};
     server.polled[1] = (struct pollfd){.fd = server.signals, .events = POLLIN};
     for (size_t i = 0; i < count; i++) {
         /* Those that are lost already would wake us without end. */
@@ -260,7 +291,8 @@ static void look(void) {
     if (poll(server.polled, count + 2, -1) < 0) return;
     kill_lost();
     if (server.polled[1].revents) reap();
-    if (server.polled[0].revents) obey();
+    if (server.untold_count > 0) tell_those_that_ended();
+    if (server.polled[0].revents & ~POLLOUT) obey();
 }
 
 /*

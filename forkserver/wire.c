@@ -3,14 +3,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FS_FDS_MAX = FS_PASSED_MAX + 4 };
+/* What a reader may leave unread and still be told the end; the kernel holds some 200 KiB. */
+enum { FS_FDS_MAX = FS_PASSED_MAX + 4, UNREAD_BYTES_MAX = 64 << 10 };
 
 #define FS_SEALS (F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
@@ -73,7 +76,9 @@ const char *fs_request_read(const void *bytes, size_t size, struct fs_request *r
         return "its texts do not end where it does";
     }
     for (uint32_t i = 0; i < head->passed_count; i++) {
-        if (request->passed[i] < 0 || (i > 0 && request->passed[i] <= request->passed[i - 1])) {
+        int32_t at_number = request->passed[i];
+        bool is_number = at_number >= 0 && at_number < INT32_MAX; /* whose next is one too */
+        if (!is_number || (i > 0 && at_number <= request->passed[i - 1])) {
             free(texts);
             return "its descriptors are not in order";
         }
@@ -160,7 +165,12 @@ struct fs_frame fs_frame_of(enum fs_type type, uint32_t number, int32_t value, c
         .value = value,
     };
     size_t length = text ? strnlen(text, sizeof frame.text - 1) : 0;
-    if (length > 0) memcpy(frame.text, text, length);
+    /* It ends in lines of logs and of fields, and some on a terminal: exceptions say anything. */
+    for (size_t i = 0; i < length; i++) {
+        bool is_control = (unsigned char)text[i] < ' ' || text[i] == 0x7f;
+        frame.text[i] = text[i];
+        if (is_control) frame.text[i] = ' ';
+    }
     return frame;
 }
 
@@ -193,7 +203,18 @@ bool fs_send(int socket, const struct fs_frame *frame, const int *fds, size_t fd
     return sent == (ssize_t)sizeof copy;
 }
 
+/* A reader that is stopped finds the same when it goes on, by looking. */
+static bool is_dispensable(const struct fs_frame *frame) {
+    return frame->type == FS_WAIT || frame->type == FS_STOPPED || frame->type == FS_CONTINUED;
+}
+
 bool fs_send_now(int socket, const struct fs_frame *frame) {
+    int unread = 0;
+    if (is_dispensable(frame) && ioctl(socket, SIOCOUTQ, &unread) == 0 &&
+        unread > UNREAD_BYTES_MAX) {
+        errno = EAGAIN;
+        return false;
+    }
     return send(socket, frame, sizeof *frame, MSG_NOSIGNAL | MSG_DONTWAIT) ==
            (ssize_t)sizeof *frame;
 }
@@ -217,6 +238,12 @@ static size_t take_fds(struct msghdr *message, int *fds, size_t room) {
     return count;
 }
 
+static void close_fds(const int *fds, size_t *count) {
+    for (size_t i = 0; count && i < *count; i++)
+        close(fds[i]);
+    if (count) *count = 0;
+}
+
 int fs_receive(int socket, struct fs_frame *frame, int *fds, size_t *fd_count) {
     union control control;
     struct iovec part = {frame, sizeof *frame};
@@ -233,7 +260,10 @@ int fs_receive(int socket, struct fs_frame *frame, int *fds, size_t *fd_count) {
     if (got < 0) return errno == ECONNRESET ? 0 : -1;
     size_t count = take_fds(&message, fds, fd_count ? *fd_count : 0);
     if (fd_count) *fd_count = count;
-    if (got == 0) return 0;
+    if (got == 0) { /* the end, or an empty message */
+        close_fds(fds, fd_count);
+        return 0;
+    }
     bool is_frame = got == (ssize_t)sizeof *frame && frame->magic == FS_MAGIC &&
                     frame->version == FS_VERSION &&
                     (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) == 0;
@@ -241,9 +271,7 @@ int fs_receive(int socket, struct fs_frame *frame, int *fds, size_t *fd_count) {
         frame->text[sizeof frame->text - 1] = '\0';
         return 1;
     }
-    for (size_t i = 0; i < count; i++)
-        close(fds[i]);
-    if (fd_count) *fd_count = 0;
+    close_fds(fds, fd_count);
     errno = EBADMSG;
     return -1;
 }

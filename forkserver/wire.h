@@ -154,7 +154,10 @@ const void *fs_request_map(int fd, size_t *size);
 /* Frames. `fds` may be NULL when the count is 0. False with errno. Never SIGPIPE. */
 bool fs_send(int socket, const struct fs_frame *frame, const int *fds, size_t fd_count);
 
-/* The same without descriptors and without waiting for a reader: false if there is no room. */
+/*
+ * The same without descriptors and without waiting for a reader: false if there is no room. WAIT,
+ * STOPPED and CONTINUED leave room for the one that tells the end.
+ */
 bool fs_send_now(int socket, const struct fs_frame *frame);
 
 /*
@@ -164,7 +167,8 @@ bool fs_send_now(int socket, const struct fs_frame *frame);
  */
 int fs_receive(int socket, struct fs_frame *frame, int *fds, size_t *fd_count);
 
-/* A frame with its header, and a text (NULL: none) that is cut to fit. */
+/* A frame with its header, and a text (NULL: none) that is cut to fit; control characters in it
+ * become blanks. */
 struct fs_frame fs_frame_of(enum fs_type type, uint32_t number, int32_t value, const char *text);
 
 #endif

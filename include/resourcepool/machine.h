@@ -91,7 +91,8 @@ RP_API RP_MUST_CHECK rp_status rp_machine_stats(rp_machine *machine, char **json
 /**
  * Say what this program is and holds, as a JSON object of at most 32 KiB: it replaces what was said
  * before, and is forgotten with the connection. One of kind "fork_server" is shown among
- * fork_servers[] of the status, and its memory_bytes in the ledger of the processor. To say
+ * fork_servers[] of the status, and its memory_bytes in the ledger of the processor: what that
+ * allows is less by them, a budget that was asked for is not. To say
  * something keeps no broker from leaving when it is idle. RP_ERR_ARGUMENT: no JSON object.
  */
 RP_API RP_MUST_CHECK rp_status rp_machine_tell(rp_machine *machine, const char *json,

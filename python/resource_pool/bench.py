@@ -902,7 +902,8 @@ def main(arguments=None):
 
     parser = argparse.ArgumentParser(prog="python -m resource_pool.bench",
                                      description="What the package costs and saves.")
-    parser.add_argument("part", nargs="?", choices=["calls", "sharing", "suite"], help="one part only")
+    parser.add_argument("part", nargs="?", choices=["calls", "sharing", "suite", "forkserver"],
+                        help="one part only; forkserver: only if it is named")
     parser.add_argument("--rounds", type=int, default=0, help="how often each figure is taken")
     parser.add_argument("--only", help="of sharing: only what has this in its name")
     parser.add_argument("--kind", help=argparse.SUPPRESS)
@@ -919,6 +920,10 @@ def main(arguments=None):
         bench_sharing(table, given.rounds, given.only)
     if given.part in (None, "suite"):
         bench_suite(table, given.rounds)
+    if given.part == "forkserver":
+        from .bench_forkserver import bench_forkserver
+
+        bench_forkserver(table, given.rounds)
     if given.json:
         print(json.dumps(table.rows))
     else:

@@ -14,9 +14,13 @@ import sys
 
 
 def launcher() -> str | None:
-    """The program in the place of the interpreter, which `rpool run` names; None: workers start plainly."""
+    """The program in the place of the interpreter, which `rpool run` names; None: workers start plainly.
+
+    `rpool bench python` takes an interpreter by the same variable, which is none.
+    """
     path = os.environ.get("RESOURCE_POOL_PYTHON", "")
-    return path if os.path.isabs(path) and os.access(path, os.X_OK) else None
+    is_launcher = os.path.isabs(path) and os.path.basename(path) == "rpool-python"
+    return path if is_launcher and os.access(path, os.X_OK) else None
 
 
 def command() -> str | None:

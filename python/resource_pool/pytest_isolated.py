@@ -134,18 +134,21 @@ def _fork() -> int:
         return os.fork()
 
 
-def _end(pid: int) -> tuple[int, object]:
-    """End a child, and wait for it: first it may end its fixtures."""
-    for number, seconds in _END_STEPS:
-        if number:
-            os.kill(pid, number)
-        until = time.monotonic() + seconds if seconds else None
-        while until is None or time.monotonic() < until:
-            found, status, usage = os.wait4(pid, os.WNOHANG if until else 0)
-            if found:
-                return status, usage
-            time.sleep(0.01)
-    raise AssertionError("a wait without an end came back")
+def _end(pid: int) -> tuple[int | None, object]:
+    """End a child, and wait for it: first it may end its fixtures. What interrupted a wait may have come after it."""
+    try:
+        for number, seconds in _END_STEPS:
+            if number:
+                os.kill(pid, number)
+            until = time.monotonic() + seconds if seconds else None
+            while until is None or time.monotonic() < until:
+                found, status, usage = os.wait4(pid, os.WNOHANG if until else 0)
+                if found:
+                    return status, usage
+                time.sleep(0.01)
+    except (ChildProcessError, ProcessLookupError):
+        pass
+    return None, None
 
 
 class _Alarm:
@@ -159,7 +162,8 @@ class _Alarm:
 
     def __exit__(self, *raised):
         if self._left and signal.getitimer(signal.ITIMER_REAL)[0]:  # else it has rung
-            signal.setitimer(signal.ITIMER_REAL, max(self._left - (time.monotonic() - self._began), 0.001))
+            left = self._left - (time.monotonic() - self._began)
+            signal.setitimer(signal.ITIMER_REAL, max(left, _ALARM_SECONDS))
 
 
 # ---- the plugin --------------------------------------------------------------------------------
@@ -217,15 +221,16 @@ class Isolation:
         channel = Channel()
         traces = tempfile.TemporaryFile(buffering=0)
         began = time.time()
-        try:
-            with _Alarm():
+        with _Alarm():
+            try:
                 pid = _fork()
-                if pid == 0:
-                    self._be_child(item, channel, traces)
-                status, usage, said = self._wait(pid)
-        except OSError as error:
-            self._report_death(item, [], [f"no process could be forked for it: {error.strerror or error}"], began, {})
-            return
+            except OSError as error:
+                said = f"no process could be forked for it: {error.strerror or error}"
+                self._report_death(item, [], [said], began, {})
+                return
+            if pid == 0:
+                self._be_child(item, channel, traces)
+            status, usage, said = self._wait(pid)
         reports, told_end = [], None
         for kind, data in channel.take_all():
             if kind == "report":
@@ -245,7 +250,8 @@ class Isolation:
                 item.ihook.pytest_runtest_logreport(report=report)
         traces.close()
         self._state.recorder.fold((told_end or {}).get("summary"))
-        self._take_end(item, told_end or {})
+        if told_end and not said:
+            self._take_end(item, told_end)
 
     def _wait(self, pid: int) -> tuple[int | None, object, str | None]:
         """How the child ended: its status and what it used; and why it was ended, if it was."""
@@ -271,7 +277,7 @@ class Isolation:
         for name in ("shouldstop", "shouldfail"):
             if told.get(name) and not getattr(item.session, name):
                 setattr(item.session, name, told[name])
-        kind, *words = told.get("raised") or ("",)
+        kind, *words = told["raised"] or ("",)
         if kind == "exit":
             pytest.exit(*words)
         if kind == "interrupt":
@@ -418,8 +424,8 @@ def _add_sections(reports: list, printed: dict[str, str]) -> None:
 def _of_test(stacks: str) -> str:
     """Without pytest's own frames and ours."""
     others = ("/_pytest/", "/pluggy/", "/pytest/__main__.py", "<frozen runpy>", os.path.dirname(__file__) + "/pytest_")
-    lines = stacks.splitlines()
-    return "\n".join(line for line in lines if not line.startswith("  File ") or not any(map(line.__contains__, others)))
+    return "\n".join(line for line in stacks.splitlines()
+                     if not (line.startswith("  File ") and any(map(line.__contains__, others))))
 
 
 def _expect_failure(item: pytest.Item, report: pytest.TestReport) -> None:

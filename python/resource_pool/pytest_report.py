@@ -401,7 +401,7 @@ def _forked_lines(forked: dict | None) -> list[str]:
     line = (f"{forked['forked']} of {_plural(forked['processes'], 'worker')}" if forked["are_workers"]
             else "this process was") + " forked from a Python"
     if not forked["forked"]:
-        return [f"{line} that has its libraries loaded: 'rpool run' says why not"]
+        return [f"{line} that has its libraries loaded"]
     if not forked["preloads"]:
         return [f"{line} that has no library loaded yet"]
     line += f" with {_plural(forked['preloads'], 'module')} loaded: {seconds_text(forked['spared_seconds'])} of imports"
@@ -414,7 +414,8 @@ def _forked_lines(forked: dict | None) -> list[str]:
 def _isolated_lines(isolated: dict | None) -> list[str]:
     if not isolated:
         return []
-    lines = [f"{_plural(isolated['tests'], 'test')} in forks of their own"]
+    count = isolated["tests"]
+    lines = ["1 test in a fork of its own" if count == 1 else f"{count} tests in forks of their own"]
     if isolated["threads"]:
         lines.append("modules that started threads when they were imported, which no fork has:")
         lines.extend(f"  {each['module']}: {', '.join(each['threads'])}" for each in isolated["threads"])

@@ -115,11 +115,12 @@ def rpool():
 def below_rpool(run, rpool, pytester):
     """below_rpool(*arguments): `rpool run -- pytest` with a broker of its own; its path is short, for a socket."""
 
-    def run_pytest(*arguments, budget="1GiB"):
+    def run_pytest(*arguments, budget="1GiB", options=(), python=(sys.executable,), **environment):
         with tempfile.TemporaryDirectory() as folder:
-            return subprocess.run([rpool, "run", "--isolated", "--budget", budget, "--", sys.executable, "-m", "pytest",
-                                   "-p", "no:cacheprovider", *arguments], cwd=pytester.path, text=True,
+            return subprocess.run([rpool, "run", "--isolated", "--budget", budget, *options, "--", *python, "-m",
+                                   "pytest", "-p", "no:cacheprovider", *arguments], cwd=pytester.path, text=True,
                                   capture_output=True, timeout=120, check=False,
-                                  env={**os.environ, "RESOURCE_POOL_BROKER": folder, "RESOURCE_POOL_RUNS": "off"})
+                                  env={**os.environ, "RESOURCE_POOL_BROKER": folder, "RESOURCE_POOL_RUNS": "off",
+                                       **environment})
 
     return run_pytest

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a keeper does with libraries that misbehave or change, and with servers and launchers that die."""
 
+import fcntl
 import os
 import pathlib
+import re
 import resource
 import signal
 import socket
@@ -12,7 +14,7 @@ import threading
 import time
 import unittest
 
-from forked import PATIENCE, ForkServer, until
+from forked import PATIENCE, ForkServer, state_of, until
 
 
 class Modules(ForkServer):
@@ -102,6 +104,13 @@ class Preloads(Modules):
     def test_one_that_hangs(self):
         self.env["RESOURCE_POOL_PYTHON_IMPORT_SECONDS"] = "1"
         self.refuse("import time\ntime.sleep(1000)\n", "takes longer than 1 s")
+
+    def test_one_that_spoils_the_inventory(self):
+        """A start that never comes to its end is not tried for ever."""
+        self.write("bad", "import os\ndef stat(*args, **names): raise ValueError('no')\nos.stat = stat\n")
+        done = self.run_forked("-c", "print(1)", preload="bad")
+        self.assertEqual(done.stdout, b"1\n", done.stderr)
+        self.assert_plain("did not start")
 
     def test_too_many_that_raise(self):
         names = [f"bad{i}" for i in range(20)]
@@ -241,6 +250,61 @@ class Deaths(ForkServer):
             killer.join()
         self.assertEqual(len(self.event_lines("forked")) + len(self.event_lines("plain")) >= 60, True)
 
+    def test_a_server_that_does_not_answer_is_replaced(self):
+        process, server = self.begin()
+        os.kill(server, signal.SIGSTOP)
+        waiting = self.start("-c", "print(2)", stdout=subprocess.PIPE)
+        self.assertEqual(waiting.stdout.read(), b"2\n")
+        self.assertEqual(waiting.wait(PATIENCE), 0)
+        waiting.stdout.close()
+        until(lambda: not os.path.exists(f"/proc/{server}"), "the end of the server")
+        self.assertEqual(self.event_lines("plain"), [["the server was killed", "-c print(2)"]])
+        self.assertEqual(self.run_forked("-c", "print(3)").stdout, b"3\n")
+        self.end(process, 7)
+        self.assertEqual(len(self.event_lines("forked")), 2)
+
+    def test_a_keeper_that_waits_for_its_last_child_is_in_nobodys_way(self):
+        process, _ = self.begin()
+        old = self.keepers()
+        for pid in old:
+            os.kill(pid, signal.SIGTERM)
+        broker = self.env["RESOURCE_POOL_BROKER"]
+        until(lambda: not any(name.startswith("python-") and name.endswith(".sock") for name in os.listdir(broker)),
+              "the end of listening")
+        self.assertEqual(self.run_forked("-c", "print(2)").stdout, b"2\n")
+        self.assert_forked(2)
+        self.assertTrue(all(os.path.exists(f"/proc/{pid}") for pid in old))
+        self.end(process, 7)
+        until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in old), "the end of the keeper")
+
+    def test_a_daemon_of_a_program_is_no_child_of_the_server(self):
+        """What a program leaves behind is the keeper's, who must not take it for what a dead server forked."""
+        code = ("import os, time\nif not os.fork():\n os.setsid()\n if os.fork(): os._exit(0)\n"
+                " print(os.getpid(), flush=True)\n os.close(1)\n os.close(2)\n time.sleep(60)\nos.wait()\n")
+        daemon = self.run_forked("-c", code).stdout.decode().strip()
+        keeper, = self.keepers()
+        children = pathlib.Path(f"/proc/{keeper}/task/{keeper}/children")
+        server = self.event_lines("forked")[0][1]
+        until(lambda: daemon in children.read_text().split(), "the daemon")
+        try:
+            os.kill(int(server), signal.SIGSTOP)
+            waiting = self.start("-c", "print(2)")
+            until(lambda: self.is_asked(int(server)), "the request")
+            os.kill(int(server), signal.SIGKILL)
+            until(lambda: not os.path.exists(f"/proc/{server}"), "the end of the server")
+            waiting.kill()
+            waiting.wait()
+            self.assertEqual(self.run_forked("-c", "print(3)").stdout, b"3\n")
+            self.assertTrue(os.path.exists(f"/proc/{daemon}"))
+        finally:
+            os.kill(int(daemon), signal.SIGKILL)
+
+    @staticmethod
+    def is_asked(server):
+        """Whether something lies in the server's socket, which holds the launcher's descriptors."""
+        text = pathlib.Path(f"/proc/{server}/fdinfo/3").read_text()
+        return re.search(r"scm_fds:\s*[1-9]", text) is not None
+
     def test_a_socket_that_is_removed_ends_the_keeper(self):
         self.run_forked("-c", "print(1)")
         keepers = self.keepers()
@@ -335,6 +399,42 @@ class Rubbish(ForkServer):
     def still_serves(self):
         self.assertEqual(self.run_forked("-c", "print(3)").stdout, b"3\n")
         self.assertEqual(self.event_lines("plain"), [])
+
+    def ask(self, connection, code):
+        """A request as a launcher makes it."""
+        argv, original = [b"-c"], [b"python3", b"-c", code]
+        environment = [f"{name}={value}".encode() for name, value in self.env.items()]
+        texts = b"".join(text + b"\0" for text in (code, *argv, *original, *environment))
+        passed = struct.pack("3i", 0, 1, 2)
+        limits = [value % 2**64 for kind in range(16) for value in resource.getrlimit(kind)]
+        head = struct.pack("<IIQ7I5i2Q32Q", 0x31534652, 1, 336 + len(passed) + len(texts), 0, len(argv), len(original),
+                           len(environment), 3, 0, 0o22, os.getpid(), os.getpgrp(), os.getsid(0), 0, 0, 0, 0, *limits)
+        memory = os.memfd_create("request", os.MFD_ALLOW_SEALING)
+        os.write(memory, head + passed + texts)
+        fcntl.fcntl(memory, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
+                    | fcntl.F_SEAL_SEAL)
+        folder = os.open("/", os.O_PATH)
+        null = os.open("/dev/null", os.O_RDWR)
+        connection.sendmsg(*self.frame(1, (memory, folder, null, null, null)))
+        for fd in (memory, folder, null):
+            os.close(fd)
+
+    def test_who_does_not_read_holds_up_nobody_and_is_told_the_end(self):
+        connection = self.connect()
+        self.ask(connection, b"import time; time.sleep(100)")
+        child = int(until(lambda: self.event_lines("forked")[1:], "the child")[0][0])
+        for _ in range(1000):
+            os.kill(child, signal.SIGSTOP)
+            until(lambda: state_of(child) == "T", "the stop")
+            os.kill(child, signal.SIGCONT)
+            until(lambda: state_of(child) != "T", "the continue")
+        self.still_serves()
+        os.kill(child, signal.SIGKILL)
+        frames = []
+        while (data := connection.recv(4096)):
+            frames.append(struct.unpack("<IHHIi4Q200s", data))
+        self.assertGreater(len(frames), 20)
+        self.assertEqual((frames[-1][2], frames[-1][4]), (7, 9))
 
     def test_what_is_no_request_is_refused(self):
         null = os.open("/dev/null", os.O_RDONLY)
