@@ -362,6 +362,7 @@ class Refusals(ForkServer):
     def test_a_fork_that_is_refused_is_run_plainly(self):
         self.run_forked("-c", "pass")
         server = int(self.event_lines("forked")[0][1])
+        self.addCleanup(os.kill, server, signal.SIGKILL)  # of no use to the next test
         resource.prlimit(server, resource.RLIMIT_NPROC, (0, 0))
         self.assertEqual(self.run_forked("-c", "print(1)").stdout, b"1\n")
         self.assertRegex(self.event_lines("plain")[0][0], "cannot fork")

@@ -196,14 +196,43 @@ class Strangers(Lives):
         os.chmod(path, 0o666)
         code = ("import os, socket, sys; os.setgid(65534); os.setuid(65534)\n"
                 "s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); s.settimeout(20); s.connect(sys.argv[1])\n"
-                "try: print(s.recv(4096))\n"
-                "except ConnectionResetError: print(b'')\n")
+                # One of the keeper's own user hears that this is no request.
+                "try: s.send(b'x'); print(s.recv(4096))\n"
+                "except (BrokenPipeError, ConnectionResetError): print(b'')\n")
         done = subprocess.run([PYTHON, "-c", code, path], capture_output=True, check=False, timeout=PATIENCE + 5)
         self.assertEqual(done.stdout, b"b''\n", done.stderr)
         os.chmod(self.broker, 0o700)
         os.chmod(path, 0o600)
         self.assertEqual(self.run_forked("-c", "print(3)").stdout, b"3\n")
         self.assert_forked(2)
+
+    @unittest.skipIf(os.geteuid() != 0, "needs root, to be another user; as that one test_keeper.py has the test")
+    def test_a_fork_that_a_limit_of_processes_refuses_is_run_plainly(self):
+        os.mkdir(self.broker, 0o700)
+        os.chmod(self.folder, 0o711)
+        for path in (self.broker, self.events):
+            os.chown(path, 65534, 65534)
+        user = {"user": 65534, "group": 65534, "extra_groups": (), "cwd": "/"}
+        self.env["HOME"] = "/"
+        try:
+            self.run_forked("-c", "pass", **user)
+        except PermissionError as error:
+            self.skipTest(f"another user cannot run it: {error}")
+        if not self.event_lines("forked"):
+            self.skipTest(f"another user's interpreter does not start: {self.event_lines('plain')}")
+        server = int(self.event_lines("forked")[0][1])
+        code = ("import resource, sys; pid, soft = map(int, sys.argv[1:]); kind = resource.RLIMIT_NPROC\n"
+                "resource.prlimit(pid, kind, (soft, resource.prlimit(pid, kind)[1]))")
+
+        def limit(soft):
+            subprocess.run([PYTHON, "-c", code, str(server), str(soft)], check=True, **user)
+
+        limit(0)
+        self.assertEqual(self.run_forked("-c", "print(1)", **user).stdout, b"1\n")
+        self.assertRegex(self.event_lines("plain")[0][0], "cannot fork")
+        limit(1000)
+        self.assertEqual(self.run_forked("-c", "print(2)", **user).stdout, b"2\n")
+        self.assertEqual([line[1] for line in self.event_lines("forked")], [str(server)] * 2)
 
 
 class Lies(Lives):
