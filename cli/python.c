@@ -35,7 +35,7 @@ int python_run(const struct arguments *arguments) {
     static char name[] = "rpool-python";
     char path[PATH_MAX];
     size_t count = 0;
-    while (arguments->rest[count] && count < WORDS_MAX)
+    while (count < WORDS_MAX && arguments->rest[count])
         count++;
     char **words = calloc(count + 2, sizeof *words);
     if (!words || !python_find_launcher(path)) {

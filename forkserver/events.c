@@ -43,7 +43,7 @@ void fs_events_forked(const struct fs_imports *imports) {
 void fs_events_imported(void) {
     /* A fork of the program's own that came to its end has imported nothing for itself. */
     if (!events_path[0] || getpid() != owner) return;
-    PyObject *names = fs_inside_call("imported", NULL);
+    PyObject *names = fs_inside_call("imported");
     char *text = NULL;
     Py_ssize_t size = 0;
     if (names && PyBytes_AsStringAndSize(names, &text, &size) == 0 && size > 0) {

@@ -9,8 +9,9 @@
 
 #include "child.h"
 
-/* Call one of inside.py with up to five arguments, ended by NULL. NULL with an exception. */
-PyObject *fs_inside_call(const char *function, ...);
+/* Call one of inside.py with up to five arguments. NULL with an exception. */
+PyObject *fs_inside_call_all(const char *function, ...);
+#define fs_inside_call(...) fs_inside_call_all(__VA_ARGS__, (PyObject *)NULL)
 
 /* How many names each module has now; later, a list of (names, that number) of those with more. */
 void fs_names_remember(void);

@@ -57,7 +57,7 @@ static const char *read_request(const struct fs_job *job, struct fs_request *req
 }
 
 int fs_job_receive(struct fs_job *job, char *why, size_t room) {
-    struct fs_frame frame;
+    struct fs_frame frame = {0};
     struct fs_request request;
     const void *map;
     size_t size;

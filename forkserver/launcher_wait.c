@@ -343,7 +343,7 @@ static void take_started(struct wait *wait, const struct fs_frame *frame, int *f
 /* False: nothing was started, or will be. */
 static bool take_frame(struct wait *wait, const int32_t *passed, size_t passed_count,
                        char why[WHY_BYTES]) {
-    struct fs_frame frame;
+    struct fs_frame frame = {0};
     int fds[4];
     size_t fd_count = 4;
     int rc = fs_receive(wait->connection, &frame, fds, &fd_count);

@@ -98,7 +98,7 @@ static int find_new_fd(void) {
 
 static off_t output_bytes(void) {
     struct stat found;
-    PyObject *done = fs_inside_call("flush", NULL);
+    PyObject *done = fs_inside_call("flush");
     if (!done) PyErr_Clear();
     Py_XDECREF(done);
     fflush(NULL);
@@ -206,7 +206,7 @@ enum fs_import fs_preload_init(int control, char *why, size_t room) {
     open_fds[0] = 7 | UINT64_C(1) << control;
     count_fork_once();
     enum fs_import found = look_behind(why, room, fork_count);
-    PyObject *done = fs_inside_call("open_for_imports", NULL);
+    PyObject *done = fs_inside_call("open_for_imports");
     if (!done) PyErr_Print();
     Py_XDECREF(done);
     return found;
@@ -215,7 +215,7 @@ enum fs_import fs_preload_init(int control, char *why, size_t room) {
 /* "TYPE NAME PLACE:FUNCTION": what was found out of it, as a text. */
 static PyObject *load_model(const char *line) {
     PyObject *text = PyUnicode_DecodeFSDefault(line);
-    PyObject *said = text ? fs_inside_call("load_model", text, NULL) : NULL;
+    PyObject *said = text ? fs_inside_call("load_model", text) : NULL;
     Py_XDECREF(text);
     return said;
 }
@@ -292,7 +292,7 @@ const struct fs_imports *fs_preload_sums(void) {
 
 static int write_inventory(void) {
     PyObject *since = PyLong_FromLongLong(began_ns);
-    PyObject *lines = since ? fs_inside_call("inventory", since, NULL) : NULL;
+    PyObject *lines = since ? fs_inside_call("inventory", since) : NULL;
     char *text = NULL;
     Py_ssize_t size = 0;
     int fd = -1;
@@ -314,7 +314,7 @@ static int write_inventory(void) {
 
 struct fs_frame fs_preload_freeze(int *fd) {
     char why[FS_TEXT_BYTES] = "";
-    PyObject *done = fs_inside_call("freeze", NULL);
+    PyObject *done = fs_inside_call("freeze");
     if (!done) PyErr_Print();
     Py_XDECREF(done);
     fs_names_remember();

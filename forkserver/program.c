@@ -56,7 +56,7 @@ static bool become(const struct fs_request *request) {
     PyObject *flag = PyBool_FromLong(request->head->is_unbuffered != 0);
     PyObject *done = NULL;
     if (argv && original && variables && ignored) {
-        done = fs_inside_call("become", argv, original, variables, flag, ignored, NULL);
+        done = fs_inside_call("become", argv, original, variables, flag, ignored);
     }
     Py_XDECREF(argv);
     Py_XDECREF(original);
@@ -130,7 +130,7 @@ static bool is_place_of_modules(const char *path) {
 /* A script is known by its absolute name, as the interpreter makes it. NULL: no memory. */
 static char *absolute_name(const char *name) {
     PyObject *given = PyUnicode_DecodeFSDefault(name);
-    PyObject *made = given ? fs_inside_call("absolute_name", given, NULL) : NULL;
+    PyObject *made = given ? fs_inside_call("absolute_name", given) : NULL;
     PyObject *bytes = made ? PyUnicode_EncodeFSDefault(made) : NULL;
     char *copy = bytes ? strdup(PyBytes_AsString(bytes)) : NULL;
     PyErr_Clear();
@@ -167,11 +167,11 @@ static bool find_program(const struct fs_request *request, struct program *progr
 static bool put_first(const char *function, const char *path) {
     PyObject *name = PyUnicode_DecodeFSDefault(path);
     if (name && function) {
-        PyObject *folder = fs_inside_call(function, name, NULL);
+        PyObject *folder = fs_inside_call(function, name);
         Py_DECREF(name);
         name = folder;
     }
-    PyObject *done = name ? fs_inside_call("put_first", name, NULL) : NULL;
+    PyObject *done = name ? fs_inside_call("put_first", name) : NULL;
     Py_XDECREF(name);
     Py_XDECREF(done);
     return done != NULL;
@@ -199,7 +199,7 @@ static bool set_path(const struct program *program) {
  */
 static PyObject *main_names(const struct program *program) {
     PyObject *flag = PyBool_FromLong(program->mode == FS_MODE_STDIN);
-    PyObject *names = flag ? fs_inside_call("make_main", flag, NULL) : NULL;
+    PyObject *names = flag ? fs_inside_call("make_main", flag) : NULL;
     Py_XDECREF(flag);
     return names;
 }
@@ -213,7 +213,7 @@ static PyObject *run_source(PyObject *names, const char *source, const char *fil
 
 static PyObject *run_module(const char *name, bool alters_argv) {
     PyObject *text = PyUnicode_FromString(name);
-    PyObject *done = text ? fs_inside_call("forget_module", text, NULL) : NULL;
+    PyObject *done = text ? fs_inside_call("forget_module", text) : NULL;
     Py_XDECREF(text);
     Py_XDECREF(done);
     if (!done) return NULL;
@@ -231,11 +231,11 @@ static PyObject *run_module(const char *name, bool alters_argv) {
 /* What the version makes of a program on the command line before and after it is compiled. */
 static PyObject *run_code(PyObject *names, const char *source) {
     PyObject *given = PyUnicode_FromString(source);
-    PyObject *text = given ? fs_inside_call("dedent", given, NULL) : NULL;
+    PyObject *text = given ? fs_inside_call("dedent", given) : NULL;
     PyObject *bytes = text ? PyUnicode_AsUTF8String(text) : NULL;
     const char *dedented = bytes ? PyBytes_AsString(bytes) : NULL;
     PyObject *code = dedented ? Py_CompileString(dedented, "<string>", Py_file_input) : NULL;
-    PyObject *shown = code ? fs_inside_call("show_lines", code, text, NULL) : NULL;
+    PyObject *shown = code ? fs_inside_call("show_lines", code, text) : NULL;
     PyObject *result = shown ? PyEval_EvalCode(code, names, names) : NULL;
     Py_XDECREF(shown);
     Py_XDECREF(code);
@@ -247,7 +247,7 @@ static PyObject *run_code(PyObject *names, const char *source) {
 
 static PyObject *run_script(PyObject *names, const struct program *program) {
     PyObject *name = PyUnicode_DecodeFSDefault(program->target);
-    PyObject *done = name ? fs_inside_call("name_script", names, name, NULL) : NULL;
+    PyObject *done = name ? fs_inside_call("name_script", names, name) : NULL;
     PyObject *result = done ? run_source(names, program->source, program->target) : NULL;
     Py_XDECREF(name);
     Py_XDECREF(done);
@@ -390,7 +390,7 @@ static bool finish(void) {
     bool is_flushed = flush_streams();
     fs_events_imported();
     PyObject *grown = fs_names_grown();
-    PyObject *done = grown ? fs_inside_call("tear_down", grown, NULL) : NULL;
+    PyObject *done = grown ? fs_inside_call("tear_down", grown) : NULL;
     if (!done) PyErr_Clear();
     Py_XDECREF(done);
     Py_XDECREF(grown);

@@ -47,7 +47,7 @@ static struct server {
     size_t untold_count; /* of children: those that have ended */
 } server = {.control = -1, .signals = -1};
 
-PyObject *fs_inside_call(const char *function, ...) {
+PyObject *fs_inside_call_all(const char *function, ...) {
     PyObject *arguments[6] = {NULL};
     va_list list;
     va_start(list, function);
@@ -229,7 +229,7 @@ static void raise_descriptor_limit(void) {
 /* --- the loop -------------------------------------------------------------------------------- */
 
 static void obey(void) {
-    struct fs_frame frame;
+    struct fs_frame frame = {0};
     int fds[FDS_ROOM];
     size_t fd_count = FDS_ROOM;
     int inventory = -1;
@@ -335,7 +335,8 @@ static PyObject *begin(PyObject *module, PyObject *arguments) {
     setvbuf(stream, NULL, _IONBF, 0);
     server.real_stdin = stdin;
     stdin = stream;
-    Py_RETURN_NONE;
+    Py_INCREF(Py_None);
+    return Py_None;
 }
 
 static PyObject *trial(PyObject *module, PyObject *callable) {
