@@ -158,7 +158,8 @@ static bool set_texts(const struct fs_request *request, struct texts *texts) {
     }
     size_t locale_bytes = locale ? strlen(locale) + sizeof "LC_CTYPE=" : 0;
     char **copies = calloc(count + 2, sizeof *copies);
-    char *at = malloc(bytes_of(request->original) + bytes_of(request->environment) + locale_bytes);
+    char *at =
+        malloc(bytes_of(request->original) + bytes_of(request->environment) + locale_bytes + 1);
     if (!copies || !at) {
         free(copies);
         free(at);
@@ -212,7 +213,7 @@ static void show_texts(const struct texts *texts) {
 bool fs_child_become(const struct fs_request *request, int *fds, size_t fd_count,
                      char why[FS_WHY_BYTES]) {
     const struct fs_request_head *head = request->head;
-    struct texts texts;
+    static struct texts texts; /* the process's, to its end */
     if (fchdir(fds[FS_FD_FOLDER]) != 0) return fail(why, "cannot go to the current folder");
     raise_descriptor_limit();
     if (!place_descriptors(request, fds, fd_count)) return fail(why, "cannot take descriptors");

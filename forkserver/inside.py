@@ -188,6 +188,10 @@ def reseed():
     mtrand = sys.modules.get("numpy.random.mtrand")
     if mtrand is not None:
         mtrand._rand.seed()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.default_generator.initial_seed() >= 1 << 48:
+        # Drawn from the system as some versions do; what others begin with, or an import set, is no such number.
+        torch.default_generator.seed()
     process = sys.modules.get("multiprocessing.process")
     if process is not None:
         key = process.AuthenticationString(os.urandom(32))

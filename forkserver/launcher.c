@@ -25,6 +25,7 @@ struct given {
     bool is_unknown; /* what is open: without /proc */
     bool has_too_many;
     char interpreter[PATH_MAX];
+    char **argv;     /* main()'s */
     char **python;   /* arguments of the interpreter */
     char **original; /* the same behind its path */
 };
@@ -167,7 +168,7 @@ static void run_forked(const struct given *given, const struct program *program,
     int connection = is_made ? keeper_reach(key, given->interpreter, &preloads, why) : -1;
     free(preloads.text);
     if (connection < 0) return;
-    wait_begin();
+    wait_begin(given->argv);
     if (ask(connection, given, program, why)) {
         wait_for(connection, given->fds, given->fd_count, why);
     } else {
@@ -223,6 +224,7 @@ int main(int argc, char **argv) {
     struct program program = {0};
     char why[WHY_BYTES] = "";
     (void)argc;
+    given.argv = argv;
     list_descriptors(&given);
     const char *called = argv[0] ? argv[0] : "";
     const char *name = last_part(called);

@@ -94,8 +94,8 @@ int keeper_reach(const char *key, const char *interpreter, const struct preloads
 
 /* --- launcher_wait.c ------------------------------------------------------------------------- */
 
-/* Hold back the signals that are the child's from now on. */
-void wait_begin(void);
+/* Hold back the signals that are the child's from now on. `argv` is main()'s. */
+void wait_begin(char **argv);
 
 /* As they were before: the plain interpreter follows. */
 void wait_undo(void);

@@ -3,186 +3,144 @@
 
 #include "test.h"
 
-#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
-enum { WORDS_MAX = 12, SHOWN_BYTES = 256 };
+enum { WORDS_MAX = 8 };
 
-/* A line's words, ended by blanks, in `words`. */
-static void split(char *text, char *words[WORDS_MAX]) {
-    size_t count = 0;
-    char *rest = text;
-    for (char *word; (word = strsep(&rest, " ")) && count < WORDS_MAX - 1;) {
-        if (*word) words[count++] = word;
-    }
-    words[count] = NULL;
+struct row { /* NOLINT(clang-analyzer-optin.performance.Padding): in the order of reading */
+    const char *words[WORDS_MAX];
+    bool is_terminal;
+    const char *why; /* a part of it; NULL: a fork can do it */
+    enum fs_mode mode;
+    bool is_unbuffered;
+    const char *target;
+    const char *argv[WORDS_MAX];
+};
+
+/* clang-format off */
+static const struct row rows[] = {
+    {{"-c", "pass"}, true, NULL, FS_MODE_CODE, false, "pass", {"-c"}},
+    {{"-cpass", "a", "-b"}, true, NULL, FS_MODE_CODE, false, "pass", {"-c", "a", "-b"}},
+    {{"-uc", "pass", "-X"}, true, NULL, FS_MODE_CODE, true, "pass", {"-c", "-X"}},
+    {{"-c", ""}, true, NULL, FS_MODE_CODE, false, "", {"-c"}},
+    {{"-c", "\xc3\xa4"}, true, NULL, FS_MODE_CODE, false, "\xc3\xa4", {"-c"}},
+    {{"-m", "a.b", "-c", "x"}, true, NULL, FS_MODE_MODULE, false, "a.b", {"-m", "-c", "x"}},
+    {{"-u", "-mjson"}, true, NULL, FS_MODE_MODULE, true, "json", {"-m"}},
+    {{"a.py", "--preload", "\xff"}, true, NULL, FS_MODE_SCRIPT, false, "a.py",
+     {"a.py", "--preload", "\xff"}},
+    {{"\xff.py"}, true, NULL, FS_MODE_SCRIPT, false, "\xff.py", {"\xff.py"}},
+    {{NULL}, false, NULL, FS_MODE_STDIN, false, "", {""}},
+    {{"-", "a"}, false, NULL, FS_MODE_STDIN, false, "", {"-", "a"}},
+    {{"-u"}, false, NULL, FS_MODE_STDIN, true, "", {""}},
+    {{NULL}, true, "interactive", 0, false, NULL, {NULL}},
+    {{"-"}, true, "interactive", 0, false, NULL, {NULL}},
+    {{"-u"}, true, "interactive", 0, false, NULL, {NULL}},
+    {{"a.pyc"}, true, "compiled", 0, false, NULL, {NULL}},
+    {{"-c"}, true, "-c", 0, false, NULL, {NULL}},
+    {{"-um"}, true, "-um", 0, false, NULL, {NULL}},
+    {{"-c", "\xff"}, true, "UTF-8", 0, false, NULL, {NULL}},
+    {{"-c", "\xed\xa0"}, true, "UTF-8", 0, false, NULL, {NULL}},
+    {{"-m", "\xff"}, true, "UTF-8", 0, false, NULL, {NULL}},
+    {{"-uXdev", "a.py"}, true, "-X", 0, false, NULL, {NULL}},
+    {{"-B", "a.py"}, true, "-B", 0, false, NULL, {NULL}},
+    {{"--help"}, true, "--help", 0, false, NULL, {NULL}},
+    {{"--"}, true, "--", 0, false, NULL, {NULL}},
+    {{"-V"}, true, "-V", 0, false, NULL, {NULL}},
+};
+/* clang-format on */
+
+static void copy_words(const char *const *from, char *to[WORDS_MAX + 1]) {
+    for (size_t i = 0; i <= WORDS_MAX; i++)
+        to[i] = i < WORDS_MAX && from[i] ? strdup(from[i]) : NULL;
 }
 
-/* "MODE[u] TARGET: argv", or "why: REASON". */
-static void show(const char *line, bool is_terminal, char shown[SHOWN_BYTES]) {
-    static const char *const modes[] = {"code", "module", "script", "stdin"};
-    char text[SHOWN_BYTES];
-    char *words[WORDS_MAX];
+static void free_words(char *words[WORDS_MAX + 1]) {
+    for (size_t i = 0; i < WORDS_MAX; i++)
+        free(words[i]);
+}
+
+static void each_command_line_is_a_forks_or_has_a_reason(void **state) {
+    (void)state;
+    unsetenv("PYTHONDONTWRITEBYTECODE");
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const struct row *row = &rows[i];
+        char *words[WORDS_MAX + 1];
+        char why[WHY_BYTES] = "";
+        struct program program;
+        copy_words(row->words, words);
+        bool is_read = line_read(words, row->is_terminal, &program, why);
+        if (row->why) {
+            assert_false(is_read);
+            assert_non_null(strstr(why, row->why));
+        } else {
+            assert_true(is_read);
+            assert_int_equal(program.mode, row->mode);
+            assert_int_equal(program.is_unbuffered, row->is_unbuffered);
+            assert_string_equal(program.target, row->target);
+            size_t count = 0;
+            for (; row->argv[count]; count++)
+                assert_string_equal(program.argv[count], row->argv[count]);
+            assert_null(program.argv[count]);
+            free(program.argv);
+        }
+        free_words(words);
+    }
+}
+
+static void options_of_every_letter_but_three_are_the_interpreters(void **state) {
+    (void)state;
+    unsetenv("PYTHONDONTWRITEBYTECODE");
+    for (int letter = '!'; letter < 0x7f; letter++) {
+        char option[] = {'-', (char)letter, '\0'};
+        char script[] = "a.py";
+        char *words[] = {option, script, NULL};
+        char why[WHY_BYTES] = "";
+        struct program program;
+        bool is_read = line_read(words, true, &program, why);
+        assert_int_equal(is_read, letter == 'u' || letter == 'c' || letter == 'm');
+        if (is_read) free(program.argv);
+    }
+}
+
+static void no_bytecode_may_be_said_twice(void **state) {
+    (void)state;
+    char option[] = "-B";
+    char script[] = "a.py";
+    char *words[] = {option, script, NULL};
     char why[WHY_BYTES] = "";
     struct program program;
-    snprintf(text, sizeof text, "%s", line);
-    split(text, words);
-    if (!line_read(words, is_terminal, &program, why)) {
-        snprintf(shown, SHOWN_BYTES, "why: %s", why);
-        return;
-    }
-    int length = snprintf(shown, SHOWN_BYTES, "%s%s %s:", modes[program.mode],
-                          program.is_unbuffered ? "u" : "", program.target);
-    for (const char **at = program.argv; *at; at++)
-        length += snprintf(shown + length, SHOWN_BYTES - (size_t)length, " %s", *at);
+    setenv("PYTHONDONTWRITEBYTECODE", "1", 1);
+    assert_true(line_read(words, true, &program, why));
+    assert_string_equal(program.target, "a.py");
     free(program.argv);
 }
 
-static void each_line_means_what_the_interpreter_takes_it_for(void **state) {
+static void the_launchers_own_options_come_first(void **state) {
     (void)state;
-    static const struct {
-        const char *line;
-        const char *means;
-    } rows[] = {
-        {"-c pass", "code pass: -c"},
-        {"-cpass", "code pass: -c"},
-        {"-c pass -x --y", "code pass: -c -x --y"},
-        {"-uc pass a", "codeu pass: -c a"},
-        {"-u -c pass", "codeu pass: -c"},
-        {"-ucpass", "codeu pass: -c"},
-        {"-m unittest -v", "module unittest: -m -v"},
-        {"-munittest", "module unittest: -m"},
-        {"script.py a -c b", "script script.py: script.py a -c b"},
-        {"-u script.py", "scriptu script.py: script.py"},
-        {"-", "stdin : -"},
-        {"- a", "stdin : - a"},
-        {"", "stdin : "},
-        {"-c", "why: the option -c"},
-        {"-um", "why: the option -um"},
-        {"-X dev script.py", "why: the option -X"},
-        {"-uI script.py", "why: the option -I"},
-        {"-E", "why: the option -E"},
-        {"-i script.py", "why: the option -i"},
-        {"-V", "why: the option -V"},
-        {"--version", "why: the option --version"},
-        {"--", "why: the option --"},
-        {"script.pyc", "why: a compiled script"},
-        {"-B script.py", "why: the option -B"},
-        {"-c \xff", "why: -c with a text that is not UTF-8"},
-        {"-m \xc0\x80", "why: -m with a text that is not UTF-8"},
-        {"-c \xc3\xa9", "code \xc3\xa9: -c"},
-        {"\xff.py \xfe", "script \xff.py: \xff.py \xfe"},
-    };
-    char shown[SHOWN_BYTES];
-    unsetenv("PYTHONDONTWRITEBYTECODE");
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        show(rows[i].line, false, shown);
-        if (strcmp(shown, rows[i].means) != 0) {
-            fail_msg("'%s' is '%s', not '%s'", rows[i].line, shown, rows[i].means);
-        }
-    }
-}
-
-static void a_terminal_is_a_session_and_no_program(void **state) {
-    (void)state;
-    char shown[SHOWN_BYTES];
-    show("-u", true, shown);
-    assert_string_equal(shown, "why: an interactive session");
-    show("-", true, shown);
-    assert_string_equal(shown, "why: an interactive session");
-    show("-c pass", true, shown);
-    assert_string_equal(shown, "code pass: -c");
-}
-
-static void bytecode_that_is_not_written_anyway_is_no_matter(void **state) {
-    (void)state;
-    char shown[SHOWN_BYTES];
-    setenv("PYTHONDONTWRITEBYTECODE", "1", 1);
-    show("-Bu -c pass", false, shown);
-    assert_string_equal(shown, "codeu pass: -c");
-    unsetenv("PYTHONDONTWRITEBYTECODE");
-}
-
-static void our_own_options_come_first(void **state) {
-    (void)state;
-    static const struct {
-        const char *line;
-        const char *preloads;
-        const char *interpreter;
-        const char *first; /* of the interpreter's */
-        bool is_help;
-    } rows[] = {
-        {"--preload a,b -c pass", "a,b", NULL, "-c", false},
-        {"--preload=a --interpreter=/p s.py", "a", "/p", "s.py", false},
-        {"--interpreter python3.11 -- --preload", NULL, "python3.11", "--preload", false},
-        {"-- --help", NULL, NULL, "--help", false},
-        {"s.py --preload a", NULL, NULL, "s.py", false},
-        {"--preloads a", NULL, NULL, "--preloads", false},
-        {"--help", NULL, NULL, "--help", true},
-        {"", NULL, NULL, NULL, false},
-    };
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        char text[SHOWN_BYTES];
-        char *words[WORDS_MAX];
-        char why[WHY_BYTES] = "";
-        struct line line;
-        snprintf(text, sizeof text, "%s", rows[i].line);
-        split(text, words);
-        assert_true(line_split(words, &line, why));
-        const char *const pairs[][2] = {{line.preloads, rows[i].preloads},
-                                        {line.interpreter, rows[i].interpreter},
-                                        {line.python[0], rows[i].first}};
-        for (size_t j = 0; j < 3; j++) {
-            assert_string_equal(pairs[j][0] ? pairs[j][0] : "(none)",
-                                pairs[j][1] ? pairs[j][1] : "(none)");
-        }
-        assert_int_equal(line.is_help, rows[i].is_help);
-    }
-}
-
-static void an_option_without_its_value_is_an_error(void **state) {
-    (void)state;
+    char preload[] = "--preload";
+    char names[] = "a,b";
+    char interpreter[] = "--interpreter=/x/python";
+    char end[] = "--";
+    char code[] = "-c";
+    char *all[] = {preload, names, interpreter, end, code, preload, NULL};
+    char *cut[] = {preload, NULL};
     char why[WHY_BYTES] = "";
-    char option[] = "--preload";
-    char *words[] = {option, NULL};
     struct line line;
-    assert_false(line_split(words, &line, why));
-    assert_says(why, "'--preload' needs a value");
-}
-
-/* --- the list of preloads -------------------------------------------------------------------- */
-
-static void a_list_of_preloads_is_names_in_order(void **state) {
-    (void)state;
-    static const struct {
-        const char *text;
-        const char *names;
-    } rows[] = {
-        {"", ""},
-        {"# nothing\n\n", ""},
-        {"torch\nnumpy", "torch\nnumpy\n"},
-        {"torch: nn nn.functional # why\n", "torch\ntorch.nn\ntorch.nn.functional\n"},
-        {"torch: nn optim\n-torch.nn\n", "torch\ntorch.optim\n"},
-        {"-scipy # refused: starts threads\nscipy: linalg\nscipy2\n", "scipy2\n"},
-        {"  a \t\r\n", "a\n"},
-    };
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        struct preloads preloads;
-        assert_true(preloads_parse(rows[i].text, strlen(rows[i].text), &preloads));
-        assert_int_equal(preloads.bytes, strlen(rows[i].names));
-        if (preloads.bytes > 0) assert_memory_equal(preloads.text, rows[i].names, preloads.bytes);
-        free(preloads.text);
-    }
+    assert_true(line_split(all, &line, why));
+    assert_string_equal(line.preloads, "a,b");
+    assert_string_equal(line.interpreter, "/x/python");
+    assert_ptr_equal(line.python, all + 4);
+    assert_false(line_split(cut, &line, why));
+    assert_non_null(strstr(why, "needs a value"));
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(each_line_means_what_the_interpreter_takes_it_for),
-        cmocka_unit_test(a_terminal_is_a_session_and_no_program),
-        cmocka_unit_test(bytecode_that_is_not_written_anyway_is_no_matter),
-        cmocka_unit_test(our_own_options_come_first),
-        cmocka_unit_test(an_option_without_its_value_is_an_error),
-        cmocka_unit_test(a_list_of_preloads_is_names_in_order),
+        cmocka_unit_test(each_command_line_is_a_forks_or_has_a_reason),
+        cmocka_unit_test(options_of_every_letter_but_three_are_the_interpreters),
+        cmocka_unit_test(no_bytecode_may_be_said_twice),
+        cmocka_unit_test(the_launchers_own_options_come_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -43,6 +43,7 @@ struct wait {
     bool is_joined; /* the child is in this process group */
     bool is_drawn;  /* a line of progress stands on the terminal */
     bool is_started;
+    int stop_as;    /* the gentle stop that a SIGSTOP to the child stands for; 0: none */
     uint64_t early; /* signals that came before there was anybody to have them */
     int64_t began_ms;
     int64_t heard_ms;
@@ -67,7 +68,7 @@ static void handle_sigcont(void) {
     sigaction(SIGCONT, &action, NULL);
 }
 
-void wait_begin(void) {
+void wait_begin(char **argv) {
     sigset_t all;
     struct sigaction action;
     sigfillset(&all);
@@ -79,7 +80,7 @@ void wait_begin(void) {
         if (i != SIGCHLD) signal(i, SIG_DFL);
     }
     /* Before there is a child: what its group gets from then on is seen. */
-    witness_open();
+    witness_open(argv);
     handle_sigcont();
     sigdelset(&all, SIGCONT);
     sigprocmask(SIG_SETMASK, &all, NULL);
@@ -119,8 +120,11 @@ static void take_default(int signal_number) {
 }
 
 static void send_on(const struct wait *wait, int signal_number) {
-    if (syscall(SYS_pidfd_send_signal, wait->child, signal_number, NULL, 0) == 0) return;
-    if (errno == ENOSYS || errno == EPERM) kill(wait->pid, signal_number);
+    if (wait->child >= 0 &&
+        syscall(SYS_pidfd_send_signal, wait->child, signal_number, NULL, 0) == 0) {
+        return;
+    }
+    if (wait->child < 0 || errno == ENOSYS || errno == EPERM) kill(wait->pid, signal_number);
 }
 
 /* A SIGCONT for this process alone is the child's. */
@@ -175,25 +179,23 @@ static void stop_like(const struct wait *wait, int signal_number) {
     }
 }
 
-/* From the terminal, to each process of the group. */
-static bool is_of_terminal(const struct signalfd_siginfo *info) {
-    switch (info->ssi_signo) {
-    case SIGHUP:
-    case SIGINT:
-    case SIGQUIT:
-    case SIGTSTP:
-    case SIGTTIN:
-    case SIGTTOU:
-    case SIGWINCH:
-        return info->ssi_code == SI_KERNEL;
-    default:
-        return false;
-    }
+/*
+ * The child was stopped in the place of this process, which now stops as it was told to; unless the
+ * kernel knows better. In a group that nobody could continue such a stop is none, here as for a
+ * plain interpreter, and the child goes on.
+ */
+static void stop_instead(struct wait *wait) {
+    take_default(wait->stop_as);
+    wait->stop_as = 0;
+    if (continued == 0) send_on(wait, SIGCONT);
 }
 
-/* Whether a process catches or ignores a signal; unknown is no. */
-static bool minds(pid_t pid, int signal_number) {
-    static const char *const names[] = {"\nSigIgn:", "\nSigCgt:"};
+static bool is_gentle_stop(int signal_number) {
+    return signal_number == SIGTSTP || signal_number == SIGTTIN || signal_number == SIGTTOU;
+}
+
+/* Whether one of those masks of a process, by its name in /proc, has a signal; unknown is no. */
+static bool is_in_mask(pid_t pid, const char *const *names, int signal_number) {
     char path[64];
     char text[4096];
     uint64_t mask = 0;
@@ -202,21 +204,69 @@ static bool minds(pid_t pid, int signal_number) {
     size_t size = file ? fread(text, 1, sizeof text - 1, file) : 0;
     if (file) fclose(file);
     text[size] = '\0';
-    for (size_t i = 0; i < 2; i++) {
-        const char *at = strstr(text, names[i]);
-        if (at) mask |= strtoull(at + strlen(names[i]), NULL, 16);
+    for (; *names; names++) {
+        const char *at = strstr(text, *names);
+        if (at) mask |= strtoull(at + strlen(*names), NULL, 16);
     }
     return (mask >> (signal_number - 1) & 1) != 0;
 }
 
+/* Whether a process catches or ignores a signal. */
+static bool minds(pid_t pid, int signal_number) {
+    static const char *const names[] = {"\nSigIgn:", "\nSigCgt:", NULL};
+    return is_in_mask(pid, names, signal_number);
+}
+
+/* Whether a process is known to sleep in a call that does not wait for signals: the kernel shows
+ * those that are waited for as if they were not held back. */
+static bool sleeps_elsewhere(pid_t pid) {
+    char path[64];
+    char text[64];
+    snprintf(path, sizeof path, "/proc/%d/wchan", (int)pid);
+    FILE *file = fopen(path, "re");
+    size_t size = file ? fread(text, 1, sizeof text - 1, file) : 0;
+    if (file) fclose(file);
+    text[size] = '\0';
+    return size > 1 && !strstr(text, "sigtimedwait");
+}
+
 /*
- * A child in a session of its own has no shell that could continue its group, so the kernel passes
- * over the gentle stops; this process is the one that is stopped and continued.
+ * Whether a signal that the group got can have left the child as it is: it is caught, held back,
+ * on its way or waited for. One that would have ended a child which is seen to sleep has not been
+ * there.
  */
-static int stop_for_orphan(const struct wait *wait, int signal_number) {
-    bool is_stop = signal_number == SIGTSTP || signal_number == SIGTTIN || signal_number == SIGTTOU;
-    return is_stop && !wait->is_joined && !minds(wait->pid, signal_number) ? SIGSTOP
-                                                                           : signal_number;
+static bool can_have_had(pid_t pid, int signal_number) {
+    static const char *const names[] = {"\nSigCgt:", "\nSigBlk:", "\nShdPnd:", NULL};
+    bool is_harmless = is_gentle_stop(signal_number) || signal_number == SIGCHLD ||
+                       signal_number == SIGURG || signal_number == SIGWINCH;
+    return is_harmless || !sleeps_elsewhere(pid) || is_in_mask(pid, names, signal_number);
+}
+
+/*
+ * Whether the child has had it, as one of the group. The witness alone may be wrong, where somebody
+ * sends a signal to each process of a tree: the child is in no tree of ours. And what the kernel
+ * sends is not always for the group: the end of a terminal is told to the session's leader.
+ */
+static bool has_had(const struct wait *wait, const struct signalfd_siginfo *info) {
+    int number = (int)info->ssi_signo;
+    bool is_seen = witness_saw(number); /* asked in any case: what was seen is to be forgotten */
+    if (!wait->is_joined) return false;
+    if (!witness_is_open()) return info->ssi_code == SI_KERNEL;
+    return is_seen && can_have_had(wait->pid, number);
+}
+
+/* Nobody has it yet: what would end a program that only starts ends this one. */
+static void keep_early(struct wait *wait, int number) {
+    bool is_held = sigismember(&before, number) == 1;
+    bool is_ignored = (ignored_before >> (number - 1) & 1) != 0;
+    bool is_default = number == SIGINT || number == SIGTERM || number == SIGHUP ||
+                      number == SIGQUIT || number == SIGTSTP;
+    if (is_ignored && !is_held) return;
+    if (is_default && !is_held) {
+        take_default(number);
+    } else {
+        wait->early |= UINT64_C(1) << (number - 1);
+    }
 }
 
 static void take_signal(struct wait *wait, const struct signalfd_siginfo *info) {
@@ -226,16 +276,19 @@ static void take_signal(struct wait *wait, const struct signalfd_siginfo *info) 
         return; /* of a child that we have not got */
     }
     if (!wait->is_started) {
-        if (number == SIGINT || number == SIGTERM || number == SIGHUP || number == SIGQUIT ||
-            number == SIGTSTP) {
-            take_default(number);
-        } else {
-            wait->early |= UINT64_C(1) << (number - 1);
-        }
+        keep_early(wait, number);
         return;
     }
-    if (wait->is_joined && (is_of_terminal(info) || witness_saw(number))) return;
-    send_on(wait, stop_for_orphan(wait, number));
+    if (has_had(wait, info)) return;
+    /*
+     * A child in a session of its own has no shell that could continue its group, so the kernel
+     * passes over the gentle stops; this process is the one that is stopped and continued.
+     */
+    if (is_gentle_stop(number) && !wait->is_joined && !minds(wait->pid, number)) {
+        wait->stop_as = number;
+        number = SIGSTOP;
+    }
+    send_on(wait, number);
 }
 
 /* --- progress -------------------------------------------------------------------------------- */
@@ -313,7 +366,13 @@ static bool take_frame(struct wait *wait, const int32_t *passed, size_t passed_c
     for (size_t i = 0; i < fd_count; i++)
         close(fds[i]);
     if (frame.type == FS_ENDED && wait->is_started) end_as(frame.value);
-    if (frame.type == FS_STOPPED && wait->is_started) stop_like(wait, frame.value);
+    if (frame.type == FS_STOPPED && wait->is_started) {
+        if (frame.value == SIGSTOP && wait->stop_as != 0) {
+            stop_instead(wait);
+        } else {
+            stop_like(wait, frame.value);
+        }
+    }
     if (!wait->is_started && (frame.type == FS_REFUSED || frame.type == FS_ENDED)) {
         snprintf(why, WHY_BYTES, "%s",
                  frame.type == FS_REFUSED ? frame.text : "the child ended before it began");
@@ -361,6 +420,10 @@ void wait_for(int connection, const int32_t *passed, size_t passed_count, char w
     wipe(&wait);
     /* Server and keeper were killed both, and what became of the child nobody can tell. */
     if (wait.is_started) _exit(LAUNCHER_FAILED);
+    /* The signals that nobody had are this process's own again. */
+    for (int i = 1; i < NSIG; i++) {
+        if (wait.early >> (i - 1) & 1) kill(getpid(), i);
+    }
     close(wait.signals);
     close(wait.connection);
 }

@@ -428,7 +428,8 @@ static void refuse(int connection, const char *why) {
 static void tell_started(int connection) {
     struct fs_frame frame = fs_frame_of(FS_STARTED, 0, getpid(), NULL);
     int self = (int)syscall(SYS_pidfd_open, getpid(), 0);
-    fs_send(connection, &frame, &self, self >= 0 ? 1 : 0);
+    /* A launcher that waits no more runs the program itself: it is not to run twice. */
+    if (!fs_send(connection, &frame, &self, self >= 0 ? 1 : 0)) _exit(CODE_FAILED);
     if (self >= 0) close(self);
     close(connection);
 }

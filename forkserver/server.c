@@ -119,7 +119,7 @@ static void fork_child(uint32_t number, const struct fs_request *request, int *f
 }
 
 static void take_request(uint32_t number, int *fds, size_t fd_count) {
-    struct fs_request request;
+    struct fs_request request = {0};
     size_t size = 0;
     if (fd_count < FS_FD_PASSED) {
         refuse(number, fds, fd_count, "the request came without its descriptors");
@@ -127,7 +127,7 @@ static void take_request(uint32_t number, int *fds, size_t fd_count) {
     }
     const void *map = fs_request_map(fds[FS_FD_REQUEST], &size);
     const char *wrong = map ? fs_request_read(map, size, &request) : strerror(errno);
-    if (!wrong && request.head->passed_count != fd_count - FS_FD_PASSED) {
+    if (map && !wrong && request.head->passed_count != fd_count - FS_FD_PASSED) {
         free(request.argv);
         wrong = "it has not the descriptors that it says";
     }

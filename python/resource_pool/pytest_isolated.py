@@ -424,8 +424,8 @@ def _add_sections(reports: list, printed: dict[str, str]) -> None:
 def _of_test(stacks: str) -> str:
     """Without pytest's own frames and ours."""
     others = ("/_pytest/", "/pluggy/", "/pytest/__main__.py", "<frozen runpy>", os.path.dirname(__file__) + "/pytest_")
-    lines = stacks.splitlines()
-    return "\n".join(line for line in lines if not line.startswith("  File ") or not any(map(line.__contains__, others)))
+    return "\n".join(line for line in stacks.splitlines()
+                     if not (line.startswith("  File ") and any(map(line.__contains__, others))))
 
 
 def _expect_failure(item: pytest.Item, report: pytest.TestReport) -> None:

@@ -55,7 +55,8 @@ def test_a_test_that_dies_is_one_failed_test(run, pytester, workers):
     text = done.stdout.str()
     assert "crashed while running" not in text  # a worker
     for line in ("of this test was ended by signal 11 (SIGSEGV)", "ended with exit code 3 before the test was over",
-                 "ended with exit code 0 before the test was over", "was ended by signal 9 (SIGKILL); not by the kernel",
+                 "ended with exit code 0 before the test was over",
+                 "was ended by signal 9 (SIGKILL); not by the kernel",
                  "ended with exit code 5", "ended with exit code 6", "was ended by signal 6 (SIGABRT)"):
         assert line in text, line
     done.stdout.fnmatch_lines([

@@ -30,7 +30,10 @@ PRELOADS = ("asyncio,concurrent.futures.process,concurrent.futures.thread,cProfi
             "subprocess,tempfile,threading,tracemalloc,typing,unittest,unittest.mock,uuid,weakref,zipfile")
 
 # What an exec by another program, which prepares the process, has to undo of its own interpreter's.
-BEGIN = "import os, sys, signal, resource\nsignal.signal(signal.SIGPIPE, signal.SIG_DFL)\nsignal.signal(25, signal.SIG_DFL)\n"
+BEGIN = """import os, sys, signal, resource
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+"""
 END = "\nos.execv(sys.argv[1], sys.argv[1:])\n"
 TAKE_TERMINAL = "import fcntl, termios\nos.setsid()\nfcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
 
@@ -57,6 +60,13 @@ class Probe:
     forget: str = ""  # a pattern of what may differ
 
 
+def version_of(python):
+    """(3, 11); None: it does not start."""
+    done = subprocess.run([python, "-c", "import sys; print(*sys.version_info[:2])"], capture_output=True, check=False,
+                          text=True)
+    return tuple(map(int, done.stdout.split())) if done.returncode == 0 else None
+
+
 class Runner:
     """Runs probes with one interpreter, in a folder of its own."""
 
@@ -65,9 +75,7 @@ class Runner:
         self.launcher = launcher
         self.root = tempfile.mkdtemp(prefix="rpool-differences-")
         self.broker = os.path.join(self.root, "b")
-        text = subprocess.run([python, "-c", "import sys; print(*sys.version_info[:2])"], capture_output=True, check=True,
-                              text=True).stdout
-        self.version = tuple(map(int, text.split()))
+        self.version = version_of(python)
 
     def has(self, module):
         code = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({module!r}) is None)"
@@ -82,13 +90,15 @@ class Runner:
                 continue
             if b"--fork-server" in words and f"RESOURCE_POOL_BROKER={self.broker}".encode() in variables:
                 os.kill(int(each.parent.name), signal.SIGTERM)
-        subprocess.run([RPOOL, "stop", "--force"], env={"RESOURCE_POOL_BROKER": self.broker}, capture_output=True, check=False)
+        subprocess.run([RPOOL, "stop", "--force"], env={"RESOURCE_POOL_BROKER": self.broker}, capture_output=True,
+                       check=False)
         shutil.rmtree(self.root, ignore_errors=True)
 
     def environment(self, probe, home, events):
         env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": self.root, "LC_ALL": "C.UTF-8", "TERM": "dumb",
                "PYTHONDONTWRITEBYTECODE": "1", "RESOURCE_POOL_BROKER": self.broker, "RESOURCE_POOL_HISTORY": "off",
-               "RESOURCE_POOL_PYTHON_EVENTS": events, "RESOURCE_POOL_PYTHON_IDLE": "60", "HARDWARE_DETECTION_CACHE": "off"}
+               "RESOURCE_POOL_PYTHON_EVENTS": events, "RESOURCE_POOL_PYTHON_IDLE": "60",
+               "HARDWARE_DETECTION_CACHE": "off"}
         env |= probe.env
         return {name: value.format(folder=home) if isinstance(value, str) else value
                 for name, value in env.items() if value is not None}
@@ -139,7 +149,11 @@ class Runner:
         open(events, "w").close()
         arguments, stdin = self.arguments(probe, home)
         env = self.environment(probe, home, events)
-        start = [self.launcher, "--preload", probe.preloads, "--interpreter", self.python, "--"] if is_forked else [self.python]
+        start = [self.python]
+        if is_forked:
+            start = [self.launcher, "--preload", probe.preloads, "--interpreter", self.python, "--"]
+        if arguments[-1:] == ["{start}"]:
+            arguments[-1:] = start  # for a program that starts another one in the same way
         command = [*start, *arguments]
         if probe.command:
             command = ["bash", "--norc", "--noprofile", "-i"]
@@ -159,14 +173,15 @@ class Runner:
         prepare = probe.prepare + ("\nos.close(0)" if stdin is None else "")
         if prepare:
             command = self.prepared(prepare, command)
-        done = subprocess.run(command, cwd=home, env=env, input=stdin or b"", capture_output=True, check=False, timeout=PATIENCE)
+        done = subprocess.run(command, cwd=home, env=env, input=stdin or b"", capture_output=True, check=False,
+                              timeout=PATIENCE)
         return done.returncode, done.stdout, done.stderr
 
     def run_on_terminal(self, probe, command, start, home, env):
         """Only lines with a mark are compared: what is echoed comes when it likes."""
         ours, theirs = pty.openpty()
-        process = subprocess.Popen(self.prepared(TAKE_TERMINAL + probe.prepare, command), cwd=home, env=env, stdin=theirs,
-                                   stdout=theirs, stderr=theirs)
+        process = subprocess.Popen(self.prepared(TAKE_TERMINAL + probe.prepare, command), cwd=home, env=env,
+                                   stdin=theirs, stdout=theirs, stderr=theirs)
         os.close(theirs)
         text = b""
         seen = 0
@@ -228,4 +243,5 @@ class Runner:
         if is_equal or probe.accepted:
             return None
         words = ("status", "stdout", "stderr")
-        return "\n".join(f"{word}:\n  plain  {a!r}\n  forked {b!r}" for word, a, b in zip(words, plain, forked) if a != b)
+        return "\n".join(f"{word}:\n  plain  {a!r}\n  forked {b!r}"
+                         for word, a, b in zip(words, plain, forked) if a != b)

@@ -14,7 +14,7 @@ def both(name, code, **more):
 PROBES = [
     both("numeric", """
 import numpy as np, torch, os, random, sys, threading
-print(torch.initial_seed(), torch.rand(3), torch.randn(2, generator=torch.Generator().manual_seed(4)))
+print(torch.initial_seed() if torch.initial_seed() < 1 << 48 else 'drawn', torch.randn(2, generator=torch.Generator().manual_seed(4)))
 torch.manual_seed(3); print(torch.rand(2)); np.random.seed(3); print(np.random.rand(2), np.random.default_rng(5).random(2))
 print(torch.get_num_threads(), torch.get_num_interop_threads(), torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_rng_state().sum())
 a = np.arange(250000, dtype=np.float64).reshape(500, 500) % 7
@@ -35,6 +35,14 @@ print([b.tolist() for b in d.DataLoader(list(range(6)), batch_size=2, num_worker
 torch.save(m.state_dict(), 'm.pt'); print(sorted(torch.load('m.pt')), torch.cuda.is_available(), torch.cuda.is_initialized(), torch.get_num_interop_threads())
 print(sys.modules['__main__'].__dict__.keys() >= {'np', 'torch'})
 """, how="script"),
-    both("numeric_at_the_end", "import torch, atexit, threading\natexit.register(lambda: print(torch.ones(2)))\nclass A:\n    def __del__(s): print(torch.zeros(1))\n"
-         "a = A()\nthreading.Thread(target=lambda: print(torch.ones(3).sum())).start()\nx = torch.ones(10)\nraise SystemExit(4)", how="script"),
+    both("numeric_seeds_of_two", """
+import subprocess, sys, torch, numpy as np, random
+code = 'import torch, numpy as np, random; print(torch.initial_seed(), torch.rand(1).item(), np.random.rand(), random.random())'
+mine = (torch.initial_seed(), torch.rand(1).item(), np.random.rand(), random.random())
+command = sys.argv[1:] or [sys.executable]
+other = subprocess.run([*command, '-c', code], capture_output=True, text=True, check=True).stdout.split()
+print([a == float(b) for a, b in zip(mine, other)])
+""", how="script", args=("{start}",)),
+    both("numeric_at_the_end", "import torch, atexit, threading\natexit.register(lambda: print(torch.ones(2)))\n"
+         "threading.Thread(target=lambda: print(torch.ones(3).sum())).start()\nx = torch.ones(10)\nraise SystemExit(4)", how="script"),
 ]

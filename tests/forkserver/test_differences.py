@@ -3,11 +3,12 @@
 A forked interpreter is a plain one, as far as programs can tell: each probe runs both ways. What differs and is to
 stay so has a name here, and a line in docs/forkserver.md.
 
-RP_TEST_PLAIN=1: both ways are plain, which checks the probes. RP_TEST_PYTHONS: interpreters, the first gets all
-probes, others those of the interpreter's own start and end.
+RP_TEST_PLAIN=1: both ways are plain, which checks the probes. RP_TEST_PYTHONS: interpreters; the first gets all
+probes, others those of an interpreter's own start and end.
 """
 
 import concurrent.futures
+import glob
 import os
 import re
 import sys
@@ -17,11 +18,11 @@ import probes
 import probes_libraries
 import probes_numeric
 import probes_terminal
-from differences import BUILD, ROOT, Runner
+from differences import BUILD, ROOT, Runner, version_of
 
 LAUNCHER = os.environ.get("RP_TEST_LAUNCHER", str(BUILD / "forkserver/rpool-python"))
 IS_PLAIN = "RP_TEST_PLAIN" in os.environ
-PYTHONS = [each for each in os.environ.get("RP_TEST_PYTHONS", sys.executable).split(os.pathsep) if each]
+OTHERS = "/usr/bin/python3", "~/.pyenv/versions/3.1[0-9]*/bin/python3", "/usr/bin/python3.1[0-9]"
 TORCH = str(BUILD / "torch-venv/bin/python")
 
 ACCEPTED = {
@@ -30,8 +31,24 @@ ACCEPTED = {
     "parent": "os.getppid() is the fork server, and the process id is not the one that the caller started",
     "leader": "a child in the session of its caller is no leader of its session or group: that is the launcher",
     "finalizing": "at the very end sys.is_finalizing() is false, and warnings of then have all their lines",
+    "state": "what a module computed while it was loaded (a process id, a time, a random generator of its own) "
+             "is the server's",
     "sitecustomize": "sitecustomize and .pth files ran once, in the server, without the arguments of the program",
 }
+
+
+def interpreters():
+    """This one, and one of each other version that is found and has what the server needs (3.10 or newer)."""
+    given = os.environ.get("RP_TEST_PYTHONS")
+    if given:
+        return given.split(os.pathsep)
+    found = {sys.version_info[:2]: sys.executable}
+    for pattern in OTHERS:
+        for path in sorted(glob.glob(os.path.expanduser(pattern))):
+            version = version_of(path)
+            if version and version >= (3, 10):
+                found.setdefault(version, path)
+    return list(found.values())
 
 
 class Probes:
@@ -79,7 +96,8 @@ def case_of(label, python, found):
             self.assertIsNone(result, f"{python}: {result}")
         return test
 
-    case = type(f"Differences{label}", (unittest.TestCase,), {f"test_{each.name}": test_of(each.name) for each in found})
+    case = type(f"Differences{label}", (unittest.TestCase,),
+                {f"test_{each.name}": test_of(each.name) for each in found})
     case.maxDiff = None
     return case
 
@@ -98,14 +116,13 @@ class Table(unittest.TestCase):
 
 
 ALL = [*probes.PROBES, *probes_libraries.PROBES, *probes_terminal.PROBES, *probes_numeric.PROBES]
-OF_VERSIONS = [each for each in [*probes.of_main(), *probes.of_ends(), *probes.of_streams(), *probes_libraries.of_threads(),
-                                 *probes_libraries.of_tools()] if not each.env and not each.prepare]
-for index, each in enumerate(PYTHONS):
+# Those that versions of the interpreter differ in, and that need no server of their own.
+OF_VERSIONS = [each for each in [*probes.of_main(), *probes.of_ends()] if not each.env and not each.prepare]
+for index, each in enumerate(interpreters()):
     if index == 0:
         Whole = case_of("", each, [*probes.PROBES, *probes_libraries.PROBES, *probes_terminal.PROBES])
     else:
-        name = re.sub(r"\W", "_", each)
-        globals()[f"Version{index}"] = case_of(name, each, OF_VERSIONS)
+        globals()[f"Version{index}"] = case_of(re.sub(r"\W", "_", each), each, OF_VERSIONS)
 if os.path.exists(TORCH):
     Numeric = case_of("Numeric", TORCH, probes_numeric.PROBES)
 
