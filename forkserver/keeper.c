@@ -534,11 +534,11 @@ static void tick(void) {
     }
     tell_progress();
     hang_up();
-    if (keeper.is_ending || keeper.job_count > 0) return;
-    if (is_out_of_place() || fs_report_is_broker_gone(&keeper.report) ||
-        fs_now_ms() - keeper.used_ms >= idle_ms()) {
-        begin_to_end();
-    }
+    if (keeper.is_ending) return;
+    bool is_unused = keeper.job_count == 0 && (fs_report_is_broker_gone(&keeper.report) ||
+                                               fs_now_ms() - keeper.used_ms >= idle_ms());
+    /* Where nobody finds it another one can take its place, however long its children live. */
+    if (is_unused || is_out_of_place()) begin_to_end();
 }
 
 /* --- the loop -------------------------------------------------------------------------------- */
