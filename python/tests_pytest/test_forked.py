@@ -48,7 +48,7 @@ def test_workers_are_forked(run, below_rpool, pytester, told, arguments):
     done = below_rpool(*arguments.split(), "--pool-report=r.json", options=PRELOAD)
     assert done.returncode == 0, done.stdout + done.stderr
     assert set(told()) == {(True, sys.executable)}
-    assert "2 of 2 workers forked from a Python with 2 modules loaded: 0.0" in done.stdout
+    assert "2 of 2 workers forked from a Python with 2 modules loaded: " in done.stdout
     row = json.loads((pytester.path / "r.json").read_text())["forked"]
     assert (row["processes"], row["forked"], row["preloads"]) == (2, 2, 2)
     assert row["spared_seconds"] == pytest.approx(2 * row["import_seconds"]) and row["private_bytes"] > 0
@@ -121,7 +121,7 @@ def test_a_worker_that_died_is_forked_again_and_told_by_its_own_pid(run, below_r
 def test_a_run_without_workers_is_told_too(run, below_rpool, rpool, pytester, told):
     pytester.makepyfile(TELLS)
     done = below_rpool(options=PRELOAD, python=(rpool, "python", "--interpreter", sys.executable))
-    assert "this process was forked from a Python with 2 modules loaded: 0.0" in done.stdout, done.stdout + done.stderr
+    assert "this process was forked from a Python with 2 modules loaded: " in done.stdout, done.stdout + done.stderr
     assert told() == [(True, sys.executable)]
 
 
