@@ -534,11 +534,11 @@ static void tick(void) {
     }
     tell_progress();
     hang_up();
-    if (keeper.is_ending || keeper.job_count > 0) return;
-    if (is_out_of_place() || fs_report_is_broker_gone(&keeper.report) ||
-        fs_now_ms() - keeper.used_ms >= idle_ms()) {
-        begin_to_end();
-    }
+    if (keeper.is_ending) return;
+    bool is_unused = keeper.job_count == 0 && (fs_report_is_broker_gone(&keeper.report) ||
+                                               fs_now_ms() - keeper.used_ms >= idle_ms());
+    /* Where nobody finds it another one can take its place, however long its children live. */
+    if (is_unused || is_out_of_place()) begin_to_end();
 }
 
 /* --- the loop -------------------------------------------------------------------------------- */
@@ -657,31 +657,38 @@ static bool is_other_there(const char *path) {
     return is_there;
 }
 
-/* The one that ended may have removed the file between our open() and the lock. */
-static bool take_lock(void) {
+/* 1: taken; 0: somebody else has it; -1: it cannot be had, as without its folder. The one that
+ * ended may have removed the file between our open() and the lock. */
+static int take_lock(void) {
     struct stat named;
     struct stat locked;
     int fd = open(keeper.lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0) return false;
+    if (fd < 0) return -1;
     if (flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &locked) == 0 &&
         stat(keeper.lock_path, &named) == 0 && locked.st_ino == named.st_ino &&
         locked.st_dev == named.st_dev) {
         keeper.lock = fd;
-        return true;
+        return 1;
     }
     close(fd);
-    return false;
+    return 0;
 }
 
-/* 0: this process is the keeper; 1: another one is; -1: one that neither serves nor ends. */
+/* 0: this process is the keeper; 1: another one is; -1: one that neither serves nor ends, or there
+ * is no place. */
 static int find_place(void) {
     int64_t until_ms = fs_now_ms() + OTHER_MS;
-    while (!take_lock()) {
+    int taken;
+    while ((taken = take_lock()) == 0) {
         if (is_other_there(keeper.socket_path)) return 1;
         if (fs_now_ms() >= until_ms) return -1;
         poll(NULL, 0, 5);
     }
-    return 0;
+    if (taken < 0) {
+        fprintf(stderr, "level=error event=cannot_lock at=%s reason=\"%s\"\n", keeper.lock_path,
+                strerror(errno));
+    }
+    return taken > 0 ? 0 : -1;
 }
 
 static void hold_signals(void) {

@@ -113,6 +113,17 @@ class Ends(Lives):
         self.assertEqual(self.run_forked("-c", "print(2)").stdout, b"2\n")
         self.assert_forked(2)
 
+    def test_a_socket_that_is_removed_makes_room_for_another_keeper(self):
+        """Also while there is a child, who may live long."""
+        process, server, keeper = self.begin()
+        name, = (name for name in os.listdir(self.broker) if name.startswith("python-") and name.endswith(".sock"))
+        os.unlink(os.path.join(self.broker, name))
+        self.assertEqual(self.run_forked("-c", "print(2)").stdout, b"2\n")
+        self.assert_forked(2)
+        self.assertTrue(is_there(keeper) and is_there(server))
+        self.end(process)
+        until(lambda: not is_there(keeper) and not is_there(server), "the end")
+
     def test_an_environment_that_is_deleted(self):
         """Who runs goes on; who comes hears that there is no interpreter."""
         place = pathlib.Path(self.folder, "venv-" + self.id().rpartition(".")[2])
