@@ -36,8 +36,8 @@ class Lives(ForkServer):
         self.env["RESOURCE_POOL_BROKER"] = self.broker
         self.addCleanup(self.stop)
 
-    def stop(self):
-        subprocess.run([RPOOL, "stop", "--force"], env=self.env, capture_output=True, check=False)
+    def stop(self, **user):
+        subprocess.run([RPOOL, "stop", "--force"], env=self.env, capture_output=True, check=False, **user)
         for pid in self.own_keepers():
             os.kill(pid, signal.SIGTERM)
 
@@ -225,6 +225,7 @@ class Strangers(Lives):
             os.chown(path, 65534, 65534)
         user = {"user": 65534, "group": 65534, "extra_groups": (), "cwd": "/"}
         self.env["HOME"] = "/"
+        self.addCleanup(self.stop, **user)
         try:
             self.run_forked("-c", "pass", **user)
         except PermissionError as error:
