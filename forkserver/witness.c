@@ -26,6 +26,7 @@ enum { KERNEL_SIGNALS_BYTES = 8, LOOK_MS = 20, LOOKS_MAX = 100 };
 
 /* What launcher and witness have in common. */
 struct common {
+    _Atomic uint32_t is_ready; /* it has its name, and nothing of the launcher's open           */
     _Atomic uint32_t asked;    /* counts questions; the witness sleeps on it                */
     _Atomic uint32_t answered; /* the number of the latest that was answered: publishes     */
     uint32_t found[NSIG];      /* how often each signal was taken off there: the answer     */
@@ -77,6 +78,8 @@ static _Noreturn void be_witness(char **argv) {
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     close_range(0, ~0U, 0);
     take_name(argv);
+    atomic_store_explicit(&common->is_ready, 1, memory_order_release);
+    futex_wake(&common->is_ready);
     while (getppid() == owner) {
         uint32_t number = atomic_load_explicit(&common->asked, memory_order_acquire);
         if (number == done) {
@@ -93,6 +96,15 @@ static _Noreturn void be_witness(char **argv) {
 
 /* --- the launcher ---------------------------------------------------------------------------- */
 
+/* Until it is known by its own name. One that was ended at once is missed when it is asked. */
+static void await_ready(void) {
+    static const struct timespec patience = {.tv_nsec = LOOK_MS * 1000000L};
+    for (int looks = 0; looks < LOOKS_MAX; looks++) {
+        if (atomic_load_explicit(&common->is_ready, memory_order_acquire)) return;
+        futex_wait(&common->is_ready, 0, &patience);
+    }
+}
+
 bool witness_open(char **argv) {
     common = mmap(NULL, sizeof *common, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (common == MAP_FAILED) return false;
@@ -101,7 +113,10 @@ bool witness_open(char **argv) {
     /* A fork whose end is no SIGCHLD, and no business of a wait() for any child. */
     witness = (pid_t)syscall(SYS_clone, 0UL, NULL, NULL, NULL, NULL);
     if (witness == 0) be_witness(argv);
-    if (witness > 0) return true;
+    if (witness > 0) {
+        await_ready();
+        return true;
+    }
     munmap(common, sizeof *common);
     return false;
 }
