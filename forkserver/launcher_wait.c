@@ -130,12 +130,13 @@ static void send_on(const struct wait *wait, int signal_number) {
 /* A SIGCONT for this process alone is the child's. */
 static void pass_sigcont(const struct wait *wait) {
     uint64_t count;
-    int how = continued;
-    if (how == 0) return;
-    continued = 0;
     ssize_t ignored = read(continued_fd, &count, sizeof count);
     (void)ignored;
+    int how = continued;
+    if (how == 0) return;
+    /* It stays until there is a child: one that has started may have been told of already. */
     if (!wait->is_started) return;
+    continued = 0;
     if (wait->is_joined && (how == 1 || witness_saw(SIGCONT))) return;
     send_on(wait, SIGCONT);
 }
@@ -409,6 +410,7 @@ void wait_for(int connection, const int32_t *passed, size_t passed_count, char w
         if (rc > 0 && polled[0].revents && !take_frame(&wait, passed, passed_count, why)) {
             break;
         }
+        pass_sigcont(&wait);
         if (rc > 0 && polled[0].revents && !wait.is_started) continue;
         if (rc > 0 && polled[1].revents) drain_signals(&wait);
         if (rc > 0 && polled[3].revents) break;
