@@ -255,3 +255,13 @@ pid_t fs_job_find_orphan(const struct fs_job *job, const struct fs_job *jobs,
     }
     return 0;
 }
+
+void fs_job_await_tick(struct fs_job *job, const struct fs_job *jobs,
+                       const struct fs_server *servers) {
+    enum { TICK_MS = 10, TICKS_MAX = 3 };
+    for (int i = 0; i < TICKS_MAX; i++) {
+        job->asked_ticks = now_ticks();
+        if (fs_job_find_orphan(job, jobs, servers) == 0) return;
+        poll(NULL, 0, TICK_MS);
+    }
+}

@@ -54,6 +54,14 @@ int fs_job_receive(struct fs_job *job, char *why, size_t room);
 bool fs_job_fits(const struct fs_job *job, const struct fs_inventory *inventory, char *why,
                  size_t room);
 
+/*
+ * Before it is handed over: what somebody's program has left behind just now must not look like
+ * what the server forks for the job. The kernel counts starts in ticks of 10 ms; one may be waited
+ * for.
+ */
+void fs_job_await_tick(struct fs_job *job, const struct fs_job *jobs,
+                       const struct fs_server *servers);
+
 /* Hand it to a server: its descriptors are that one's from now on. */
 bool fs_job_send(struct fs_job *job, int control);
 

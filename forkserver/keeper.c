@@ -231,6 +231,7 @@ static bool check_fit(struct fs_job *job, const struct fs_server *server) {
 }
 
 static void hand_over(struct fs_job *job, struct fs_server *server) {
+    fs_job_await_tick(job, keeper.jobs, keeper.servers);
     if (!fs_job_send(job, server->control)) {
         if (errno == EPIPE || errno == ECONNRESET) {
             kill_server(server); /* it has died already: the next one takes the request */

@@ -21,6 +21,9 @@ import zipfile
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("RP_TEST_BUILD", ROOT / "build"))
 RPOOL = str(BUILD / "cli/rpool")
+# Whoever started the tests in the background may have had these ignored, and programs inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 PATIENCE = int(os.environ.get("RP_TEST_PATIENCE", "60"))
 
 # Libraries that a program finds loaded: what keeps state of the process, or does something when it is imported.

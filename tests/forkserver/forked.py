@@ -17,6 +17,9 @@ BUILD = pathlib.Path(os.environ.get("RP_TEST_BUILD", ROOT / "build"))
 LAUNCHER = str(BUILD / "forkserver/rpool-python")
 RPOOL = str(BUILD / "cli/rpool")
 PYTHON = os.environ.get("RP_TEST_PYTHON", sys.executable)
+# Whoever started the tests in the background may have had these ignored, and programs inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 PATIENCE = 20
 
 
