@@ -42,6 +42,7 @@ int python_run(const struct arguments *arguments) {
         fprintf(stderr, "rpool: %s\n",
                 words ? "the program 'rpool-python' is not beside rpool: install both"
                       : "no memory");
+        free(words);
         return EXIT_OWN_FAILURE;
     }
     words[0] = name;
