@@ -51,9 +51,10 @@ def alone():
         READY +
         "input()\nprint('=>', len(n))", steps=(("ready", "\x03"), ("\\^C", "\n")))
     yield Probe("terminal_interrupt_of_children",
-        "import subprocess\ntry:\n    p = subprocess.Popen(['sleep', '100'])\n    " +
+        "import subprocess, time\ntry:\n    p = subprocess.Popen(['sleep', '100'])\n    " +
         READY +
-        "    p.wait()\nexcept KeyboardInterrupt: print('=>', p.wait())", steps=(("ready", "\x03"),))
+        # Not p.wait(): an interrupt between the kernel's answer and its keeping loses the status, in any interpreter.
+        "    time.sleep(100)\nexcept KeyboardInterrupt: print('=>', p.wait())", steps=(("ready", "\x03"),))
     yield Probe("terminal_quit",
         "import time, resource\nresource.setrlimit(resource.RLIMIT_CORE, (0, 0))\n" +
         READY +
