@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "job.h"
 
+#include "proc.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -111,7 +113,6 @@ bool fs_job_send(struct fs_job *job, int control) {
     int fds[FS_JOB_FDS + 1];
     fds[0] = job->connection;
     memcpy(fds + 1, job->fds, job->fd_count * sizeof fds[0]);
-    job->asked_ticks = now_ticks();
     bool is_sent = fs_send(control, &frame, fds, job->fd_count + 1);
     if (is_sent) close_fds(job);
     return is_sent;
@@ -155,27 +156,12 @@ void fs_job_kill(const struct fs_job *job) {
 
 /* --- stops ----------------------------------------------------------------------------------- */
 
-/* What /proc/PID/stat says behind the name, which may hold anything. "": it cannot be told. */
-static const char *read_stat(pid_t pid, char text[STAT_BYTES]) {
-    char path[64];
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t got = fd >= 0 ? read(fd, text, STAT_BYTES - 1) : 0;
-    if (fd >= 0) close(fd);
-    text[got > 0 ? got : 0] = '\0';
-    const char *at = strrchr(text, ')');
-    return at && at[1] == ' ' ? at + 2 : "";
-}
-
-char fs_process_state(pid_t pid) {
-    char text[STAT_BYTES];
-    return *read_stat(pid, text);
-}
-
 /* When it started; 0: it cannot be told. */
 static uint64_t start_ticks(pid_t pid) {
     char text[STAT_BYTES];
-    const char *at = read_stat(pid, text);
+    fs_proc_read_of(pid, "stat", text, sizeof text);
+    const char *at = strrchr(text, ')');
+    at = at && at[1] == ' ' ? at + 2 : "";
     for (int field = 3; *at && field < 22; field++) {
         at += strcspn(at, " ");
         at += *at == ' ';

@@ -42,9 +42,6 @@ struct fs_job {
     struct fs_job *next;
 };
 
-/* As the kernel calls it: 'T' for a process that is stopped, 'Z' for a dead one; '\0': none. */
-char fs_process_state(pid_t pid);
-
 /* Takes the connection. NULL: no memory. */
 struct fs_job *fs_job_new(int connection, pid_t launcher);
 

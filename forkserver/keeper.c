@@ -11,6 +11,7 @@
 #include "job.h"
 #include "keeper_broker.h"
 #include "keeper_server.h"
+#include "proc.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "keeper_broker.h"
 
-#include <fcntl.h>
+#include "proc.h"
+
 #include <jansson.h>
 #include <resourcepool/machine.h>
 #include <signal.h>
@@ -30,13 +31,8 @@ bool fs_report_folder(char *folder, size_t room) {
 /* --- what is told ---------------------------------------------------------------------------- */
 
 static uint64_t resident_bytes(pid_t pid) {
-    char path[64];
     char text[128];
-    snprintf(path, sizeof path, "/proc/%d/statm", (int)pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t got = fd >= 0 ? read(fd, text, sizeof text - 1) : 0;
-    if (fd >= 0) close(fd);
-    text[got > 0 ? got : 0] = '\0';
+    fs_proc_read_of(pid, "statm", text, sizeof text);
     char *at = text;
     strtoull(at, &at, 10);
     return strtoull(at, &at, 10) * (uint64_t)sysconf(_SC_PAGESIZE);

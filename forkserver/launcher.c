@@ -2,6 +2,7 @@
 #include "launcher.h"
 
 #include "event.h"
+#include "proc.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -69,10 +70,7 @@ static void list_descriptors(struct given *given) {
 
 static bool is_traced(void) {
     char text[4096];
-    int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
-    ssize_t got = fd >= 0 ? read(fd, text, sizeof text - 1) : 0;
-    if (fd >= 0) close(fd);
-    text[got > 0 ? got : 0] = '\0';
+    fs_proc_read("/proc/self/status", text, sizeof text);
     const char *at = strstr(text, "\nTracerPid:");
     return at && strtol(at + sizeof "\nTracerPid:" - 1, NULL, 10) != 0;
 }
@@ -103,10 +101,7 @@ static int run_plain(const struct given *given, const char *why) {
 
 static int read_oom_score(void) {
     char text[16];
-    int fd = open("/proc/self/oom_score_adj", O_RDONLY | O_CLOEXEC);
-    ssize_t got = fd >= 0 ? read(fd, text, sizeof text - 1) : 0;
-    if (fd >= 0) close(fd);
-    text[got > 0 ? got : 0] = '\0';
+    fs_proc_read("/proc/self/oom_score_adj", text, sizeof text);
     return (int)strtol(text, NULL, 10);
 }
 

@@ -5,6 +5,8 @@
  */
 #include "launcher.h"
 
+#include "proc.h"
+
 #define XXH_INLINE_ALL
 #include <errno.h>
 #include <fcntl.h>
@@ -278,19 +280,13 @@ bool path_make_absolute(void) {
 
 static void add_file_text(XXH3_state_t *state, const char *path) {
     char text[PROC_BYTES];
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t got = fd >= 0 ? read(fd, text, sizeof text) : 0;
-    if (fd >= 0) close(fd);
-    add_bytes(state, text, got > 0 ? (size_t)got : 0);
+    add_bytes(state, text, fs_proc_read(path, text, sizeof text));
 }
 
 /* The session, if it has a terminal: its processes are started from one of their own. */
 static int64_t session_with_terminal(void) {
     char text[1024];
-    int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
-    ssize_t got = fd >= 0 ? read(fd, text, sizeof text - 1) : 0;
-    if (fd >= 0) close(fd);
-    text[got > 0 ? got : 0] = '\0';
+    fs_proc_read("/proc/self/stat", text, sizeof text);
     /* Behind the name, which may hold anything: state, parent, group, session, terminal. */
     char *at = strrchr(text, ')');
     if (!at || strlen(at) < 4) return 0;
@@ -322,10 +318,7 @@ static void add_limits(XXH3_state_t *state) {
 static void add_rights(XXH3_state_t *state) {
     static const char *const names[] = {"\nCap", "\nNoNewPrivs:", "\nSeccomp"};
     char text[PROC_BYTES];
-    int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
-    ssize_t got = fd >= 0 ? read(fd, text, sizeof text - 1) : 0;
-    if (fd >= 0) close(fd);
-    text[got > 0 ? got : 0] = '\0';
+    fs_proc_read("/proc/self/status", text, sizeof text);
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         for (const char *at = text; (at = strstr(at, names[i]));) {
             at++;

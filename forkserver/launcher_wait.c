@@ -6,6 +6,7 @@
  */
 #include "launcher.h"
 
+#include "proc.h"
 #include "witness.h"
 
 #include <errno.h>
@@ -141,18 +142,6 @@ static void pass_sigcont(const struct wait *wait) {
     send_on(wait, SIGCONT);
 }
 
-static bool is_stopped(pid_t pid) {
-    char path[64];
-    char text[512];
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    FILE *file = fopen(path, "re");
-    size_t size = file ? fread(text, 1, sizeof text - 1, file) : 0;
-    if (file) fclose(file);
-    text[size] = '\0';
-    const char *at = strrchr(text, ')');
-    return at && at[1] == ' ' && at[2] == 'T';
-}
-
 /*
  * The child has stopped, and so does this process, for its shell to see; unless somebody has
  * continued both meanwhile. The stop is pending before the child is looked at, since a SIGCONT that
@@ -170,7 +159,7 @@ static void stop_like(const struct wait *wait, int signal_number) {
     }
     pass_sigcont(wait);
     witness_barrier();
-    if (!is_stopped(wait->pid)) {
+    if (fs_process_state(wait->pid) != 'T') {
         sigtimedwait(&one, NULL, &none);
     } else if (signal_number == SIGSTOP) {
         kill(getpid(), SIGSTOP);
@@ -197,14 +186,9 @@ static bool is_gentle_stop(int signal_number) {
 
 /* Whether one of those masks of a process, by its name in /proc, has a signal; unknown is no. */
 static bool is_in_mask(pid_t pid, const char *const *names, int signal_number) {
-    char path[64];
     char text[4096];
     uint64_t mask = 0;
-    snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
-    FILE *file = fopen(path, "re");
-    size_t size = file ? fread(text, 1, sizeof text - 1, file) : 0;
-    if (file) fclose(file);
-    text[size] = '\0';
+    fs_proc_read_of(pid, "status", text, sizeof text);
     for (; *names; names++) {
         const char *at = strstr(text, *names);
         if (at) mask |= strtoull(at + strlen(*names), NULL, 16);
@@ -221,13 +205,8 @@ static bool minds(pid_t pid, int signal_number) {
 /* Whether a process is known to sleep in a call that does not wait for signals: the kernel shows
  * those that are waited for as if they were not held back. */
 static bool sleeps_elsewhere(pid_t pid) {
-    char path[64];
     char text[64];
-    snprintf(path, sizeof path, "/proc/%d/wchan", (int)pid);
-    FILE *file = fopen(path, "re");
-    size_t size = file ? fread(text, 1, sizeof text - 1, file) : 0;
-    if (file) fclose(file);
-    text[size] = '\0';
+    size_t size = fs_proc_read_of(pid, "wchan", text, sizeof text);
     return size > 1 && !strstr(text, "sigtimedwait");
 }
 

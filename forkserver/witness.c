@@ -7,6 +7,8 @@
  */
 #include "witness.h"
 
+#include "proc.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -125,18 +127,6 @@ bool witness_is_open(void) {
     return witness > 0;
 }
 
-static bool is_stopped(pid_t pid) {
-    char path[64];
-    char text[512];
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t got = fd >= 0 ? read(fd, text, sizeof text - 1) : 0;
-    if (fd >= 0) close(fd);
-    text[got > 0 ? got : 0] = '\0';
-    const char *at = strrchr(text, ')');
-    return at && at[1] == ' ' && at[2] == 'T';
-}
-
 /* False: somebody ended the witness. */
 static bool await_answer(uint32_t number, bool *was_stopped) {
     static const struct timespec patience = {.tv_nsec = LOOK_MS * 1000000L};
@@ -148,7 +138,7 @@ static bool await_answer(uint32_t number, bool *was_stopped) {
         if (errno != ETIMEDOUT) continue;
         if (++looks == LOOKS_MAX) return false;
         /* The group was stopped, and we alone were continued. */
-        if (is_stopped(witness)) {
+        if (fs_process_state(witness) == 'T') {
             *was_stopped = true;
             kill(witness, SIGCONT);
         }
